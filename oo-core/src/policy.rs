@@ -1,0 +1,47 @@
+//! The policy trait, and the one place where a choice is drawn.
+
+use crate::{Batch, Decision, Key, Method, Proposal, Result, Round, Shape};
+use serde::{Serialize, de::DeserializeOwned};
+
+/// A way of choosing one candidate.
+pub trait Policy: Send + Sync {
+    /// Fills in a score and a probability for every candidate. Draws no choice; `key` is for policies whose
+    /// probabilities are themselves estimated by simulation.
+    fn propose(&self, round: &Round<'_>, key: Key, out: Proposal<'_>) -> Result<Method>;
+
+    /// Learns from logged rows; one row is the online case.
+    fn update(&mut self, batch: &Batch<'_>) -> Result<()>;
+
+    /// Everything learned, as bytes that [`load`](Policy::load) takes back bit for bit.
+    fn save(&self) -> Vec<u8>;
+
+    /// Replaces what was learned. A foreign or damaged file is an error and changes nothing.
+    fn load(&mut self, bytes: &[u8]) -> Result<()>;
+}
+
+impl dyn Policy + '_ {
+    /// Asks the policy for probabilities, checks them, and draws. The only place that draws.
+    ///
+    /// # Errors
+    /// No candidates, a feature that is not finite, or probabilities that are no distribution.
+    pub fn decide(&self, round: &Round<'_>, key: Key, out: &mut Decision) -> Result<()> {
+        const PROPOSE: u64 = crate::key::hash_name("propose");
+        out.fill(round, key, |proposal| self.propose(round, key.fold(PROPOSE), proposal))
+    }
+}
+
+/// How a policy comes from its options: the file's one promise to the registry.
+pub trait Build: Policy + Sized + 'static {
+    /// The name on the command line.
+    const NAME: &'static str;
+    /// One line of help.
+    const SUMMARY: &'static str;
+    /// Where it was published.
+    const PAPER: &'static str;
+    /// Name and one line of help an option; every field of `Config` has one (tested).
+    const OPTIONS: &'static [(&'static str, &'static str)];
+    /// The options with their defaults.
+    type Config: Default + Serialize + DeserializeOwned;
+    /// Makes a blank policy for rounds of this shape.
+    fn build(config: Self::Config, shape: &Shape) -> Result<Self>;
+}

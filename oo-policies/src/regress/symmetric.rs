@@ -1,0 +1,337 @@
+//! Symmetric matrices in blocks of eight rows, and the three loops that all linear policies spend their time in.
+//!
+//! Row block `I` holds rows `8I..8I+8` and columns `0..8I+8`, column after column, eight numbers each: the lower
+//! triangle with full diagonal blocks. A column step is eight multiply-adds with one broadcast, no horizontal
+//! sums, so the compiler turns it into vector instructions of any width with the same order of operations:
+//! SSE2, AVX2, AVX-512 and NEON give the same bits. Multiply and add are separate operations for the same
+//! reason: a fused one would differ where the processor has none.
+//!
+//! The loops are compiled three times (baseline, AVX2, AVX-512) and chosen at run time: portable binaries, full
+//! speed. The rest of a matrix beyond `dim` is zero.
+
+const LANES: usize = 8;
+
+/// A symmetric `dim × dim` matrix. About `dim² / 2` numbers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Symmetric {
+    dim: usize,
+    blocks: Vec<[f64; LANES]>,
+}
+
+/// Vectors are padded to whole blocks with zeros.
+pub const fn padded(dim: usize) -> usize {
+    dim.div_ceil(LANES) * LANES
+}
+
+/// The index of the first column of row block `i`.
+const fn block_start(i: usize) -> usize {
+    LANES * i * (i + 1) / 2
+}
+
+impl Symmetric {
+    /// `value` on the diagonal, 0 elsewhere.
+    pub fn diagonal(dim: usize, value: f64) -> Self {
+        let mut m = Symmetric { dim, blocks: vec![[0.0; LANES]; block_start(padded(dim) / LANES)] };
+        for i in 0..dim {
+            m.set(i, i, value);
+        }
+        m
+    }
+
+    /// Rows.
+    pub fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// The numbers as stored.
+    pub fn data(&self) -> &[[f64; LANES]] {
+        &self.blocks
+    }
+
+    /// The numbers as stored, to be overwritten on load.
+    pub fn data_mut(&mut self) -> &mut [[f64; LANES]] {
+        &mut self.blocks
+    }
+
+    /// Element (i, j).
+    pub fn get(&self, i: usize, j: usize) -> f64 {
+        let (i, j) = (i.max(j), i.min(j));
+        self.blocks[block_start(i / LANES) + j][i % LANES]
+    }
+
+    /// Sets (i, j) and its mirror image.
+    pub fn set(&mut self, i: usize, j: usize, value: f64) {
+        let (i, j) = (i.max(j), i.min(j));
+        self.blocks[block_start(i / LANES) + j][i % LANES] = value;
+        if i / LANES == j / LANES {
+            self.blocks[block_start(j / LANES) + i][j % LANES] = value;
+        }
+    }
+
+    /// xᵀ M x. `x` is padded.
+    pub fn quadratic(&self, x: &[f64]) -> f64 {
+        debug_assert_eq!(x.len(), padded(self.dim));
+        kernels::quadratic(&self.blocks, x)
+    }
+
+    /// y = M x. Both are padded.
+    pub fn times(&self, x: &[f64], y: &mut [f64]) {
+        debug_assert_eq!(x.len(), padded(self.dim));
+        debug_assert_eq!(y.len(), padded(self.dim));
+        kernels::times(&self.blocks, x, y);
+    }
+
+    /// M ← M + scale · x xᵀ. `x` is padded.
+    pub fn rank_one(&mut self, scale: f64, x: &[f64]) {
+        debug_assert_eq!(x.len(), padded(self.dim));
+        kernels::rank_one(&mut self.blocks, scale, x);
+    }
+
+    /// The inverse by Cholesky, and the squared ratio of the factor's largest to smallest pivot, which bounds the
+    /// condition number from below. `None` when the matrix is not positive definite.
+    pub fn inverse(&self) -> Option<(Symmetric, f64)> {
+        let (l, condition) = self.cholesky()?;
+        let d = self.dim;
+        // Columns of L⁻¹, then L⁻ᵀ L⁻¹.
+        let mut inv = vec![0.0; d * d];
+        for j in 0..d {
+            inv[j * d + j] = 1.0 / l[j * d + j];
+            for i in j + 1..d {
+                let s: f64 = (j..i).map(|k| l[i * d + k] * inv[k * d + j]).sum();
+                inv[i * d + j] = -s / l[i * d + i];
+            }
+        }
+        let mut out = Symmetric::diagonal(d, 0.0);
+        for i in 0..d {
+            for j in 0..=i {
+                out.set(i, j, (i..d).map(|k| inv[k * d + i] * inv[k * d + j]).sum());
+            }
+        }
+        Some((out, condition))
+    }
+
+    /// The lower Cholesky factor, row-major `dim × dim`, and the estimate of [`inverse`](Symmetric::inverse).
+    pub fn cholesky(&self) -> Option<(Vec<f64>, f64)> {
+        let mut l = vec![0.0; self.dim * self.dim];
+        let condition = self.cholesky_into(&mut l)?;
+        Some((l, condition))
+    }
+
+    /// The same into a buffer of `dim²` numbers, whose upper triangle is left alone.
+    pub fn cholesky_into(&self, l: &mut [f64]) -> Option<f64> {
+        let d = self.dim;
+        let (mut low, mut high) = (f64::INFINITY, 0.0f64);
+        for i in 0..d {
+            for j in 0..=i {
+                let mut s = self.get(i, j);
+                for k in 0..j {
+                    s -= l[i * d + k] * l[j * d + k];
+                }
+                if i == j {
+                    if !(s > 0.0 && s.is_finite()) {
+                        return None;
+                    }
+                    let pivot = s.sqrt();
+                    low = low.min(pivot);
+                    high = high.max(pivot);
+                    l[i * d + i] = pivot;
+                } else {
+                    l[i * d + j] = s / l[j * d + j];
+                }
+            }
+        }
+        Some((high / low) * (high / low))
+    }
+}
+
+/// Σ aᵢ bᵢ over padded vectors, in eight lanes.
+pub fn dot(a: &[f64], b: &[f64]) -> f64 {
+    let mut acc = [0.0; LANES];
+    for (a, b) in a.chunks_exact(LANES).zip(b.chunks_exact(LANES)) {
+        for l in 0..LANES {
+            acc[l] += a[l] * b[l];
+        }
+    }
+    fold(&acc)
+}
+
+/// Sums the lanes in a fixed tree.
+#[inline(always)]
+fn fold(a: &[f64; LANES]) -> f64 {
+    ((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7]))
+}
+
+// The one place with `unsafe`: calling a function compiled for instructions that were just detected. Measured on
+// Zen 5 at d = 65: see `benches/README.md`.
+#[allow(unsafe_code)]
+mod kernels {
+    use super::{LANES, block_start, fold};
+
+    /// Four column accumulators hide the latency of the additions.
+    #[inline(always)]
+    fn block_times(columns: &[[f64; LANES]], x: &[f64]) -> [f64; LANES] {
+        let mut acc = [[0.0f64; LANES]; 4];
+        let mut cols = columns.chunks_exact(4);
+        let mut xs = x.chunks_exact(4);
+        for (c, x) in (&mut cols).zip(&mut xs) {
+            for k in 0..4 {
+                for l in 0..LANES {
+                    acc[k][l] += c[k][l] * x[k];
+                }
+            }
+        }
+        let mut out = [0.0; LANES];
+        for l in 0..LANES {
+            out[l] = (acc[0][l] + acc[2][l]) + (acc[1][l] + acc[3][l]);
+        }
+        out
+    }
+
+    #[inline(always)]
+    fn quadratic_body(m: &[[f64; LANES]], x: &[f64]) -> f64 {
+        let mut total = [0.0; LANES];
+        for i in 0..x.len() / LANES {
+            let start = block_start(i);
+            let below = LANES * i;
+            let off = block_times(&m[start..start + below], &x[..below]);
+            let diagonal = block_times(&m[start + below..start + below + LANES], &x[below..below + LANES]);
+            for l in 0..LANES {
+                total[l] += (2.0 * off[l] + diagonal[l]) * x[below + l];
+            }
+        }
+        fold(&total)
+    }
+
+    #[inline(always)]
+    fn times_body(m: &[[f64; LANES]], x: &[f64], y: &mut [f64]) {
+        y.fill(0.0);
+        for i in 0..x.len() / LANES {
+            let start = block_start(i);
+            let below = LANES * i;
+            let mut xi = [0.0; LANES];
+            xi.copy_from_slice(&x[below..below + LANES]);
+            let own = block_times(&m[start..start + below + LANES], &x[..below + LANES]);
+            for l in 0..LANES {
+                y[below + l] += own[l];
+            }
+            // The mirror image of what lies left of the diagonal block.
+            for (c, y) in m[start..start + below].iter().zip(&mut y[..below]) {
+                let mut p = [0.0; LANES];
+                for l in 0..LANES {
+                    p[l] = c[l] * xi[l];
+                }
+                *y += fold(&p);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn rank_one_body(m: &mut [[f64; LANES]], scale: f64, x: &[f64]) {
+        for i in 0..x.len() / LANES {
+            let start = block_start(i);
+            let end = LANES * (i + 1);
+            let mut xi = [0.0; LANES];
+            xi.copy_from_slice(&x[LANES * i..end]);
+            for (c, &xj) in m[start..start + end].iter_mut().zip(&x[..end]) {
+                let s = scale * xj;
+                for l in 0..LANES {
+                    c[l] += s * xi[l];
+                }
+            }
+        }
+    }
+
+    macro_rules! dispatch {
+        ($(fn $name:ident = $body:ident($($arg:ident: $ty:ty),*) $(-> $out:ty)?;)*) => {$(
+            #[inline]
+            pub fn $name($($arg: $ty),*) $(-> $out)? {
+                #[cfg(target_arch = "x86_64")]
+                {
+                    #[target_feature(enable = "avx2")]
+                    fn avx2($($arg: $ty),*) $(-> $out)? { $body($($arg),*) }
+                    #[target_feature(enable = "avx512f")]
+                    fn avx512($($arg: $ty),*) $(-> $out)? { $body($($arg),*) }
+                    if std::arch::is_x86_feature_detected!("avx512f") {
+                        // SAFETY: the processor has AVX-512F.
+                        return unsafe { avx512($($arg),*) };
+                    }
+                    if std::arch::is_x86_feature_detected!("avx2") {
+                        // SAFETY: the processor has AVX2.
+                        return unsafe { avx2($($arg),*) };
+                    }
+                }
+                $body($($arg),*)
+            }
+            #[cfg(test)]
+            pub mod $name {
+                #[allow(unused_imports)]
+                use super::*;
+                pub fn portable($($arg: $ty),*) $(-> $out)? { $body($($arg),*) }
+            }
+        )*};
+    }
+
+    dispatch! {
+        fn quadratic = quadratic_body(m: &[[f64; LANES]], x: &[f64]) -> f64;
+        fn times = times_body(m: &[[f64; LANES]], x: &[f64], y: &mut [f64]);
+        fn rank_one = rank_one_body(m: &mut [[f64; LANES]], scale: f64, x: &[f64]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use oo_core::Key;
+
+    fn example(dim: usize) -> (Symmetric, Vec<f64>) {
+        let mut draws = Key::root(dim as u64).draws();
+        let mut m = Symmetric::diagonal(dim, 1.0);
+        let mut x = vec![0.0; padded(dim)];
+        for _ in 0..2 * dim {
+            x[..dim].fill_with(|| draws.normal());
+            m.rank_one(0.5, &x);
+        }
+        (m, x)
+    }
+
+    #[test]
+    fn agrees_with_the_plain_loops() {
+        for dim in [1, 5, 8, 9, 17, 65] {
+            let (m, x) = example(dim);
+            let mut y = vec![0.0; padded(dim)];
+            m.times(&x, &mut y);
+            let mut q = 0.0;
+            for i in 0..dim {
+                let row: f64 = (0..dim).map(|j| m.get(i, j) * x[j]).sum();
+                assert!((row - y[i]).abs() < 1e-10 * row.abs().max(1.0), "{dim} {i}");
+                q += row * x[i];
+            }
+            assert!((q - m.quadratic(&x)).abs() < 1e-10 * q);
+        }
+    }
+
+    #[test]
+    fn every_instruction_set_gives_the_same_bits() {
+        let (m, x) = example(65);
+        assert_eq!(m.quadratic(&x).to_bits(), kernels::quadratic::portable(m.data(), &x).to_bits());
+        let (mut a, mut b) = (vec![0.0; 72], vec![0.0; 72]);
+        m.times(&x, &mut a);
+        kernels::times::portable(m.data(), &x, &mut b);
+        assert_eq!(a, b);
+        let (mut p, mut q) = (m.clone(), m);
+        p.rank_one(-0.3, &x);
+        kernels::rank_one::portable(q.data_mut(), -0.3, &x);
+        assert_eq!(p, q);
+    }
+
+    #[test]
+    fn inverse_inverts_and_refuses() {
+        let (m, x) = example(17);
+        let (inverse, condition) = m.inverse().unwrap();
+        let (mut y, mut z) = (vec![0.0; 24], vec![0.0; 24]);
+        m.times(&x, &mut y);
+        inverse.times(&y, &mut z);
+        assert!(x.iter().zip(&z).all(|(a, b)| (a - b).abs() < 1e-10), "condition {condition}");
+        assert!(Symmetric::diagonal(3, -1.0).inverse().is_none());
+    }
+}
