@@ -1,0 +1,119 @@
+//! ε-greedy on a ridge regression.
+//!
+//! With probability 1 − ε the candidate with the highest θᵀx, else one at random (which may be the same). ε is
+//! fixed, falls as min(ε, c/t) with c = ε·`half_life` (Auer, Cesa-Bianchi, Fischer 2002, Theorem 3 with their
+//! constants gathered in c), or adapts to surprise: ε ← ε + (f − ε)/`half_life`, f = tanh(|error| / 2σ), started
+//! at the given value (VDBE; Tokic 2010, Eq. 5, with the state collapsed to one).
+
+use crate::greedy::argmax;
+use crate::regress::{Linear, Model};
+use oo_core::{Batch, Build, Key, Method, Policy, Proposal, Result, Round, Shape, spec::require};
+use serde::{Deserialize, Serialize};
+
+/// How ε changes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Schedule {
+    Fixed,
+    Decay,
+    Adaptive,
+}
+
+/// Options.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Config {
+    epsilon: f64,
+    schedule: Schedule,
+    half_life: f64,
+    sigma: f64,
+    lambda: f64,
+    model: Model,
+    features: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            epsilon: 0.05,
+            schedule: Schedule::Fixed,
+            half_life: 100.0,
+            sigma: 1.0,
+            lambda: 1.0,
+            model: Model::Auto,
+            features: "all".into(),
+        }
+    }
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct EGreedy {
+    config: Config,
+    epsilon: f64,
+    rows: u64,
+    linear: Linear,
+}
+
+impl Build for EGreedy {
+    const NAME: &'static str = "egreedy";
+    const SUMMARY: &'static str = "Best estimate of a ridge regression, a random candidate with probability epsilon";
+    const PAPER: &'static str = "Auer, Cesa-Bianchi, Fischer (2002); Tokic (2010) for the adaptive schedule";
+    const OPTIONS: &'static [(&'static str, &'static str)] = &[
+        ("epsilon", "probability of a random candidate, at the start; 0 to 1"),
+        ("schedule", "fixed, decay (as 1/t) or adaptive (follows the prediction error)"),
+        ("half_life", "decay: rows before epsilon falls; adaptive: rows it averages over; at least 1"),
+        ("sigma", "adaptive: the error that counts as surprising; positive"),
+        ("lambda", "ridge penalty; positive"),
+        ("model", "auto, shared (one weight vector) or disjoint (one an action)"),
+        ("features", "all, or a feature spec of the tips world: v0, v1, v2, v3"),
+    ];
+    type Config = Config;
+    fn build(c: Config, shape: &Shape) -> Result<Self> {
+        require((0.0..=1.0).contains(&c.epsilon), Self::NAME, "epsilon", "0 to 1", c.epsilon)?;
+        require(c.half_life >= 1.0, Self::NAME, "half_life", "a number of at least 1", c.half_life)?;
+        require(c.sigma > 0.0, Self::NAME, "sigma", "a positive number", c.sigma)?;
+        let linear = Linear::new(Self::NAME, shape, c.model, &c.features, c.lambda)?;
+        Ok(EGreedy { epsilon: c.epsilon, config: c, rows: 0, linear })
+    }
+}
+
+impl Policy for EGreedy {
+    fn propose(&self, round: &Round<'_>, _: Key, out: Proposal<'_>) -> Result<Method> {
+        out.scratch.clear();
+        out.scratch.resize(self.linear.row_len(), 0.0);
+        self.linear.evaluate(round, out.scratch, |i, ridge, x| out.scores[i] = ridge.predict(x));
+        out.probs.fill(self.epsilon / out.probs.len() as f64);
+        out.probs[argmax(out.scores)] += 1.0 - self.epsilon;
+        Ok(Method::Exact)
+    }
+
+    fn update(&mut self, batch: &Batch<'_>) -> Result<()> {
+        let EGreedy { config, epsilon, rows, linear } = self;
+        linear.update(batch, |error| {
+            *rows += 1;
+            match config.schedule {
+                Schedule::Fixed => {}
+                Schedule::Decay => *epsilon = config.epsilon * (config.half_life / *rows as f64).min(1.0),
+                Schedule::Adaptive => {
+                    let surprise = libm::tanh(error.abs() / (2.0 * config.sigma));
+                    *epsilon += (surprise - *epsilon) / config.half_life;
+                }
+            }
+        })
+    }
+
+    fn save(&self) -> Vec<u8> {
+        let mut w = self.linear.writer(Self::NAME);
+        w.f64(self.epsilon);
+        w.u64(self.rows);
+        w.finish()
+    }
+
+    fn load(&mut self, bytes: &[u8]) -> Result<()> {
+        let (linear, mut rest) = self.linear.read(Self::NAME, bytes)?;
+        let (epsilon, rows) = (rest.f64()?, rest.u64()?);
+        rest.finish()?;
+        *self = EGreedy { config: self.config.clone(), epsilon, rows, linear };
+        Ok(())
+    }
+}

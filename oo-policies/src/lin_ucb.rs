@@ -1,0 +1,79 @@
+//! LinUCB: the highest optimistic estimate of a ridge regression.
+//!
+//! Picks argmax of θᵀx + α·√(xᵀA⁻¹x), where A = λI + Σ xxᵀ; with one θ an action (the paper's Algorithm 1) or
+//! one θ over candidate features. The choice is deterministic, so its propensity is 1. One round costs n·d²/2
+//! multiply-adds, an update 3·d²/2.
+//!
+//! Li, Chu, Langford, Schapire (2010), arXiv:1003.0146. Departs from it: λ is free (the paper has 1), and ties
+//! go to the lowest index (the paper breaks them arbitrarily).
+
+use crate::greedy::argmax;
+use crate::regress::{Linear, Model};
+use oo_core::{Batch, Build, Key, Method, Policy, Proposal, Result, Round, Shape, spec::require};
+use serde::{Deserialize, Serialize};
+
+/// Options.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Config {
+    alpha: f64,
+    lambda: f64,
+    model: Model,
+    features: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config { alpha: 0.25, lambda: 1.0, model: Model::Auto, features: "all".into() }
+    }
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct LinUcb {
+    alpha: f64,
+    linear: Linear,
+}
+
+impl Build for LinUcb {
+    const NAME: &'static str = "lin-ucb";
+    const SUMMARY: &'static str = "Highest upper confidence bound of a ridge regression";
+    const PAPER: &'static str = "Li, Chu, Langford, Schapire (2010), arXiv:1003.0146";
+    const OPTIONS: &'static [(&'static str, &'static str)] = &[
+        ("alpha", "exploration width, the paper's α; at least 0"),
+        ("lambda", "ridge penalty; positive"),
+        ("model", "auto, shared (one weight vector) or disjoint (one an action)"),
+        ("features", "all, or a feature spec of the tips world: v0, v1, v2, v3"),
+    ];
+    type Config = Config;
+    fn build(c: Config, shape: &Shape) -> Result<Self> {
+        require(c.alpha >= 0.0 && c.alpha.is_finite(), Self::NAME, "alpha", "a number of at least 0", c.alpha)?;
+        Ok(LinUcb { alpha: c.alpha, linear: Linear::new(Self::NAME, shape, c.model, &c.features, c.lambda)? })
+    }
+}
+
+impl Policy for LinUcb {
+    fn propose(&self, round: &Round<'_>, _: Key, out: Proposal<'_>) -> Result<Method> {
+        out.scratch.clear();
+        out.scratch.resize(self.linear.row_len(), 0.0);
+        self.linear.evaluate(round, out.scratch, |i, ridge, x| {
+            out.scores[i] = ridge.predict(x) + self.alpha * ridge.variance(x).sqrt();
+        });
+        out.probs[argmax(out.scores)] = 1.0;
+        Ok(Method::Exact)
+    }
+
+    fn update(&mut self, batch: &Batch<'_>) -> Result<()> {
+        self.linear.update(batch, |_| ())
+    }
+
+    fn save(&self) -> Vec<u8> {
+        self.linear.writer(Self::NAME).finish()
+    }
+
+    fn load(&mut self, bytes: &[u8]) -> Result<()> {
+        let (linear, rest) = self.linear.read(Self::NAME, bytes)?;
+        rest.finish()?;
+        self.linear = linear;
+        Ok(())
+    }
+}

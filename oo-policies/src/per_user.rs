@@ -1,0 +1,76 @@
+//! One model a user: `lin-ucb+per-user`. Nothing is shared, so a new user starts blank.
+
+use crate::state::{Reader, Writer};
+use oo_core::{Batch, Error, Key, Method, Policy, Proposal, Result, Round, UserId};
+use std::collections::BTreeMap;
+
+/// The wrapper's name.
+pub const NAME: &str = "per-user";
+
+/// Makes a blank policy.
+pub type Maker = Box<dyn Fn() -> Result<Box<dyn Policy>> + Send + Sync>;
+
+/// See the module.
+pub struct PerUser {
+    make: Maker,
+    blank: Box<dyn Policy>,
+    users: BTreeMap<UserId, Box<dyn Policy>>,
+}
+
+impl PerUser {
+    /// A wrapper around what `make` makes.
+    pub fn new(make: Maker) -> Result<Self> {
+        let blank = make()?;
+        Ok(PerUser { make, blank, users: BTreeMap::new() })
+    }
+
+    fn model(&mut self, user: UserId) -> Result<&mut dyn Policy> {
+        if !self.users.contains_key(&user) {
+            self.users.insert(user, (self.make)()?);
+        }
+        match self.users.get_mut(&user) {
+            Some(model) => Ok(model.as_mut()),
+            None => Err(Error::Failed("a model that was just made is gone".into())),
+        }
+    }
+}
+
+impl Policy for PerUser {
+    fn propose(&self, round: &Round<'_>, key: Key, out: Proposal<'_>) -> Result<Method> {
+        self.users.get(&round.user).unwrap_or(&self.blank).propose(round, key, out)
+    }
+
+    fn update(&mut self, batch: &Batch<'_>) -> Result<()> {
+        // Row by row: each belongs to one user, and within a user the order is kept.
+        for i in 0..batch.rows().len() {
+            let row = &batch.rows()[i..=i];
+            let user = batch.log().row(row[0]).round.user;
+            self.model(user)?.update(&Batch::new(batch.log(), row))?;
+        }
+        Ok(())
+    }
+
+    fn save(&self) -> Vec<u8> {
+        let mut w = Writer::new(NAME, &[]);
+        w.u64(self.users.len() as u64);
+        for (user, model) in &self.users {
+            w.u64(user.0);
+            w.bytes(&model.save());
+        }
+        w.finish()
+    }
+
+    fn load(&mut self, bytes: &[u8]) -> Result<()> {
+        let mut r = Reader::new(NAME, &[], bytes)?;
+        let mut users = BTreeMap::new();
+        for _ in 0..r.u64()? {
+            let user = UserId(r.u64()?);
+            let mut model = (self.make)()?;
+            model.load(r.bytes()?)?;
+            users.insert(user, model);
+        }
+        r.finish()?;
+        self.users = users;
+        Ok(())
+    }
+}

@@ -1,0 +1,77 @@
+//! Boltzmann exploration on a ridge regression: probability ∝ exp(θᵀx / temperature).
+//!
+//! Sutton, Barto (2018), §2.8 for the distribution.
+
+use crate::regress::{Linear, Model};
+use oo_core::{Batch, Build, Key, Method, Policy, Proposal, Result, Round, Shape, spec::require};
+use serde::{Deserialize, Serialize};
+
+/// Options.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Config {
+    temperature: f64,
+    lambda: f64,
+    model: Model,
+    features: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config { temperature: 0.1, lambda: 1.0, model: Model::Auto, features: "all".into() }
+    }
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct Softmax {
+    temperature: f64,
+    linear: Linear,
+}
+
+impl Build for Softmax {
+    const NAME: &'static str = "softmax";
+    const SUMMARY: &'static str = "Boltzmann exploration on a ridge regression";
+    const PAPER: &'static str = "Sutton, Barto (2018), section 2.8";
+    const OPTIONS: &'static [(&'static str, &'static str)] = &[
+        ("temperature", "units of reward; low is greedy, high is uniform; positive"),
+        ("lambda", "ridge penalty; positive"),
+        ("model", "auto, shared (one weight vector) or disjoint (one an action)"),
+        ("features", "all, or a feature spec of the tips world: v0, v1, v2, v3"),
+    ];
+    type Config = Config;
+    fn build(c: Config, shape: &Shape) -> Result<Self> {
+        let t = c.temperature;
+        require(t > 0.0 && t.is_finite(), Self::NAME, "temperature", "a positive number", t)?;
+        Ok(Softmax { temperature: t, linear: Linear::new(Self::NAME, shape, c.model, &c.features, c.lambda)? })
+    }
+}
+
+impl Policy for Softmax {
+    fn propose(&self, round: &Round<'_>, _: Key, out: Proposal<'_>) -> Result<Method> {
+        out.scratch.clear();
+        out.scratch.resize(self.linear.row_len(), 0.0);
+        self.linear.evaluate(round, out.scratch, |i, ridge, x| out.scores[i] = ridge.predict(x));
+        let high = out.scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        for (p, s) in out.probs.iter_mut().zip(out.scores.iter()) {
+            *p = libm::exp((s - high) / self.temperature);
+        }
+        let sum: f64 = out.probs.iter().sum();
+        out.probs.iter_mut().for_each(|p| *p /= sum);
+        Ok(Method::Exact)
+    }
+
+    fn update(&mut self, batch: &Batch<'_>) -> Result<()> {
+        self.linear.update(batch, |_| ())
+    }
+
+    fn save(&self) -> Vec<u8> {
+        self.linear.writer(Self::NAME).finish()
+    }
+
+    fn load(&mut self, bytes: &[u8]) -> Result<()> {
+        let (linear, rest) = self.linear.read(Self::NAME, bytes)?;
+        rest.finish()?;
+        self.linear = linear;
+        Ok(())
+    }
+}
