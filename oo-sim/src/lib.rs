@@ -1,1 +1,7 @@
-//! x
+//! The harness: worlds to choose in, real data, and (on top of them) runs and reports.
+//!
+//! An environment is named by a spec, `linear{d=10}+delay{rounds=50}`, and built by [`environments::build`];
+//! data sets are found on disk by [`datasets::cache`] and read by [`datasets::reader`].
+
+pub mod datasets;
+pub mod environments;
