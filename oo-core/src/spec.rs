@@ -173,9 +173,8 @@ pub fn configure<C>(owner: &str, options: &Map<String, Value>) -> Result<C>
 where
     C: Default + Serialize + DeserializeOwned,
 {
-    let mut merged = match serde_json::to_value(C::default()) {
-        Ok(Value::Object(map)) => map,
-        _ => Map::new(), // a configuration without fields
+    let Ok(Value::Object(mut merged)) = serde_json::to_value(C::default()) else {
+        return Err(Error::Failed(format!("the options of {owner} are no table")));
     };
     for (key, value) in options {
         if !merged.contains_key(key) {
@@ -199,8 +198,7 @@ where
             });
         }
     }
-    let value = if merged.is_empty() { Value::Null } else { Value::Object(merged) };
-    serde_json::from_value(value).map_err(|e| Error::Failed(format!("{owner}: {e}")))
+    serde_json::from_value(Value::Object(merged)).map_err(|e| Error::Failed(format!("{owner}: {e}")))
 }
 
 /// Refuses a value outside its range, naming owner and option.

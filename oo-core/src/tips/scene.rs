@@ -68,6 +68,9 @@ pub struct Profile {
 }
 
 /// How a kind of person reacts: weights on the log-odds of done and dismiss. The personas are rows of this type.
+///
+/// What pulls a person towards done (the fields ending in `_pull`) is taken from dismiss at half its strength:
+/// who is drawn to a task does not throw it away.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Habits {
     /// The persona's name.
@@ -76,7 +79,7 @@ pub struct Habits {
     pub done_bias: f64,
     /// Log-odds of dismiss (against snooze) likewise.
     pub dismiss_bias: f64,
-    /// Added to done when the task is overdue (subtracted from dismiss at half weight).
+    /// Added to done when the task is overdue.
     pub overdue_pull: f64,
     /// Added for urgent (priority 4) and subtracted for low (priority 1) tasks.
     pub priority_pull: f64,

@@ -6,8 +6,8 @@
 //! SSE2, AVX2, AVX-512 and NEON give the same bits. Multiply and add are separate operations for the same
 //! reason: a fused one would differ where the processor has none.
 //!
-//! The loops are compiled three times (baseline, AVX2, AVX-512) and chosen at run time: portable binaries, full
-//! speed. The rest of a matrix beyond `dim` is zero.
+//! The loops are compiled three times (baseline, AVX2, AVX-512) and chosen at run time (see `kernels`): portable
+//! binaries, full speed. The rest of a matrix beyond `dim` is zero.
 
 const LANES: usize = 8;
 
@@ -161,122 +161,7 @@ fn fold(a: &[f64; LANES]) -> f64 {
     ((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7]))
 }
 
-// The one place with `unsafe`: calling a function compiled for instructions that were just detected. Measured on
-// Zen 5 at d = 65: see `benches/README.md`.
-#[allow(unsafe_code)]
-mod kernels {
-    use super::{LANES, block_start, fold};
-
-    /// Four column accumulators hide the latency of the additions.
-    #[inline(always)]
-    fn block_times(columns: &[[f64; LANES]], x: &[f64]) -> [f64; LANES] {
-        let mut acc = [[0.0f64; LANES]; 4];
-        let mut cols = columns.chunks_exact(4);
-        let mut xs = x.chunks_exact(4);
-        for (c, x) in (&mut cols).zip(&mut xs) {
-            for k in 0..4 {
-                for l in 0..LANES {
-                    acc[k][l] += c[k][l] * x[k];
-                }
-            }
-        }
-        let mut out = [0.0; LANES];
-        for l in 0..LANES {
-            out[l] = (acc[0][l] + acc[2][l]) + (acc[1][l] + acc[3][l]);
-        }
-        out
-    }
-
-    #[inline(always)]
-    fn quadratic_body(m: &[[f64; LANES]], x: &[f64]) -> f64 {
-        let mut total = [0.0; LANES];
-        for i in 0..x.len() / LANES {
-            let start = block_start(i);
-            let below = LANES * i;
-            let off = block_times(&m[start..start + below], &x[..below]);
-            let diagonal = block_times(&m[start + below..start + below + LANES], &x[below..below + LANES]);
-            for l in 0..LANES {
-                total[l] += (2.0 * off[l] + diagonal[l]) * x[below + l];
-            }
-        }
-        fold(&total)
-    }
-
-    #[inline(always)]
-    fn times_body(m: &[[f64; LANES]], x: &[f64], y: &mut [f64]) {
-        y.fill(0.0);
-        for i in 0..x.len() / LANES {
-            let start = block_start(i);
-            let below = LANES * i;
-            let mut xi = [0.0; LANES];
-            xi.copy_from_slice(&x[below..below + LANES]);
-            let own = block_times(&m[start..start + below + LANES], &x[..below + LANES]);
-            for l in 0..LANES {
-                y[below + l] += own[l];
-            }
-            // The mirror image of what lies left of the diagonal block.
-            for (c, y) in m[start..start + below].iter().zip(&mut y[..below]) {
-                let mut p = [0.0; LANES];
-                for l in 0..LANES {
-                    p[l] = c[l] * xi[l];
-                }
-                *y += fold(&p);
-            }
-        }
-    }
-
-    #[inline(always)]
-    fn rank_one_body(m: &mut [[f64; LANES]], scale: f64, x: &[f64]) {
-        for i in 0..x.len() / LANES {
-            let start = block_start(i);
-            let end = LANES * (i + 1);
-            let mut xi = [0.0; LANES];
-            xi.copy_from_slice(&x[LANES * i..end]);
-            for (c, &xj) in m[start..start + end].iter_mut().zip(&x[..end]) {
-                let s = scale * xj;
-                for l in 0..LANES {
-                    c[l] += s * xi[l];
-                }
-            }
-        }
-    }
-
-    macro_rules! dispatch {
-        ($(fn $name:ident = $body:ident($($arg:ident: $ty:ty),*) $(-> $out:ty)?;)*) => {$(
-            #[inline]
-            pub fn $name($($arg: $ty),*) $(-> $out)? {
-                #[cfg(target_arch = "x86_64")]
-                {
-                    #[target_feature(enable = "avx2")]
-                    fn avx2($($arg: $ty),*) $(-> $out)? { $body($($arg),*) }
-                    #[target_feature(enable = "avx512f")]
-                    fn avx512($($arg: $ty),*) $(-> $out)? { $body($($arg),*) }
-                    if std::arch::is_x86_feature_detected!("avx512f") {
-                        // SAFETY: the processor has AVX-512F.
-                        return unsafe { avx512($($arg),*) };
-                    }
-                    if std::arch::is_x86_feature_detected!("avx2") {
-                        // SAFETY: the processor has AVX2.
-                        return unsafe { avx2($($arg),*) };
-                    }
-                }
-                $body($($arg),*)
-            }
-            #[cfg(test)]
-            pub mod $name {
-                #[allow(unused_imports)]
-                use super::*;
-                pub fn portable($($arg: $ty),*) $(-> $out)? { $body($($arg),*) }
-            }
-        )*};
-    }
-
-    dispatch! {
-        fn quadratic = quadratic_body(m: &[[f64; LANES]], x: &[f64]) -> f64;
-        fn times = times_body(m: &[[f64; LANES]], x: &[f64], y: &mut [f64]);
-        fn rank_one = rank_one_body(m: &mut [[f64; LANES]], scale: f64, x: &[f64]);
-    }
-}
+mod kernels;
 
 #[cfg(test)]
 mod tests {
@@ -313,14 +198,14 @@ mod tests {
     #[test]
     fn every_instruction_set_gives_the_same_bits() {
         let (m, x) = example(65);
-        assert_eq!(m.quadratic(&x).to_bits(), kernels::quadratic::portable(m.data(), &x).to_bits());
+        assert_eq!(m.quadratic(&x).to_bits(), kernels::portable::quadratic(m.data(), &x).to_bits());
         let (mut a, mut b) = (vec![0.0; 72], vec![0.0; 72]);
         m.times(&x, &mut a);
-        kernels::times::portable(m.data(), &x, &mut b);
+        kernels::portable::times(m.data(), &x, &mut b);
         assert_eq!(a, b);
         let (mut p, mut q) = (m.clone(), m);
         p.rank_one(-0.3, &x);
-        kernels::rank_one::portable(q.data_mut(), -0.3, &x);
+        kernels::portable::rank_one(q.data_mut(), -0.3, &x);
         assert_eq!(p, q);
     }
 

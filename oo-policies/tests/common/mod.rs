@@ -1,0 +1,88 @@
+//! Rounds to try policies on.
+
+#![allow(dead_code)] // each test program uses a part of it
+
+use oo_core::{ActionId, Candidates, Decision, Key, Log, Policy, Round, Shape, Spec, UserId, features};
+
+/// Every policy, every preset, and the variants that take other paths through the code.
+pub fn specs() -> Vec<String> {
+    let mut all: Vec<String> = oo_policies::POLICIES.iter().map(|e| e.name.to_string()).collect();
+    all.extend(oo_policies::PRESETS.iter().map(|p| p.name.to_string()));
+    all.extend(
+        [
+            "lin-ucb{model=disjoint}",
+            "lin-ts{model=disjoint}",
+            "lin-ucb+per-user",
+            "egreedy{schedule=decay}",
+            "egreedy{schedule=adaptive}",
+        ]
+        .map(String::from),
+    );
+    // Few draws and features keep a million decisions affordable; the code is the same.
+    all.into_iter().map(|s| if s == "lin-ts" { "lin-ts{draws=16,features=v1}".into() } else { s }).collect()
+}
+
+pub fn build(spec: &str) -> Box<dyn Policy> {
+    oo_policies::build(&Spec::parse(spec).unwrap(), &features::shape()).unwrap_or_else(|e| panic!("{spec}: {e}"))
+}
+
+/// A round of `n` candidates in the shape of the tips world.
+#[derive(Clone)]
+pub struct Sample {
+    pub index: u64,
+    pub user: u64,
+    pub context: Vec<f32>,
+    pub ids: Vec<ActionId>,
+    pub features: Vec<f32>,
+}
+
+impl Sample {
+    pub fn new(index: u64, n: usize) -> Self {
+        let shape: Shape = features::shape();
+        let mut draws = Key::root(77).fold(index).draws();
+        let mut vector = |len: usize| (0..len).map(|_| draws.uniform() as f32).collect::<Vec<_>>();
+        let (context, features) = (vector(shape.context.len()), vector(n * shape.candidate.len()));
+        // Ids move through a pool of 16, so that sets differ between rounds and arms come back.
+        let ids = (0..n as u64).map(|i| ActionId(if n <= 16 { (index + i * 5) % 16 } else { i })).collect();
+        Sample { index, user: index % 3, context, ids, features }
+    }
+
+    pub fn round(&self) -> Round<'_> {
+        let candidates =
+            Candidates { ids: &self.ids, features: &self.features, dim: self.features.len() / self.ids.len() };
+        Round { index: self.index, user: UserId(self.user), context: &self.context, candidates }
+    }
+
+    pub fn permuted(&self, order: &[usize]) -> Self {
+        let dim = self.features.len() / self.ids.len();
+        Sample {
+            ids: order.iter().map(|&i| self.ids[i]).collect(),
+            features: order.iter().flat_map(|&i| self.features[i * dim..(i + 1) * dim].iter().copied()).collect(),
+            ..self.clone()
+        }
+    }
+}
+
+/// A reward in [0, 1] that depends on action and features.
+pub fn reward(round: &Round<'_>, chosen: usize) -> f64 {
+    let id = round.candidates.ids[chosen].0;
+    let noise = Key::root(5).fold(round.index).fold(id).uniform();
+    0.4 * f64::from(round.candidates.row(chosen)[2]) + 0.02 * id as f64 + 0.3 * noise
+}
+
+/// Plays rounds `from..to` of 5 candidates; returns the chosen positions.
+pub fn play(policy: &mut dyn Policy, from: u64, to: u64) -> Vec<usize> {
+    let (mut decision, mut log) = (Decision::new(), Log::new());
+    (from..to)
+        .map(|t| {
+            let sample = Sample::new(t, 5);
+            let round = sample.round();
+            policy.decide(&round, Key::root(1).fold(t), &mut decision).unwrap();
+            log.clear();
+            let row = log.push(&round, &decision);
+            log.settle(row, reward(&round, decision.chosen()), None);
+            policy.update(&oo_core::Batch::new(&log, &[row])).unwrap();
+            decision.chosen()
+        })
+        .collect()
+}
