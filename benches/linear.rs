@@ -34,7 +34,11 @@ fn machine_rate() -> f64 {
 
 fn rounds_a_second(spec: &str, dim: usize, arms: usize) -> f64 {
     let names = (0..dim).map(|i| format!("x{i}")).collect();
-    let shape = Shape { context: names, candidate: vec![], actions: Some(arms) };
+    let shape = Shape {
+        context: names,
+        candidate: vec![],
+        actions: Some(arms),
+    };
     let mut policy = oo_policies::build(&Spec::parse(spec).expect("a valid spec"), &shape).expect("a policy");
     let ids: Vec<ActionId> = (0..arms as u64).map(ActionId).collect();
     let mut draws = Key::root(1).draws();
@@ -48,9 +52,15 @@ fn rounds_a_second(spec: &str, dim: usize, arms: usize) -> f64 {
                 index: t as u64,
                 user: UserId(0),
                 context: &contexts[at..at + dim],
-                candidates: Candidates { ids: &ids, features: &[], dim: 0 },
+                candidates: Candidates {
+                    ids: &ids,
+                    features: &[],
+                    dim: 0,
+                },
             };
-            policy.decide(&round, Key::root(2).fold(t as u64), &mut decision).expect("a decision");
+            policy
+                .decide(&round, Key::root(2).fold(t as u64), &mut decision)
+                .expect("a decision");
             log.clear();
             let row = log.push(&round, &decision);
             let reward = f64::from(round.context[0] > 0.5 * decision.chosen() as f32);

@@ -138,7 +138,11 @@ fn check_finite(round: &Round<'_>) -> Result<()> {
     let bad = |values: &[f32]| values.iter().any(|v| !v.is_finite());
     if bad(round.context) || bad(round.candidates.features) {
         let (i, value) = first_bad(round);
-        return Err(Error::NotFinite { feature: format!("#{i}"), value, round: round.index });
+        return Err(Error::NotFinite {
+            feature: format!("#{i}"),
+            value,
+            round: round.index,
+        });
     }
     Ok(())
 }

@@ -129,7 +129,14 @@ mod tests {
     #[test]
     fn unknown_names_the_nearest_and_lists_all() {
         let known = vec!["lin-ucb".to_string(), "uniform".to_string()];
-        let e = Error::Unknown { kind: "policy".into(), name: "linucb".into(), known };
-        assert_eq!(e.to_string(), "unknown policy `linucb` (did you mean `lin-ucb`?); there are: lin-ucb, uniform");
+        let e = Error::Unknown {
+            kind: "policy".into(),
+            name: "linucb".into(),
+            known,
+        };
+        assert_eq!(
+            e.to_string(),
+            "unknown policy `linucb` (did you mean `lin-ucb`?); there are: lin-ucb, uniform"
+        );
     }
 }

@@ -37,7 +37,10 @@ pub const fn hash_name(name: &str) -> u64 {
 impl Key {
     /// The root of a run.
     pub const fn root(seed: u64) -> Key {
-        Key([mix(seed ^ 0x6f4f_6f4f_6f4f_6f4f), mix(seed.wrapping_add(0x9e37_79b9_7f4a_7c15))])
+        Key([
+            mix(seed ^ 0x6f4f_6f4f_6f4f_6f4f),
+            mix(seed.wrapping_add(0x9e37_79b9_7f4a_7c15)),
+        ])
     }
 
     /// The child named `name`.
@@ -139,14 +142,21 @@ mod tests {
             "the generator has moved"
         );
     }
-    const GOLDEN: [u64; 3] = [13_496_320_567_075_899_693, 8_761_562_246_031_470_247, 2_355_577_585_797_543_500];
+    const GOLDEN: [u64; 3] = [
+        13_496_320_567_075_899_693,
+        8_761_562_246_031_470_247,
+        2_355_577_585_797_543_500,
+    ];
 
     #[test]
     fn siblings_are_uncorrelated() {
         // 10,000 neighbours under three foldings; the mean of a uniform has sd 0.00289, so 5 sd = 0.0144:
         // false alarm 2e-6 over the three.
         for shift in [0u32, 17, 40] {
-            let mean = (0..10_000u64).map(|i| Key::root(1).fold(i << shift).uniform()).sum::<f64>() / 10_000.0;
+            let mean = (0..10_000u64)
+                .map(|i| Key::root(1).fold(i << shift).uniform())
+                .sum::<f64>()
+                / 10_000.0;
             assert!((mean - 0.5).abs() < 0.0144, "{mean}");
         }
         let lag = (0..10_000u64)

@@ -121,7 +121,10 @@ mod tests {
             let x = f64::from(i) / 10.0;
             let p = cdf(x);
             if p < 1.0 - 1e-12 {
-                assert!((quantile(p) - x).abs() < 1e-9 * (1.0 + x.abs()) + 1e-16 / density(x), "{x}");
+                assert!(
+                    (quantile(p) - x).abs() < 1e-9 * (1.0 + x.abs()) + 1e-16 / density(x),
+                    "{x}"
+                );
             }
         }
     }

@@ -61,9 +61,16 @@ pub fn expand(spec: &Spec, presets: &[Preset]) -> Result<Spec> {
 
 /// Finds `part` by name in a table.
 pub fn find<'t, T>(table: &'t [T], name: impl Fn(&T) -> &str, part: &Part, kind: &str, more: &[&str]) -> Result<&'t T> {
-    table.iter().find(|e| name(e) == part.name).ok_or_else(|| Error::Unknown {
-        kind: kind.into(),
-        name: part.name.clone(),
-        known: table.iter().map(|e| name(e).to_string()).chain(more.iter().map(|m| m.to_string())).collect(),
-    })
+    table
+        .iter()
+        .find(|e| name(e) == part.name)
+        .ok_or_else(|| Error::Unknown {
+            kind: kind.into(),
+            name: part.name.clone(),
+            known: table
+                .iter()
+                .map(|e| name(e).to_string())
+                .chain(more.iter().map(|m| m.to_string()))
+                .collect(),
+        })
 }

@@ -63,6 +63,10 @@ pub struct Shape {
 impl Shape {
     /// The name of feature `i` of context (first) and candidate (second) taken together.
     pub fn feature(&self, i: usize) -> &str {
-        self.context.iter().chain(&self.candidate).nth(i).map_or("?", String::as_str)
+        self.context
+            .iter()
+            .chain(&self.candidate)
+            .nth(i)
+            .map_or("?", String::as_str)
     }
 }

@@ -30,7 +30,11 @@ impl Spec {
     /// # Errors
     /// [`Error::Syntax`] with the character and what was expected there.
     pub fn parse(text: &str) -> Result<Spec> {
-        let mut reader = Reader { text, chars: text.chars().collect(), at: 0 };
+        let mut reader = Reader {
+            text,
+            chars: text.chars().collect(),
+            at: 0,
+        };
         let mut parts = vec![reader.part()?];
         while reader.eat('+') {
             parts.push(reader.part()?);
@@ -62,7 +66,11 @@ impl fmt::Display for Part {
                 other => write!(f, "{key}={other}")?,
             }
         }
-        if self.options.is_empty() { Ok(()) } else { f.write_str("}") }
+        if self.options.is_empty() {
+            Ok(())
+        } else {
+            f.write_str("}")
+        }
     }
 }
 
@@ -90,7 +98,11 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn expected(&self, what: &str) -> Error {
-        Error::Syntax { text: self.text.into(), at: self.at + 1, expected: what.into() }
+        Error::Syntax {
+            text: self.text.into(),
+            at: self.at + 1,
+            expected: what.into(),
+        }
     }
 
     fn eat(&mut self, c: char) -> bool {
@@ -110,7 +122,11 @@ impl Reader<'_> {
         while self.chars.get(self.at).is_some_and(|&c| is_word(c)) {
             self.at += 1;
         }
-        if start == self.at { Err(self.expected(what)) } else { Ok(self.chars[start..self.at].iter().collect()) }
+        if start == self.at {
+            Err(self.expected(what))
+        } else {
+            Ok(self.chars[start..self.at].iter().collect())
+        }
     }
 
     fn part(&mut self) -> Result<Part> {
@@ -147,7 +163,11 @@ impl Reader<'_> {
                     self.at += 1;
                 }
                 let text: String = self.chars[start..self.at].iter().collect();
-                return if self.eat(quote) { Ok(Value::String(text)) } else { Err(self.expected("a closing quote")) };
+                return if self.eat(quote) {
+                    Ok(Value::String(text))
+                } else {
+                    Err(self.expected("a closing quote"))
+                };
             }
         }
         let word = self.word("a value")?;
@@ -206,7 +226,12 @@ pub fn require(ok: bool, owner: &str, option: &str, expected: &str, got: impl fm
     if ok {
         return Ok(());
     }
-    Err(Error::Option { owner: owner.into(), option: option.into(), expected: expected.into(), got: got.to_string() })
+    Err(Error::Option {
+        owner: owner.into(),
+        option: option.into(),
+        expected: expected.into(),
+        got: got.to_string(),
+    })
 }
 
 #[cfg(test)]
@@ -227,7 +252,10 @@ mod tests {
     fn says_where_it_stopped() {
         let message = |t: &str| Spec::parse(t).unwrap_err().to_string();
         assert_eq!(message("a{b}"), "cannot read `a{b}` at character 4: expected `=`");
-        assert_eq!(message("a{b=1"), "cannot read `a{b=1` at character 6: expected `,` or `}`");
+        assert_eq!(
+            message("a{b=1"),
+            "cannot read `a{b=1` at character 6: expected `,` or `}`"
+        );
         assert_eq!(message(""), "cannot read `` at character 1: expected a name");
     }
 
@@ -242,6 +270,9 @@ mod tests {
         let e = configure::<Config>("x", &options("x{alhpa=1}")).unwrap_err();
         assert!(e.to_string().contains("did you mean `alpha`"), "{e}");
         let e = configure::<Config>("x", &options("x{alpha=much}")).unwrap_err();
-        assert_eq!(e.to_string(), "option `alpha` of x: expected f64 (default 0.0), got \"much\"");
+        assert_eq!(
+            e.to_string(),
+            "option `alpha` of x: expected f64 (default 0.0), got \"much\""
+        );
     }
 }

@@ -106,7 +106,11 @@ pub struct Arms<T> {
 
 impl<T: Copy + Default> Default for Arms<T> {
     fn default() -> Self {
-        Arms { small: [T::default(); 64], len: 0, large: Vec::new() }
+        Arms {
+            small: [T::default(); 64],
+            len: 0,
+            large: Vec::new(),
+        }
     }
 }
 
@@ -126,7 +130,11 @@ impl<T: Copy> Arms<T> {
 
     /// All arms, in order.
     pub fn as_slice(&self) -> &[T] {
-        if self.len <= self.small.len() { &self.small[..self.len] } else { &self.large }
+        if self.len <= self.small.len() {
+            &self.small[..self.len]
+        } else {
+            &self.large
+        }
     }
 }
 
@@ -168,7 +176,11 @@ pub struct Beta {
 impl Beta {
     /// From its two counts.
     pub fn new(a: f64, b: f64) -> Self {
-        Beta { a, b, log_norm: libm::lgamma(a + b) - libm::lgamma(a) - libm::lgamma(b) }
+        Beta {
+            a,
+            b,
+            log_norm: libm::lgamma(a + b) - libm::lgamma(a) - libm::lgamma(b),
+        }
     }
 
     /// The continued fraction of the incomplete beta function (Numerical Recipes, §6.4), by Lentz's method.

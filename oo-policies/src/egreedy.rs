@@ -60,8 +60,14 @@ impl Build for EGreedy {
     const PAPER: &'static str = "Auer, Cesa-Bianchi, Fischer (2002); Tokic (2010) for the adaptive schedule";
     const OPTIONS: &'static [(&'static str, &'static str)] = &[
         ("epsilon", "probability of a random candidate, at the start; 0 to 1"),
-        ("schedule", "fixed, decay (as 1/t) or adaptive (follows the prediction error)"),
-        ("half_life", "decay: rows before epsilon falls; adaptive: rows it averages over; at least 1"),
+        (
+            "schedule",
+            "fixed, decay (as 1/t) or adaptive (follows the prediction error)",
+        ),
+        (
+            "half_life",
+            "decay: rows before epsilon falls; adaptive: rows it averages over; at least 1",
+        ),
         ("sigma", "adaptive: the error that counts as surprising; positive"),
         ("lambda", "ridge penalty; positive"),
         ("model", "auto, shared (one weight vector) or disjoint (one an action)"),
@@ -69,11 +75,28 @@ impl Build for EGreedy {
     ];
     type Config = Config;
     fn build(c: Config, shape: &Shape) -> Result<Self> {
-        require((0.0..=1.0).contains(&c.epsilon), Self::NAME, "epsilon", "0 to 1", c.epsilon)?;
-        require(c.half_life >= 1.0, Self::NAME, "half_life", "a number of at least 1", c.half_life)?;
+        require(
+            (0.0..=1.0).contains(&c.epsilon),
+            Self::NAME,
+            "epsilon",
+            "0 to 1",
+            c.epsilon,
+        )?;
+        require(
+            c.half_life >= 1.0,
+            Self::NAME,
+            "half_life",
+            "a number of at least 1",
+            c.half_life,
+        )?;
         require(c.sigma > 0.0, Self::NAME, "sigma", "a positive number", c.sigma)?;
         let linear = Linear::new(Self::NAME, shape, c.model, &c.features, c.lambda)?;
-        Ok(EGreedy { epsilon: c.epsilon, config: c, rows: 0, linear })
+        Ok(EGreedy {
+            epsilon: c.epsilon,
+            config: c,
+            rows: 0,
+            linear,
+        })
     }
 }
 
@@ -81,14 +104,20 @@ impl Policy for EGreedy {
     fn propose(&self, round: &Round<'_>, _: Key, out: Proposal<'_>) -> Result<Method> {
         out.scratch.clear();
         out.scratch.resize(self.linear.row_len(), 0.0);
-        self.linear.evaluate(round, out.scratch, |i, ridge, x| out.scores[i] = ridge.predict(x));
+        self.linear
+            .evaluate(round, out.scratch, |i, ridge, x| out.scores[i] = ridge.predict(x));
         out.probs.fill(self.epsilon / out.probs.len() as f64);
         out.probs[argmax(out.scores)] += 1.0 - self.epsilon;
         Ok(Method::Exact)
     }
 
     fn update(&mut self, batch: &Batch<'_>) -> Result<()> {
-        let EGreedy { config, epsilon, rows, linear } = self;
+        let EGreedy {
+            config,
+            epsilon,
+            rows,
+            linear,
+        } = self;
         linear.update(batch, |error| {
             *rows += 1;
             match config.schedule {
@@ -113,7 +142,12 @@ impl Policy for EGreedy {
         let (linear, mut rest) = self.linear.read(Self::NAME, bytes)?;
         let (epsilon, rows) = (rest.f64()?, rest.u64()?);
         rest.finish()?;
-        *self = EGreedy { config: self.config.clone(), epsilon, rows, linear };
+        *self = EGreedy {
+            config: self.config.clone(),
+            epsilon,
+            rows,
+            linear,
+        };
         Ok(())
     }
 }

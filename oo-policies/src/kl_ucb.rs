@@ -23,7 +23,11 @@ fn upper(mean: f64, bound: f64) -> f64 {
     let (mut low, mut high) = (mean, 1.0);
     for _ in 0..50 {
         let middle = 0.5 * (low + high);
-        if kl(mean, middle) <= bound { low = middle } else { high = middle }
+        if kl(mean, middle) <= bound {
+            low = middle
+        } else {
+            high = middle
+        }
     }
     low
 }
@@ -33,7 +37,11 @@ impl KlUcb {
         let log = self.config.scale * libm::log(self.tally.pulls().max(1.0));
         for (score, &id) in out.scores.iter_mut().zip(round.candidates.ids) {
             let arm = self.tally.arm(id);
-            *score = if arm.pulls == 0.0 { f64::INFINITY } else { upper(arm.mean(), log / arm.pulls) };
+            *score = if arm.pulls == 0.0 {
+                f64::INFINITY
+            } else {
+                upper(arm.mean(), log / arm.pulls)
+            };
         }
         out.probs[argmax(out.scores)] = 1.0;
         Method::Exact
@@ -48,7 +56,10 @@ mod tests {
     fn upper_bound_solves_its_equation() {
         for (mean, bound) in [(0.0, 0.1), (0.5, 0.3), (0.9, 2.0)] {
             let q = upper(mean, bound);
-            assert!((kl(mean, q) - bound).abs() < 1e-9 || q > 1.0 - 1e-9, "{mean} {bound} {q}");
+            assert!(
+                (kl(mean, q) - bound).abs() < 1e-9 || q > 1.0 - 1e-9,
+                "{mean} {bound} {q}"
+            );
         }
     }
 }

@@ -80,7 +80,9 @@ pub fn build(spec: &Spec, shape: &Shape) -> Result<Box<dyn Policy>> {
                 known: vec!["none".into()],
             });
         }
-        let inner = Spec { parts: spec.parts[..=depth].to_vec() };
+        let inner = Spec {
+            parts: spec.parts[..=depth].to_vec(),
+        };
         let shape = shape.clone();
         policy = Box::new(per_user::PerUser::new(Box::new(move || build(&inner, &shape)))?);
     }

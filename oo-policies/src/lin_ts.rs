@@ -26,7 +26,13 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Config { scale: 0.25, lambda: 1.0, model: Model::Auto, features: "all".into(), draws: 256 }
+        Config {
+            scale: 0.25,
+            lambda: 1.0,
+            model: Model::Auto,
+            features: "all".into(),
+            draws: 256,
+        }
     }
 }
 
@@ -43,18 +49,40 @@ impl Build for LinTs {
     const SUMMARY: &'static str = "Thompson sampling on a ridge regression, with computed propensities";
     const PAPER: &'static str = "Agrawal, Goyal (2013), arXiv:1209.3352";
     const OPTIONS: &'static [(&'static str, &'static str)] = &[
-        ("scale", "posterior standard deviation in units of √(xᵀA⁻¹x), the paper's v; positive"),
+        (
+            "scale",
+            "posterior standard deviation in units of √(xᵀA⁻¹x), the paper's v; positive",
+        ),
         ("lambda", "ridge penalty; positive"),
         ("model", "auto, shared (one weight vector) or disjoint (one an action)"),
         ("features", "all, or a feature spec of the tips world: v0, v1, v2, v3"),
-        ("draws", "posterior draws behind the probabilities of a shared model; 1 to 1000000"),
+        (
+            "draws",
+            "posterior draws behind the probabilities of a shared model; 1 to 1000000",
+        ),
     ];
     type Config = Config;
     fn build(c: Config, shape: &Shape) -> Result<Self> {
-        require(c.scale > 0.0 && c.scale.is_finite(), Self::NAME, "scale", "a positive number", c.scale)?;
-        require((1..=1_000_000).contains(&c.draws), Self::NAME, "draws", "1 to 1000000", c.draws)?;
+        require(
+            c.scale > 0.0 && c.scale.is_finite(),
+            Self::NAME,
+            "scale",
+            "a positive number",
+            c.scale,
+        )?;
+        require(
+            (1..=1_000_000).contains(&c.draws),
+            Self::NAME,
+            "draws",
+            "1 to 1000000",
+            c.draws,
+        )?;
         let linear = Linear::new(Self::NAME, shape, c.model, &c.features, c.lambda)?;
-        Ok(LinTs { scale: c.scale, draws: c.draws, linear })
+        Ok(LinTs {
+            scale: c.scale,
+            draws: c.draws,
+            linear,
+        })
     }
 }
 
@@ -70,7 +98,12 @@ impl LinTs {
         });
         let n = scores.len();
         let mut arms = Arms::default();
-        (0..n).for_each(|i| arms.push(Normal { mean: scores[i], sd: probs[i] }));
+        (0..n).for_each(|i| {
+            arms.push(Normal {
+                mean: scores[i],
+                sd: probs[i],
+            })
+        });
         probabilities(arms.as_slice(), probs, out.scratch);
         Method::Quadrature
     }
@@ -85,7 +118,10 @@ impl LinTs {
         let (factor, rest) = rest.split_at_mut(d * d);
         let (spread, z) = rest.split_at_mut(n * d);
         if ridge.inverse().cholesky_into(factor).is_none() {
-            return Err(oo_core::Error::Singular { what: "the posterior covariance", condition: f64::INFINITY });
+            return Err(oo_core::Error::Singular {
+                what: "the posterior covariance",
+                condition: f64::INFINITY,
+            });
         }
         for i in 0..n {
             self.linear.gather(round, i, x);
@@ -97,7 +133,9 @@ impl LinTs {
         match n {
             1 => out.probs[0] = 1.0,
             2 => {
-                let variance: f64 = (0..d).map(|j| (spread[j] - spread[d + j]) * (spread[j] - spread[d + j])).sum();
+                let variance: f64 = (0..d)
+                    .map(|j| (spread[j] - spread[d + j]) * (spread[j] - spread[d + j]))
+                    .sum();
                 let gap = out.scores[0] - out.scores[1];
                 let first = if variance > 0.0 {
                     normal::cdf(gap / variance.sqrt())
@@ -115,7 +153,11 @@ impl LinTs {
                     z.fill_with(|| stream.normal());
                     let mut best = (0, f64::NEG_INFINITY);
                     for i in 0..n {
-                        let noise: f64 = spread[i * d..(i + 1) * d].iter().zip(z.iter()).map(|(s, z)| s * z).sum();
+                        let noise: f64 = spread[i * d..(i + 1) * d]
+                            .iter()
+                            .zip(z.iter())
+                            .map(|(s, z)| s * z)
+                            .sum();
                         let sample = out.scores[i] + noise;
                         if sample > best.1 {
                             best = (i, sample);

@@ -23,7 +23,12 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Config { alpha: 0.25, lambda: 1.0, model: Model::Auto, features: "all".into() }
+        Config {
+            alpha: 0.25,
+            lambda: 1.0,
+            model: Model::Auto,
+            features: "all".into(),
+        }
     }
 }
 
@@ -46,8 +51,17 @@ impl Build for LinUcb {
     ];
     type Config = Config;
     fn build(c: Config, shape: &Shape) -> Result<Self> {
-        require(c.alpha >= 0.0 && c.alpha.is_finite(), Self::NAME, "alpha", "a number of at least 0", c.alpha)?;
-        Ok(LinUcb { alpha: c.alpha, linear: Linear::new(Self::NAME, shape, c.model, &c.features, c.lambda)? })
+        require(
+            c.alpha >= 0.0 && c.alpha.is_finite(),
+            Self::NAME,
+            "alpha",
+            "a number of at least 0",
+            c.alpha,
+        )?;
+        Ok(LinUcb {
+            alpha: c.alpha,
+            linear: Linear::new(Self::NAME, shape, c.model, &c.features, c.lambda)?,
+        })
     }
 }
 

@@ -21,7 +21,11 @@ impl PerUser {
     /// A wrapper around what `make` makes.
     pub fn new(make: Maker) -> Result<Self> {
         let blank = make()?;
-        Ok(PerUser { make, blank, users: BTreeMap::new() })
+        Ok(PerUser {
+            make,
+            blank,
+            users: BTreeMap::new(),
+        })
     }
 
     fn model(&mut self, user: UserId) -> Result<&mut dyn Policy> {
@@ -37,7 +41,10 @@ impl PerUser {
 
 impl Policy for PerUser {
     fn propose(&self, round: &Round<'_>, key: Key, out: Proposal<'_>) -> Result<Method> {
-        self.users.get(&round.user).unwrap_or(&self.blank).propose(round, key, out)
+        self.users
+            .get(&round.user)
+            .unwrap_or(&self.blank)
+            .propose(round, key, out)
     }
 
     fn update(&mut self, batch: &Batch<'_>) -> Result<()> {

@@ -17,7 +17,12 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Config { temperature: 0.1, lambda: 1.0, model: Model::Auto, features: "all".into() }
+        Config {
+            temperature: 0.1,
+            lambda: 1.0,
+            model: Model::Auto,
+            features: "all".into(),
+        }
     }
 }
 
@@ -33,7 +38,10 @@ impl Build for Softmax {
     const SUMMARY: &'static str = "Boltzmann exploration on a ridge regression";
     const PAPER: &'static str = "Sutton, Barto (2018), section 2.8";
     const OPTIONS: &'static [(&'static str, &'static str)] = &[
-        ("temperature", "units of reward; low is greedy, high is uniform; positive"),
+        (
+            "temperature",
+            "units of reward; low is greedy, high is uniform; positive",
+        ),
         ("lambda", "ridge penalty; positive"),
         ("model", "auto, shared (one weight vector) or disjoint (one an action)"),
         ("features", "all, or a feature spec of the tips world: v0, v1, v2, v3"),
@@ -41,8 +49,17 @@ impl Build for Softmax {
     type Config = Config;
     fn build(c: Config, shape: &Shape) -> Result<Self> {
         let t = c.temperature;
-        require(t > 0.0 && t.is_finite(), Self::NAME, "temperature", "a positive number", t)?;
-        Ok(Softmax { temperature: t, linear: Linear::new(Self::NAME, shape, c.model, &c.features, c.lambda)? })
+        require(
+            t > 0.0 && t.is_finite(),
+            Self::NAME,
+            "temperature",
+            "a positive number",
+            t,
+        )?;
+        Ok(Softmax {
+            temperature: t,
+            linear: Linear::new(Self::NAME, shape, c.model, &c.features, c.lambda)?,
+        })
     }
 }
 
@@ -50,7 +67,8 @@ impl Policy for Softmax {
     fn propose(&self, round: &Round<'_>, _: Key, out: Proposal<'_>) -> Result<Method> {
         out.scratch.clear();
         out.scratch.resize(self.linear.row_len(), 0.0);
-        self.linear.evaluate(round, out.scratch, |i, ridge, x| out.scores[i] = ridge.predict(x));
+        self.linear
+            .evaluate(round, out.scratch, |i, ridge, x| out.scores[i] = ridge.predict(x));
         let high = out.scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         for (p, s) in out.probs.iter_mut().zip(out.scores.iter()) {
             *p = libm::exp((s - high) / self.temperature);

@@ -79,7 +79,10 @@ impl<'a> Reader<'a> {
     }
 
     fn refuse(&self, why: &str) -> Error {
-        Error::State { policy: self.policy.into(), why: why.into() }
+        Error::State {
+            policy: self.policy.into(),
+            why: why.into(),
+        }
     }
 
     /// Takes a number.
@@ -110,11 +113,17 @@ impl<'a> Reader<'a> {
 
     /// Refuses what is left over.
     pub fn finish(self) -> Result<()> {
-        if self.rest.is_empty() { Ok(()) } else { Err(self.refuse("it goes on after its end")) }
+        if self.rest.is_empty() {
+            Ok(())
+        } else {
+            Err(self.refuse("it goes on after its end"))
+        }
     }
 }
 
 /// FNV-1a, 64 bits.
 fn checksum(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, &b| (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3))
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, &b| {
+        (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
 }

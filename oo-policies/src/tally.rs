@@ -34,7 +34,12 @@ impl Tally {
     /// For rewards in [low, high]; `owner` is named in errors.
     pub fn new(owner: &str, low: f64, high: f64) -> Result<Self> {
         require(low < high, owner, "low", "a number below `high`", low)?;
-        Ok(Tally { low, high, arms: BTreeMap::new(), pulls: 0.0 })
+        Ok(Tally {
+            low,
+            high,
+            arms: BTreeMap::new(),
+            pulls: 0.0,
+        })
     }
 
     /// One action's count; blank if it was never chosen.
@@ -74,7 +79,13 @@ impl Tally {
         let mut r = Reader::new(policy, &[self.low.to_bits(), self.high.to_bits()], bytes)?;
         let mut arms = BTreeMap::new();
         for _ in 0..r.u64()? {
-            arms.insert(ActionId(r.u64()?), Arm { pulls: r.f64()?, sum: r.f64()? });
+            arms.insert(
+                ActionId(r.u64()?),
+                Arm {
+                    pulls: r.f64()?,
+                    sum: r.f64()?,
+                },
+            );
         }
         r.finish()?;
         self.pulls = arms.values().map(|a| a.pulls).sum();

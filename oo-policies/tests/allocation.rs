@@ -52,7 +52,9 @@ fn deciding_and_learning_allocate_nothing() {
         let (mut decision, mut log) = (Decision::new(), Log::new());
         let mut step = |sample: &Sample| {
             let round = sample.round();
-            policy.decide(&round, Key::root(1).fold(round.index), &mut decision).unwrap();
+            policy
+                .decide(&round, Key::root(1).fold(round.index), &mut decision)
+                .unwrap();
             log.clear();
             let row = log.push(&round, &decision);
             log.settle(row, reward(&round, decision.chosen()), None);

@@ -14,7 +14,9 @@ fn draws_follow_the_propensities() {
         let (mut seen, mut expected) = ([0.0; 5], [0.0; 5]);
         let mut decision = Decision::new();
         for i in 0..1_000_000u64 {
-            policy.decide(&sample.round(), Key::root(2).fold(i), &mut decision).unwrap();
+            policy
+                .decide(&sample.round(), Key::root(2).fold(i), &mut decision)
+                .unwrap();
             seen[decision.chosen()] += 1.0;
             for (e, p) in expected.iter_mut().zip(decision.probs()) {
                 *e += p;
@@ -44,9 +46,16 @@ fn the_order_of_candidates_does_not_matter() {
         let order = [3, 0, 5, 1, 4, 2];
         let (mut a, mut b) = (Decision::new(), Decision::new());
         policy.decide(&sample.round(), Key::root(3), &mut a).unwrap();
-        policy.decide(&sample.permuted(&order).round(), Key::root(3), &mut b).unwrap();
+        policy
+            .decide(&sample.permuted(&order).round(), Key::root(3), &mut b)
+            .unwrap();
         for (position, &i) in order.iter().enumerate() {
-            assert!((a.probs()[i] - b.probs()[position]).abs() < 1e-12, "{spec}: {:?} {:?}", a.probs(), b.probs());
+            assert!(
+                (a.probs()[i] - b.probs()[position]).abs() < 1e-12,
+                "{spec}: {:?} {:?}",
+                a.probs(),
+                b.probs()
+            );
         }
     }
 }
@@ -60,7 +69,11 @@ fn saving_and_loading_changes_nothing() {
         let mut twin = build(&spec);
         twin.load(&saved).unwrap();
         assert_eq!(twin.save(), saved, "{spec}");
-        assert_eq!(play(policy.as_mut(), 500, 10_500), play(twin.as_mut(), 500, 10_500), "{spec}");
+        assert_eq!(
+            play(policy.as_mut(), 500, 10_500),
+            play(twin.as_mut(), 500, 10_500),
+            "{spec}"
+        );
     }
 }
 
@@ -91,7 +104,9 @@ fn any_number_of_threads_sees_the_same() {
             let mut decision = Decision::new();
             (0..50u64)
                 .map(|t| {
-                    policy.decide(&Sample::new(t, 7).round(), Key::root(4).fold(t), &mut decision).unwrap();
+                    policy
+                        .decide(&Sample::new(t, 7).round(), Key::root(4).fold(t), &mut decision)
+                        .unwrap();
                     (decision.chosen(), decision.propensity().to_bits())
                 })
                 .collect::<Vec<_>>()
@@ -115,7 +130,9 @@ fn sets_of_any_size_work() {
         play(policy.as_mut(), 0, 100);
         let mut decision = Decision::new();
         for n in [10_000, 300, 64, 9, 2, 1] {
-            policy.decide(&Sample::new(n as u64, n).round(), Key::root(6), &mut decision).unwrap();
+            policy
+                .decide(&Sample::new(n as u64, n).round(), Key::root(6), &mut decision)
+                .unwrap();
             assert_eq!(decision.probs().len(), n, "{spec}");
         }
         assert_eq!(decision.propensity(), 1.0, "{spec} with one candidate");
@@ -127,7 +144,9 @@ fn features_that_are_not_finite_are_refused() {
     for spec in specs() {
         let mut sample = Sample::new(1, 4);
         sample.features[40] = f32::NAN;
-        let error = build(&spec).decide(&sample.round(), Key::root(1), &mut Decision::new()).unwrap_err();
+        let error = build(&spec)
+            .decide(&sample.round(), Key::root(1), &mut Decision::new())
+            .unwrap_err();
         assert!(error.to_string().contains("must be finite"), "{spec}: {error}");
     }
 }

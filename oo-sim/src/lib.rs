@@ -3,5 +3,11 @@
 //! An environment is named by a spec, `linear{d=10}+delay{rounds=50}`, and built by [`environments::build`];
 //! data sets are found on disk by [`datasets::cache`] and read by [`datasets::reader`].
 
+pub mod commands;
 pub mod datasets;
 pub mod environments;
+pub mod experiment;
+pub mod runner;
+pub mod store;
+pub mod summary;
+pub mod table;

@@ -1,2 +1,5 @@
-//! x
-fn main(){}
+//! The `oo-sim` program; everything is in the library.
+
+fn main() -> std::process::ExitCode {
+    oo_sim::commands::main()
+}

@@ -25,7 +25,11 @@ impl Columns {
     /// [`Error::MissingFeature`] when the shape lacks a feature of the spec, [`Error::Unknown`] for another spec.
     pub fn new(owner: &str, shape: &Shape, selection: &str) -> Result<Columns> {
         let context = shape.context.iter().enumerate().map(|(i, n)| (n, Source::Context(i)));
-        let candidate = shape.candidate.iter().enumerate().map(|(i, n)| (n, Source::Candidate(i)));
+        let candidate = shape
+            .candidate
+            .iter()
+            .enumerate()
+            .map(|(i, n)| (n, Source::Candidate(i)));
         let offered: Vec<(&String, Source)> = context.chain(candidate).collect();
         if selection == "all" {
             return Ok(Columns {
@@ -38,14 +42,22 @@ impl Columns {
         let sources = names
             .iter()
             .map(|name| {
-                offered.iter().find(|(n, _)| *n == name).map(|(_, s)| *s).ok_or_else(|| Error::MissingFeature {
-                    owner: owner.into(),
-                    feature: name.clone(),
-                    known: offered.iter().map(|(n, _)| n.to_string()).collect(),
-                })
+                offered
+                    .iter()
+                    .find(|(n, _)| *n == name)
+                    .map(|(_, s)| *s)
+                    .ok_or_else(|| Error::MissingFeature {
+                        owner: owner.into(),
+                        feature: name.clone(),
+                        known: offered.iter().map(|(n, _)| n.to_string()).collect(),
+                    })
             })
             .collect::<Result<_>>()?;
-        Ok(Columns { names, sources, all: None })
+        Ok(Columns {
+            names,
+            sources,
+            all: None,
+        })
     }
 
     /// Features a row.

@@ -28,7 +28,14 @@ pub const CONTEXT: [&str; 9] = [
 ];
 
 /// Features of a candidate itself.
-pub const CANDIDATE: [&str; 6] = ["is_overdue", "task_age", "priority", "due_soon", "effort", "recently_shown"];
+pub const CANDIDATE: [&str; 6] = [
+    "is_overdue",
+    "task_age",
+    "priority",
+    "due_soon",
+    "effort",
+    "recently_shown",
+];
 
 /// Positions in [`CANDIDATE`] and [`CONTEXT`] whose products v3 adds.
 const CROSSED: ([usize; 5], [usize; 5]) = ([0, 1, 2, 3, 4], [0, 1, 2, 3, 7]);
@@ -68,7 +75,11 @@ impl FeatureSpec {
                 });
             }
         };
-        let mut names: Vec<String> = groups[..used].iter().flat_map(|g| g.iter()).map(ToString::to_string).collect();
+        let mut names: Vec<String> = groups[..used]
+            .iter()
+            .flat_map(|g| g.iter())
+            .map(ToString::to_string)
+            .collect();
         if used == 4 {
             names.extend(v3);
         }
@@ -78,17 +89,27 @@ impl FeatureSpec {
 
 fn crossed_names() -> Vec<String> {
     let (rows, columns) = CROSSED;
-    rows.iter().flat_map(|&r| columns.iter().map(move |&c| format!("{}*{}", CANDIDATE[r], CONTEXT[c]))).collect()
+    rows.iter()
+        .flat_map(|&r| columns.iter().map(move |&c| format!("{}*{}", CANDIDATE[r], CONTEXT[c])))
+        .collect()
 }
 
 /// The names of what [`candidate_into`] appends.
 pub fn candidate_names() -> Vec<String> {
-    CANDIDATE.iter().map(ToString::to_string).chain(crossed_names()).collect()
+    CANDIDATE
+        .iter()
+        .map(ToString::to_string)
+        .chain(crossed_names())
+        .collect()
 }
 
 /// The shape of every environment that offers these features.
 pub fn shape() -> Shape {
-    Shape { context: CONTEXT.iter().map(ToString::to_string).collect(), candidate: candidate_names(), actions: None }
+    Shape {
+        context: CONTEXT.iter().map(ToString::to_string).collect(),
+        candidate: candidate_names(),
+        actions: None,
+    }
 }
 
 /// Appends the context features, 9 of them. A profile feature without history takes its null value: 0, and 0.5
@@ -96,8 +117,12 @@ pub fn shape() -> Shape {
 pub fn context_into(now: Moment, profile: &Profile, out: &mut Vec<f32>) {
     let hour = TAU * now.hour() / 24.0;
     let day = TAU * now.weekday() as f64 / 7.0;
-    let alignment = profile.preferred_hour.map_or(0.5, |p| (libm::cos(TAU * (p - now.hour()) / 24.0) + 1.0) / 2.0);
-    let volume = profile.tip_volume_30d.map_or(0.0, |n| libm::log1p(n) / libm::log1p(100.0));
+    let alignment = profile
+        .preferred_hour
+        .map_or(0.5, |p| (libm::cos(TAU * (p - now.hour()) / 24.0) + 1.0) / 2.0);
+    let volume = profile
+        .tip_volume_30d
+        .map_or(0.0, |n| libm::log1p(n) / libm::log1p(100.0));
     out.extend(
         [
             libm::sin(hour),
@@ -106,7 +131,9 @@ pub fn context_into(now: Moment, profile: &Profile, out: &mut Vec<f32>) {
             libm::cos(day),
             profile.completion_rate_30d.unwrap_or(0.0),
             profile.dismiss_rate_30d.unwrap_or(0.0),
-            profile.mean_dwell_ms_30d.map_or(0.0, |d| (d / 600_000.0).clamp(0.0, 1.0)),
+            profile
+                .mean_dwell_ms_30d
+                .map_or(0.0, |d| (d / 600_000.0).clamp(0.0, 1.0)),
             alignment,
             volume.clamp(0.0, 1.0),
         ]
@@ -122,7 +149,11 @@ pub fn candidate_into(task: &Task, now: Moment, shown_recently: f64, context: &[
         f64::from(u8::from(task.is_overdue(now))),
         (task.age_days(now) / 30.0).clamp(0.0, 1.0),
         f64::from(task.priority.clamp(1, 4) - 1) / 3.0,
-        if until_due >= 0.0 { libm::exp(-until_due / 24.0) } else { 0.0 },
+        if until_due >= 0.0 {
+            libm::exp(-until_due / 24.0)
+        } else {
+            0.0
+        },
         (libm::log1p(task.effort_minutes) / libm::log1p(240.0)).clamp(0.0, 1.0),
         (shown_recently / 3.0).clamp(0.0, 1.0),
     ]
@@ -149,7 +180,10 @@ mod tests {
             assert_eq!(names.len(), dim, "{name} repeats a name");
         }
         let v2 = FeatureSpec::named("v2").unwrap().names;
-        assert_eq!((v2[2].as_str(), v2[5].as_str(), v2[7].as_str()), ("is_overdue", "dow_sin", "completion_rate_30d"));
+        assert_eq!(
+            (v2[2].as_str(), v2[5].as_str(), v2[7].as_str()),
+            ("is_overdue", "dow_sin", "completion_rate_30d")
+        );
         assert_eq!(v2[10], "preferred_hour_alignment");
         assert_eq!(shape().context.len() + shape().candidate.len(), 40);
     }
@@ -178,13 +212,19 @@ mod tests {
         let tasks = [task(1, 4, 90.0), task(2, 1, 5.0), task(3, 2, 30.0), task(4, 3, 15.0)];
         let (mut context, mut features) = (Vec::new(), Vec::new());
         context_into(now, &Profile::default(), &mut context);
-        tasks.iter().for_each(|t| candidate_into(t, now, 0.0, &context, &mut features));
+        tasks
+            .iter()
+            .for_each(|t| candidate_into(t, now, 0.0, &context, &mut features));
         let ids: Vec<ActionId> = tasks.iter().map(|t| ActionId(t.id)).collect();
         let round = Round {
             index: 0,
             user: UserId(0),
             context: &context,
-            candidates: Candidates { ids: &ids, features: &features, dim: 31 },
+            candidates: Candidates {
+                ids: &ids,
+                features: &features,
+                dim: 31,
+            },
         };
         let columns = Columns::new("test", &shape(), spec).unwrap();
         let mut row = vec![0.0; columns.dim()];
@@ -217,7 +257,16 @@ mod tests {
     fn interactions_can() {
         // Weight on priority × hour_sin alone: urgent in the morning (sine 1 at 6), low priority in the evening.
         let names = FeatureSpec::named("v3").unwrap().names;
-        let theta: Vec<f64> = names.iter().map(|n| f64::from(u8::from(n == "priority*hour_sin"))).collect();
-        assert_eq!((greedy("v3", &theta, Moment(6 * 60)), greedy("v3", &theta, Moment(18 * 60))), (0, 1));
+        let theta: Vec<f64> = names
+            .iter()
+            .map(|n| f64::from(u8::from(n == "priority*hour_sin")))
+            .collect();
+        assert_eq!(
+            (
+                greedy("v3", &theta, Moment(6 * 60)),
+                greedy("v3", &theta, Moment(18 * 60))
+            ),
+            (0, 1)
+        );
     }
 }

@@ -20,8 +20,13 @@ pub enum Reaction {
 
 impl Reaction {
     /// All reactions, in the order of their codes.
-    pub const ALL: [Reaction; 5] =
-        [Reaction::Done, Reaction::Snooze, Reaction::Dismiss, Reaction::Helpful, Reaction::NotHelpful];
+    pub const ALL: [Reaction; 5] = [
+        Reaction::Done,
+        Reaction::Snooze,
+        Reaction::Dismiss,
+        Reaction::Helpful,
+        Reaction::NotHelpful,
+    ];
 
     /// The name in logs and tables.
     pub fn name(self) -> &'static str {

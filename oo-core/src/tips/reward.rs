@@ -93,7 +93,10 @@ mod tests {
     use crate::Key;
 
     fn done(dwell_ms: u64) -> Feedback {
-        Feedback { reaction: Reaction::Done, dwell_ms: Some(dwell_ms) }
+        Feedback {
+            reaction: Reaction::Done,
+            dwell_ms: Some(dwell_ms),
+        }
     }
 
     #[test]
@@ -102,9 +105,27 @@ mod tests {
         let at = |ms| r2.reward(&done(ms));
         assert_eq!([at(0), at(14_999), at(15_000), at(119_999)], [-0.3, -0.3, 1.0, 1.0]);
         assert_eq!([at(120_000), at(599_999), at(600_000)], [0.6, 0.6, 0.3]);
-        assert_eq!(r2.reward(&Feedback { reaction: Reaction::Done, dwell_ms: None }), 0.3);
-        assert_eq!(r2.reward(&Feedback { reaction: Reaction::Snooze, dwell_ms: None }), 0.1);
-        assert_eq!(r2.reward(&Feedback { reaction: Reaction::Dismiss, dwell_ms: None }), -1.0);
+        assert_eq!(
+            r2.reward(&Feedback {
+                reaction: Reaction::Done,
+                dwell_ms: None
+            }),
+            0.3
+        );
+        assert_eq!(
+            r2.reward(&Feedback {
+                reaction: Reaction::Snooze,
+                dwell_ms: None
+            }),
+            0.1
+        );
+        assert_eq!(
+            r2.reward(&Feedback {
+                reaction: Reaction::Dismiss,
+                dwell_ms: None
+            }),
+            -1.0
+        );
     }
 
     #[test]
@@ -113,7 +134,10 @@ mod tests {
             let spec = RewardSpec::named(name).unwrap();
             assert_eq!((spec.reward(&done(1)), spec.reward(&done(1_000_000))), (1.0, 1.0));
         }
-        let praise = Feedback { reaction: Reaction::Helpful, dwell_ms: None };
+        let praise = Feedback {
+            reaction: Reaction::Helpful,
+            dwell_ms: None,
+        };
         assert_eq!(RewardSpec::named("r1").unwrap().reward(&praise), 0.5);
         assert!(RewardSpec::named("r9").unwrap_err().to_string().contains("r0, r1, r2"));
     }
@@ -121,18 +145,31 @@ mod tests {
     #[test]
     fn expected_is_the_mean_of_draws() {
         let r2 = RewardSpec::named("r2").unwrap();
-        let response = Response { probs: [0.5, 0.3, 0.2], log_dwell: [(11.0, 0.8), (9.0, 0.7), (8.0, 0.6)] };
+        let response = Response {
+            probs: [0.5, 0.3, 0.2],
+            log_dwell: [(11.0, 0.8), (9.0, 0.7), (8.0, 0.6)],
+        };
         let mut draws = Key::root(3).draws();
         let n = 200_000;
         let mean = (0..n)
             .map(|_| {
                 let u = draws.uniform();
                 let dwell = libm::exp(11.0 + 0.8 * draws.normal()) as u64;
-                if u < 0.5 { r2.reward(&done(dwell)) } else if u < 0.8 { r2.snooze } else { r2.dismiss }
+                if u < 0.5 {
+                    r2.reward(&done(dwell))
+                } else if u < 0.8 {
+                    r2.snooze
+                } else {
+                    r2.dismiss
+                }
             })
             .sum::<f64>()
             / f64::from(n);
         // sd of a reward below 0.8, so 5 sd of the mean is 0.009: false alarm below 1e-6.
-        assert!((mean - r2.expected(&response)).abs() < 0.009, "{mean} {}", r2.expected(&response));
+        assert!(
+            (mean - r2.expected(&response)).abs() < 0.009,
+            "{mean} {}",
+            r2.expected(&response)
+        );
     }
 }

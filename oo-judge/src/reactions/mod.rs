@@ -28,9 +28,13 @@ pub const JUDGES: &[Entry] = &[Entry {
 /// # Errors
 /// [`Error::Unknown`] lists what exists.
 pub fn judge(name: &str) -> Result<Box<dyn Judge>> {
-    JUDGES.iter().find(|j| j.name == name).map(|j| (j.build)()).ok_or_else(|| Error::Unknown {
-        kind: "judge".into(),
-        name: name.into(),
-        known: JUDGES.iter().map(|j| j.name.to_string()).collect(),
-    })
+    JUDGES
+        .iter()
+        .find(|j| j.name == name)
+        .map(|j| (j.build)())
+        .ok_or_else(|| Error::Unknown {
+            kind: "judge".into(),
+            name: name.into(),
+            known: JUDGES.iter().map(|j| j.name.to_string()).collect(),
+        })
 }

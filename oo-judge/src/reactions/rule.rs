@@ -53,10 +53,19 @@ impl Judge for RuleJudge {
             let response = respond(scene);
             let u = key.name("reaction").uniform();
             let [done, snooze, _] = response.probs;
-            let which = if u < done { 0 } else if u < done + snooze { 1 } else { 2 };
+            let which = if u < done {
+                0
+            } else if u < done + snooze {
+                1
+            } else {
+                2
+            };
             let (mean, sd) = response.log_dwell[which];
             let dwell = libm::exp(mean + sd * key.name("dwell").normal());
-            out.push(Feedback { reaction: Reaction::ALL[which], dwell_ms: Some(dwell as u64) });
+            out.push(Feedback {
+                reaction: Reaction::ALL[which],
+                dwell_ms: Some(dwell as u64),
+            });
         }
         Ok(())
     }
@@ -72,7 +81,10 @@ fn respond(scene: &Scene<'_>) -> Response {
     let odds = [done, 0.0, dismiss].map(|l| libm::exp(l - high));
     let sum = odds[0] + odds[1] + odds[2];
     let dwell = (scene.habits.log_dwell, DONE_SPREAD);
-    Response { probs: odds.map(|o| o / sum), log_dwell: [dwell, SNOOZE_DWELL, DISMISS_DWELL] }
+    Response {
+        probs: odds.map(|o| o / sum),
+        log_dwell: [dwell, SNOOZE_DWELL, DISMISS_DWELL],
+    }
 }
 
 #[cfg(test)]
@@ -143,7 +155,9 @@ mod tests {
         with_scene(|scene| {
             let (mut a, mut b) = (Vec::new(), Vec::new());
             RuleJudge.react(&[(scene, Key::root(1))], &mut a).unwrap();
-            RuleJudge.react(&[(scene, Key::root(1)), (scene, Key::root(2))], &mut b).unwrap();
+            RuleJudge
+                .react(&[(scene, Key::root(1)), (scene, Key::root(2))], &mut b)
+                .unwrap();
             assert_eq!(a[0], b[0]);
         });
     }

@@ -1,11 +1,11 @@
-//! Statistics on rewards: intervals, paired differences, several comparisons at once, power.
+//! The arithmetic behind a verdict: intervals, paired differences, multiplicity, power.
 //!
-//! Observations of one seed or one person hang together, so sums and counts are taken a cluster, and clusters are
-//! what is independent.
+//! Rounds of one person (or of one replicate) are not independent, so nothing here counts rounds: the unit is a
+//! [`Cluster`], and every variance is a variance between clusters.
 
-mod multiplicity;
-mod paired;
-mod power;
+pub mod multiplicity;
+pub mod paired;
+pub mod power;
 
 pub use multiplicity::holm;
 pub use paired::{Cluster, Difference, Estimate, difference, mean_interval};

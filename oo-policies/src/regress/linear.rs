@@ -37,7 +37,13 @@ pub struct Linear {
 impl Linear {
     /// For rounds of `shape`; `owner` is named in errors.
     pub fn new(owner: &str, shape: &Shape, model: Model, features: &str, lambda: f64) -> Result<Self> {
-        require(lambda > 0.0 && lambda.is_finite(), owner, "lambda", "a positive number", lambda)?;
+        require(
+            lambda > 0.0 && lambda.is_finite(),
+            owner,
+            "lambda",
+            "a positive number",
+            lambda,
+        )?;
         let columns = Columns::new(owner, shape, features)?;
         let disjoint = match model {
             Model::Auto => !columns.varies(),
@@ -46,11 +52,17 @@ impl Linear {
         };
         if columns.dim() == 0 {
             let why = "it learns from features and this environment has none; use ucb1, kl-ucb or beta-ts".into();
-            return Err(Error::Unfit { owner: owner.into(), why });
+            return Err(Error::Unfit {
+                owner: owner.into(),
+                why,
+            });
         }
         if !disjoint && !columns.varies() {
             let why = "its shared weights cannot tell candidates without features apart; use model=disjoint".into();
-            return Err(Error::Unfit { owner: owner.into(), why });
+            return Err(Error::Unfit {
+                owner: owner.into(),
+                why,
+            });
         }
         let blank = Ridge::new(columns.dim(), lambda);
         let fixed = disjoint && shape.actions.is_some();
@@ -60,7 +72,15 @@ impl Linear {
             (true, None) => Vec::new(),
         };
         let row = vec![0.0; padded(columns.dim())];
-        Ok(Linear { columns, disjoint, fixed, slots: BTreeMap::new(), arms, blank, row })
+        Ok(Linear {
+            columns,
+            disjoint,
+            fixed,
+            slots: BTreeMap::new(),
+            arms,
+            blank,
+            row,
+        })
     }
 
     /// True when each action has weights of its own.
@@ -111,7 +131,8 @@ impl Linear {
     pub fn update(&mut self, batch: &Batch<'_>, mut error: impl FnMut(f64)) -> Result<()> {
         for (row, reward) in batch.iter() {
             let mut x = std::mem::take(&mut self.row);
-            self.columns.gather(&row.round, row.chosen, &mut x[..self.columns.dim()]);
+            self.columns
+                .gather(&row.round, row.chosen, &mut x[..self.columns.dim()]);
             let slot = if !self.disjoint {
                 0
             } else if self.fixed && (row.action().0 as usize) < self.arms.len() {
@@ -149,7 +170,11 @@ impl Linear {
     /// Reads what [`writer`](Linear::writer) wrote; the caller reads the rest and then assigns.
     pub fn read<'a>(&self, policy: &'a str, bytes: &'a [u8]) -> Result<(Linear, Reader<'a>)> {
         let mut r = Reader::new(policy, &[self.dim() as u64, u64::from(self.disjoint)], bytes)?;
-        let mut new = Linear { slots: BTreeMap::new(), arms: Vec::new(), ..self.clone() };
+        let mut new = Linear {
+            slots: BTreeMap::new(),
+            arms: Vec::new(),
+            ..self.clone()
+        };
         for _ in 0..r.u64()? {
             let id = ActionId(r.u64()?);
             new.slots.insert(id, r.u64()? as usize);

@@ -94,8 +94,18 @@ impl Ridge {
     fn refresh(&mut self) -> Result<()> {
         match self.gram.inverse() {
             Some((inverse, condition)) if condition < 1e15 => self.inverse = inverse,
-            Some((_, condition)) => return Err(Error::Singular { what: "the Gram matrix", condition }),
-            None => return Err(Error::Singular { what: "the Gram matrix", condition: f64::INFINITY }),
+            Some((_, condition)) => {
+                return Err(Error::Singular {
+                    what: "the Gram matrix",
+                    condition,
+                });
+            }
+            None => {
+                return Err(Error::Singular {
+                    what: "the Gram matrix",
+                    condition: f64::INFINITY,
+                });
+            }
         }
         self.inverse.times(&self.moment, &mut self.theta);
         Ok(())

@@ -31,7 +31,10 @@ const fn block_start(i: usize) -> usize {
 impl Symmetric {
     /// `value` on the diagonal, 0 elsewhere.
     pub fn diagonal(dim: usize, value: f64) -> Self {
-        let mut m = Symmetric { dim, blocks: vec![[0.0; LANES]; block_start(padded(dim) / LANES)] };
+        let mut m = Symmetric {
+            dim,
+            blocks: vec![[0.0; LANES]; block_start(padded(dim) / LANES)],
+        };
         for i in 0..dim {
             m.set(i, i, value);
         }
@@ -198,7 +201,10 @@ mod tests {
     #[test]
     fn every_instruction_set_gives_the_same_bits() {
         let (m, x) = example(65);
-        assert_eq!(m.quadratic(&x).to_bits(), kernels::portable::quadratic(m.data(), &x).to_bits());
+        assert_eq!(
+            m.quadratic(&x).to_bits(),
+            kernels::portable::quadratic(m.data(), &x).to_bits()
+        );
         let (mut a, mut b) = (vec![0.0; 72], vec![0.0; 72]);
         m.times(&x, &mut a);
         kernels::portable::times(m.data(), &x, &mut b);
@@ -216,7 +222,10 @@ mod tests {
         let (mut y, mut z) = (vec![0.0; 24], vec![0.0; 24]);
         m.times(&x, &mut y);
         inverse.times(&y, &mut z);
-        assert!(x.iter().zip(&z).all(|(a, b)| (a - b).abs() < 1e-10), "condition {condition}");
+        assert!(
+            x.iter().zip(&z).all(|(a, b)| (a - b).abs() < 1e-10),
+            "condition {condition}"
+        );
         assert!(Symmetric::diagonal(3, -1.0).inverse().is_none());
     }
 }

@@ -19,7 +19,15 @@ pub fn specs() -> Vec<String> {
         .map(String::from),
     );
     // Few draws and features keep a million decisions affordable; the code is the same.
-    all.into_iter().map(|s| if s == "lin-ts" { "lin-ts{draws=16,features=v1}".into() } else { s }).collect()
+    all.into_iter()
+        .map(|s| {
+            if s == "lin-ts" {
+                "lin-ts{draws=16,features=v1}".into()
+            } else {
+                s
+            }
+        })
+        .collect()
 }
 
 pub fn build(spec: &str) -> Box<dyn Policy> {
@@ -43,21 +51,40 @@ impl Sample {
         let mut vector = |len: usize| (0..len).map(|_| draws.uniform() as f32).collect::<Vec<_>>();
         let (context, features) = (vector(shape.context.len()), vector(n * shape.candidate.len()));
         // Ids move through a pool of 16, so that sets differ between rounds and arms come back.
-        let ids = (0..n as u64).map(|i| ActionId(if n <= 16 { (index + i * 5) % 16 } else { i })).collect();
-        Sample { index, user: index % 3, context, ids, features }
+        let ids = (0..n as u64)
+            .map(|i| ActionId(if n <= 16 { (index + i * 5) % 16 } else { i }))
+            .collect();
+        Sample {
+            index,
+            user: index % 3,
+            context,
+            ids,
+            features,
+        }
     }
 
     pub fn round(&self) -> Round<'_> {
-        let candidates =
-            Candidates { ids: &self.ids, features: &self.features, dim: self.features.len() / self.ids.len() };
-        Round { index: self.index, user: UserId(self.user), context: &self.context, candidates }
+        let candidates = Candidates {
+            ids: &self.ids,
+            features: &self.features,
+            dim: self.features.len() / self.ids.len(),
+        };
+        Round {
+            index: self.index,
+            user: UserId(self.user),
+            context: &self.context,
+            candidates,
+        }
     }
 
     pub fn permuted(&self, order: &[usize]) -> Self {
         let dim = self.features.len() / self.ids.len();
         Sample {
             ids: order.iter().map(|&i| self.ids[i]).collect(),
-            features: order.iter().flat_map(|&i| self.features[i * dim..(i + 1) * dim].iter().copied()).collect(),
+            features: order
+                .iter()
+                .flat_map(|&i| self.features[i * dim..(i + 1) * dim].iter().copied())
+                .collect(),
             ..self.clone()
         }
     }

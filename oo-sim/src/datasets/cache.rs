@@ -15,7 +15,8 @@ pub fn folder() -> anyhow::Result<PathBuf> {
     if let Some(set) = std::env::var_os("OO_DATA_DIR").filter(|v| !v.is_empty()) {
         return Ok(set.into());
     }
-    let cache = dirs::cache_dir().context("this system names no cache folder; set OO_DATA_DIR to the folder of the data")?;
+    let cache =
+        dirs::cache_dir().context("this system names no cache folder; set OO_DATA_DIR to the folder of the data")?;
     Ok(cache.join("oo").join("datasets"))
 }
 
@@ -31,7 +32,9 @@ pub fn locate(name: &str) -> anyhow::Result<PathBuf> {
         }
         let looks_like_path = name.contains(['/', '\\', '.']);
         if looks_like_path {
-            bail!("there is no data file `{name}`; give a path to a CSV, CSV.gz or Parquet file, or the name of a data set");
+            bail!(
+                "there is no data file `{name}`; give a path to a CSV, CSV.gz or Parquet file, or the name of a data set"
+            );
         }
         return Err(oo_core::Error::Unknown {
             kind: "data set".into(),
@@ -97,7 +100,9 @@ mod tests {
     #[test]
     fn a_missing_set_names_itself_and_the_remedy() {
         let empty = tempfile::tempdir().unwrap();
-        let e = locate_in(empty.path(), manifest::find("letter").unwrap()).unwrap_err().to_string();
+        let e = locate_in(empty.path(), manifest::find("letter").unwrap())
+            .unwrap_err()
+            .to_string();
         assert!(e.contains("`letter`") && e.contains("OO_DATA_DIR"), "{e}");
         let e = locate("mushrom").unwrap_err().to_string();
         assert!(e.contains("did you mean `mushroom`"), "{e}");
@@ -109,8 +114,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x");
         std::fs::write(&path, "abc").unwrap();
-        assert_eq!(sha256(&path).unwrap(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-        let e = verify(manifest::find("letter").unwrap(), &path).unwrap_err().to_string();
+        assert_eq!(
+            sha256(&path).unwrap(),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+        let e = verify(manifest::find("letter").unwrap(), &path)
+            .unwrap_err()
+            .to_string();
         assert!(e.contains("`letter`"), "{e}");
     }
 }

@@ -75,7 +75,10 @@ static SOURCES: [(&str, &str); 13] = [
     ("mnist10k", include_str!("../../../datasets/mnist10k.toml")),
     ("electricity", include_str!("../../../datasets/electricity.toml")),
     ("obd_random_men", include_str!("../../../datasets/obd_random_men.toml")),
-    ("obd_random_women", include_str!("../../../datasets/obd_random_women.toml")),
+    (
+        "obd_random_women",
+        include_str!("../../../datasets/obd_random_women.toml"),
+    ),
     ("obd_bts_men", include_str!("../../../datasets/obd_bts_men.toml")),
     ("obd_bts_women", include_str!("../../../datasets/obd_bts_women.toml")),
 ];

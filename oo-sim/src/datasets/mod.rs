@@ -38,7 +38,10 @@ pub fn load(name: &str) -> anyhow::Result<Arc<Table>> {
     let path = cache::locate(name)?;
     let stamp = stamp(&path);
     // The lock is held while reading, so that parallel runs read a file once and not once each.
-    let mut tables = TABLES.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
+    let mut tables = TABLES
+        .get_or_init(Mutex::default)
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
     if let Some(table) = tables.get(&stamp) {
         return Ok(table.clone());
     }

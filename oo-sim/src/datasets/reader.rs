@@ -38,7 +38,9 @@ impl Table {
 /// A file that cannot be read, a last column that is not `label`, a cell that is missing or not a finite number,
 /// labels that are not 0..K-1. Rows count from 1 below the header.
 pub fn read(path: &Path) -> anyhow::Result<Table> {
-    frame(path).and_then(|f| table(&f)).with_context(|| format!("data file {}", path.display()))
+    frame(path)
+        .and_then(|f| table(&f))
+        .with_context(|| format!("data file {}", path.display()))
 }
 
 fn frame(path: &Path) -> anyhow::Result<DataFrame> {
@@ -47,13 +49,17 @@ fn frame(path: &Path) -> anyhow::Result<DataFrame> {
         return Ok(ParquetReader::new(file).finish()?);
     }
     // Text first: an inferred type would turn a bad cell far below into an error without its place.
-    let options = CsvReadOptions::default().with_has_header(true).with_infer_schema_length(Some(0));
+    let options = CsvReadOptions::default()
+        .with_has_header(true)
+        .with_infer_schema_length(Some(0));
     Ok(options.into_reader_with_file_handle(file).finish()?)
 }
 
 fn table(frame: &DataFrame) -> anyhow::Result<Table> {
     let columns = frame.columns();
-    let Some((label, features)) = columns.split_last() else { bail!("there is no column") };
+    let Some((label, features)) = columns.split_last() else {
+        bail!("there is no column")
+    };
     ensure!(
         label.name().as_str() == "label",
         "the last column is `{}`; expected `label` with the class of each row, 0 to K-1",
@@ -67,24 +73,45 @@ fn table(frame: &DataFrame) -> anyhow::Result<Table> {
     for (j, column) in features.iter().enumerate() {
         for (i, x) in numbers(column)?.into_iter().enumerate() {
             let x = x as f32;
-            ensure!(x.is_finite(), "column `{}` holds {x} in row {}; features must be finite", column.name(), i + 1);
+            ensure!(
+                x.is_finite(),
+                "column `{}` holds {x} in row {}; features must be finite",
+                column.name(),
+                i + 1
+            );
             out[i * width + j] = x;
         }
     }
     let (labels, classes) = labels(&numbers(label)?)?;
     let names = features.iter().map(|c| c.name().to_string()).collect();
-    Ok(Table { names, features: out, labels, classes })
+    Ok(Table {
+        names,
+        features: out,
+        labels,
+        classes,
+    })
 }
 
 /// A column as numbers; NaN and infinities pass.
 fn numbers(column: &Column) -> anyhow::Result<Vec<f64>> {
     let name = column.name();
-    let missing = |i: usize| format!("column `{name}` has no value in row {}; fill it in or drop the row", i + 1);
+    let missing = |i: usize| {
+        format!(
+            "column `{name}` has no value in row {}; fill it in or drop the row",
+            i + 1
+        )
+    };
     if let Ok(text) = column.str() {
         let cell = |(i, cell): (usize, Option<&str>)| {
-            let cell = cell.map(str::trim).filter(|c| !c.is_empty()).with_context(|| missing(i))?;
+            let cell = cell
+                .map(str::trim)
+                .filter(|c| !c.is_empty())
+                .with_context(|| missing(i))?;
             cell.parse().ok().with_context(|| {
-                format!("column `{name}` holds `{cell}` in row {}; expected a number (encode categories first)", i + 1)
+                format!(
+                    "column `{name}` holds `{cell}` in row {}; expected a number (encode categories first)",
+                    i + 1
+                )
             })
         };
         return text.iter().enumerate().map(cell).collect();
@@ -95,7 +122,11 @@ fn numbers(column: &Column) -> anyhow::Result<Vec<f64>> {
         "column `{name}` is of type {dtype}; expected numbers (encode categories first)"
     );
     let cast = column.cast(&DataType::Float64)?;
-    cast.f64()?.iter().enumerate().map(|(i, x)| x.with_context(|| missing(i))).collect()
+    cast.f64()?
+        .iter()
+        .enumerate()
+        .map(|(i, x)| x.with_context(|| missing(i)))
+        .collect()
 }
 
 fn labels(numbers: &[f64]) -> anyhow::Result<(Vec<u32>, usize)> {
@@ -113,7 +144,10 @@ fn labels(numbers: &[f64]) -> anyhow::Result<(Vec<u32>, usize)> {
     }
     let classes = seen.iter().rposition(|&s| s).map_or(0, |k| k + 1);
     if let Some(gap) = seen[..classes].iter().position(|&s| !s) {
-        bail!("column `label` goes up to {} but never holds {gap}; number the classes from 0 without a gap", classes - 1);
+        bail!(
+            "column `label` goes up to {} but never holds {gap}; number the classes from 0 without a gap",
+            classes - 1
+        );
     }
     Ok((labels, classes))
 }
@@ -152,7 +186,9 @@ mod tests {
             Column::new("label".into(), [0i32, 1, 1]),
         ];
         let mut frame = DataFrame::new(3, columns).unwrap();
-        ParquetWriter::new(File::create(&path).unwrap()).finish(&mut frame).unwrap();
+        ParquetWriter::new(File::create(&path).unwrap())
+            .finish(&mut frame)
+            .unwrap();
         assert_eq!(read(&path).unwrap(), plain);
     }
 
@@ -185,13 +221,24 @@ mod tests {
                 Ok(path) => path,
                 Err(e) => {
                     assert!(std::env::var("OO_REQUIRE_DATA").as_deref() != Ok("1"), "{e}");
-                    eprintln!("NOT TESTED, DATA SET {} IS MISSING: {e}", set.name.to_uppercase());
+                    // Straight to stderr: the test harness swallows `eprintln!` of a test that passes.
+                    writeln!(
+                        std::io::stderr(),
+                        "NOT TESTED, DATA SET {} IS MISSING: {e}",
+                        set.name.to_uppercase()
+                    )
+                    .unwrap();
                     continue;
                 }
             };
             cache::verify(set, &path).unwrap();
             let table = read(&path).unwrap();
-            assert_eq!((table.rows(), table.names.len(), table.classes), (set.rows, set.features, set.classes), "{}", set.name);
+            assert_eq!(
+                (table.rows(), table.names.len(), table.classes),
+                (set.rows, set.features, set.classes),
+                "{}",
+                set.name
+            );
         }
     }
 }

@@ -22,7 +22,10 @@ impl Default for Config {
 
 /// Name and help an option.
 pub const OPTIONS: &[(&str, &str)] = &[
-    ("keep", "probability that an action is offered in an epoch; one is always offered"),
+    (
+        "keep",
+        "probability that an action is offered in an epoch; one is always offered",
+    ),
     ("every", "rounds an epoch"),
 ];
 
@@ -53,8 +56,17 @@ impl Arms {
         let ok = config.keep > 0.0 && config.keep <= 1.0;
         require(ok, "arms", "keep", "above 0, at most 1", config.keep)?;
         require(config.every > 0, "arms", "every", "at least 1", config.every)?;
-        let shape = Shape { actions: None, ..inner.shape().clone() };
-        Ok(Arms { inner, config, key, shape, offers: vec![] })
+        let shape = Shape {
+            actions: None,
+            ..inner.shape().clone()
+        };
+        Ok(Arms {
+            inner,
+            config,
+            key,
+            shape,
+            offers: vec![],
+        })
     }
 
     fn offer(&self, r: usize) -> Offer {
@@ -99,7 +111,14 @@ impl Environment for Arms {
     fn round(&self, i: usize) -> Round<'_> {
         let Offer { ids, features, .. } = &self.offers[i];
         let round = self.inner.round(i);
-        Round { candidates: Candidates { ids, features, dim: round.candidates.dim }, ..round }
+        Round {
+            candidates: Candidates {
+                ids,
+                features,
+                dim: round.candidates.dim,
+            },
+            ..round
+        }
     }
 
     fn expected(&self, i: usize) -> Option<&[f64]> {

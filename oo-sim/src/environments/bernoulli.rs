@@ -17,7 +17,10 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Config { means: "0.1/0.3/0.5/0.7/0.9".into(), rounds: 10_000 }
+        Config {
+            means: "0.1/0.3/0.5/0.7/0.9".into(),
+            rounds: 10_000,
+        }
     }
 }
 
@@ -47,11 +50,20 @@ impl Bernoulli {
             expected: "numbers from 0 to 1, as 0.1/0.5/0.9".into(),
             got: format!("{:?}", config.means),
         })?;
-        require(!means.is_empty(), "bernoulli", "means", "at least one number", means.len())?;
+        require(
+            !means.is_empty(),
+            "bernoulli",
+            "means",
+            "at least one number",
+            means.len(),
+        )?;
         let rounds = world.horizon.rounds.unwrap_or(config.rounds);
         let mut stage = Stage::new(vec![], vec![], means.len(), rounds);
         stage.expected = means;
-        Ok(Bernoulli { stage, key: world.rounds_key() })
+        Ok(Bernoulli {
+            stage,
+            key: world.rounds_key(),
+        })
     }
 }
 
@@ -65,8 +77,16 @@ impl Environment for Bernoulli {
     fn respond(&mut self, chosen: &[usize], out: &mut Vec<Outcome>) -> Result<()> {
         const NOISE: u64 = hash_name("noise");
         let i = self.stage.chosen(chosen)?;
-        let draw = self.key.fold(NOISE).fold(self.stage.index()).fold(self.stage.ids[i].0).uniform();
-        out.push(Outcome { reward: f64::from(u8::from(draw < self.stage.expected[i])), ..Outcome::default() });
+        let draw = self
+            .key
+            .fold(NOISE)
+            .fold(self.stage.index())
+            .fold(self.stage.ids[i].0)
+            .uniform();
+        out.push(Outcome {
+            reward: f64::from(u8::from(draw < self.stage.expected[i])),
+            ..Outcome::default()
+        });
         Ok(())
     }
 }

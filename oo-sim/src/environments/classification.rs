@@ -34,7 +34,12 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Config { order: Order::Shuffle, clip: 5.0, scale: true, bias: true }
+        Config {
+            order: Order::Shuffle,
+            clip: 5.0,
+            scale: true,
+            bias: true,
+        }
     }
 }
 
@@ -42,7 +47,10 @@ impl Default for Config {
 pub const OPTIONS: &[(&str, &str)] = &[
     ("order", "shuffle (by the seed) or file (as the rows stand)"),
     ("clip", "scaled features are cut off at plus and minus this"),
-    ("scale", "bring features to mean 0 and standard deviation 1 over the file; without it they stay as they are"),
+    (
+        "scale",
+        "bring features to mean 0 and standard deviation 1 over the file; without it they stay as they are",
+    ),
     ("bias", "append a feature that is always 1"),
 ];
 
@@ -67,12 +75,19 @@ impl Classification {
         if config.bias {
             if names.iter().any(|n| n == "bias") {
                 let why = "the file has a column `bias` of its own; say bias=false".into();
-                return Err(Error::Unfit { owner: owner.into(), why });
+                return Err(Error::Unfit {
+                    owner: owner.into(),
+                    why,
+                });
             }
             names.push("bias".into());
         }
-        let rows = u32::try_from(table.rows())
-            .map_err(|_| Error::Failed(format!("{owner}: {} rows are too many; expected below 2^32", table.rows())))?;
+        let rows = u32::try_from(table.rows()).map_err(|_| {
+            Error::Failed(format!(
+                "{owner}: {} rows are too many; expected below 2^32",
+                table.rows()
+            ))
+        })?;
         let mut order: Vec<u32> = (0..rows).collect();
         if config.order == Order::Shuffle {
             world.rounds_key().name("order").draws().shuffle(&mut order);
@@ -81,7 +96,13 @@ impl Classification {
         let mut stage = Stage::new(names, vec![], table.classes, rounds);
         stage.context.fill(1.0); // the bias; all else is written each round
         let scaling = if config.scale { scaling(&table) } else { vec![] };
-        Ok(Classification { stage, table, order, scaling, clip: config.clip })
+        Ok(Classification {
+            stage,
+            table,
+            order,
+            scaling,
+            clip: config.clip,
+        })
     }
 }
 
@@ -102,14 +123,18 @@ fn scaling(table: &Table) -> Vec<(f64, f64)> {
             constant[j] &= row[j] == table.features[j];
         }
     }
-    (0..d).map(|j| (mean[j], if constant[j] { 0.0 } else { 1.0 / libm::sqrt(square[j]) })).collect()
+    (0..d)
+        .map(|j| (mean[j], if constant[j] { 0.0 } else { 1.0 / libm::sqrt(square[j]) }))
+        .collect()
 }
 
 impl Environment for Classification {
     staged!();
 
     fn advance(&mut self) -> Result<bool> {
-        let Some(index) = self.stage.next() else { return Ok(false) };
+        let Some(index) = self.stage.next() else {
+            return Ok(false);
+        };
         let row = self.order[index as usize] as usize;
         let features = self.table.row(row);
         if self.scaling.is_empty() {
@@ -125,7 +150,10 @@ impl Environment for Classification {
 
     fn respond(&mut self, chosen: &[usize], out: &mut Vec<Outcome>) -> Result<()> {
         let i = self.stage.chosen(chosen)?;
-        out.push(Outcome { reward: self.stage.expected[i], ..Outcome::default() });
+        out.push(Outcome {
+            reward: self.stage.expected[i],
+            ..Outcome::default()
+        });
         Ok(())
     }
 }

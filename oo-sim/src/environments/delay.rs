@@ -29,13 +29,20 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Config { rounds: 100, kind: Kind::Fixed, missing: 0.0 }
+        Config {
+            rounds: 100,
+            kind: Kind::Fixed,
+            missing: 0.0,
+        }
     }
 }
 
 /// Name and help an option.
 pub const OPTIONS: &[(&str, &str)] = &[
-    ("rounds", "the delay or its mean, in the world's unit of time (rounds; minutes in tips)"),
+    (
+        "rounds",
+        "the delay or its mean, in the world's unit of time (rounds; minutes in tips)",
+    ),
     ("kind", "fixed or geometric"),
     ("missing", "probability that an outcome never becomes known"),
 ];
@@ -53,7 +60,13 @@ impl Delay {
     /// # Errors
     /// An option out of range.
     pub fn build(config: Config, inner: Box<dyn Environment>, key: Key) -> Result<Delay> {
-        require((0.0..=1.0).contains(&config.missing), "delay", "missing", "0 to 1", config.missing)?;
+        require(
+            (0.0..=1.0).contains(&config.missing),
+            "delay",
+            "missing",
+            "0 to 1",
+            config.missing,
+        )?;
         let ok = config.rounds > 0 || config.kind == Kind::Fixed;
         require(ok, "delay", "rounds", "at least 1 for kind=geometric", config.rounds)?;
         Ok(Delay { inner, config, key })

@@ -24,8 +24,10 @@ impl Default for Config {
 }
 
 /// Name and help an option.
-pub const OPTIONS: &[(&str, &str)] =
-    &[("at", "the first round with exchanged rewards"), ("every", "rounds between further exchanges; 0 for none")];
+pub const OPTIONS: &[(&str, &str)] = &[
+    ("at", "the first round with exchanged rewards"),
+    ("every", "rounds between further exchanges; 0 for none"),
+];
 
 /// See the module.
 pub struct Drift {
@@ -47,10 +49,20 @@ impl Drift {
         let Some(actions) = inner.shape().actions else {
             let why = "it exchanges the rewards of fixed actions, and here actions come and go; put it before `arms`, \
                        or take a world with fixed actions (bernoulli, wheel, data:NAME)";
-            return Err(Error::Unfit { owner: "drift".into(), why: why.into() });
+            return Err(Error::Unfit {
+                owner: "drift".into(),
+                why: why.into(),
+            });
         };
         require(actions > 1, "drift", "at", "a world with at least two actions", actions)?;
-        Ok(Drift { inner, config, key, epoch: 0, source: (0..actions).collect(), expected: vec![] })
+        Ok(Drift {
+            inner,
+            config,
+            key,
+            epoch: 0,
+            source: (0..actions).collect(),
+            expected: vec![],
+        })
     }
 
     fn epoch_of(&self, index: u64) -> u64 {
@@ -66,10 +78,15 @@ impl Drift {
         let id = ids.get(i).ok_or_else(|| position(i, ids.len()))?;
         let source = usize::try_from(id.0).ok().and_then(|id| self.source.get(id)).copied();
         // A fixed set has the ids 0..n, each in every round.
-        source.and_then(|s| ids.iter().position(|id| id.0 == s as u64)).ok_or_else(|| Error::Unfit {
-            owner: "drift".into(),
-            why: format!("action {} or its partner is not among the fixed actions of the round", id.0),
-        })
+        source
+            .and_then(|s| ids.iter().position(|id| id.0 == s as u64))
+            .ok_or_else(|| Error::Unfit {
+                owner: "drift".into(),
+                why: format!(
+                    "action {} or its partner is not among the fixed actions of the round",
+                    id.0
+                ),
+            })
     }
 }
 
@@ -96,7 +113,11 @@ impl Environment for Drift {
         for r in 0..self.inner.open() {
             let permuted = match self.inner.expected(r) {
                 None => None,
-                Some(e) => Some((0..e.len()).map(|i| Ok(e[self.source_of(r, i)?])).collect::<Result<Vec<_>>>()?),
+                Some(e) => Some(
+                    (0..e.len())
+                        .map(|i| Ok(e[self.source_of(r, i)?]))
+                        .collect::<Result<Vec<_>>>()?,
+                ),
             };
             self.expected.push(permuted);
         }

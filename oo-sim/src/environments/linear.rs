@@ -21,7 +21,12 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Config { d: 10, actions: 10, noise: 0.1, rounds: 10_000 }
+        Config {
+            d: 10,
+            actions: 10,
+            noise: 0.1,
+            rounds: 10_000,
+        }
     }
 }
 
@@ -44,14 +49,31 @@ pub(super) struct Slopes {
 impl Slopes {
     pub(super) fn new(owner: &str, d: usize, actions: usize, rounds: u64, world: &World) -> Result<Slopes> {
         require((1..=100_000).contains(&d), owner, "d", "1 to 100000", d)?;
-        require((1..=100_000).contains(&actions), owner, "actions", "1 to 100000", actions)?;
+        require(
+            (1..=100_000).contains(&actions),
+            owner,
+            "actions",
+            "1 to 100000",
+            actions,
+        )?;
         let size = d.saturating_mul(actions);
-        require(size <= 100_000_000, owner, "actions", "d × actions of at most 1e8", size)?;
+        require(
+            size <= 100_000_000,
+            owner,
+            "actions",
+            "d × actions of at most 1e8",
+            size,
+        )?;
         let key = world.rounds_key();
         let mut theta = vec![0.0; d];
         unit_vector(&mut key.name("theta").draws(), &mut theta);
         let rounds = world.horizon.rounds.unwrap_or(rounds);
-        Ok(Slopes { stage: Stage::new(vec![], feature_names(d), actions, rounds), theta, key, row: vec![0.0; d] })
+        Ok(Slopes {
+            stage: Stage::new(vec![], feature_names(d), actions, rounds),
+            theta,
+            key,
+            row: vec![0.0; d],
+        })
     }
 
     /// Opens the next round; `expected` then holds `link` of the scalar products.
@@ -60,7 +82,10 @@ impl Slopes {
         let Some(index) = self.stage.next() else { return false };
         let d = self.theta.len();
         for (i, id) in self.stage.ids.iter().enumerate() {
-            unit_vector(&mut self.key.fold(FEATURES).fold(index).fold(id.0).draws(), &mut self.row);
+            unit_vector(
+                &mut self.key.fold(FEATURES).fold(index).fold(id.0).draws(),
+                &mut self.row,
+            );
             let mut product = 0.0;
             for ((seen, x), t) in self.stage.features[i * d..].iter_mut().zip(&self.row).zip(&self.theta) {
                 *seen = *x as f32;
@@ -94,7 +119,10 @@ impl Linear {
         let ok = config.noise >= 0.0 && config.noise.is_finite();
         require(ok, "linear", "noise", "a number of at least 0", config.noise)?;
         let slopes = Slopes::new("linear", config.d, config.actions, config.rounds, world)?;
-        Ok(Linear { slopes, noise: config.noise })
+        Ok(Linear {
+            slopes,
+            noise: config.noise,
+        })
     }
 }
 
@@ -122,7 +150,10 @@ impl Environment for Linear {
     fn respond(&mut self, chosen: &[usize], out: &mut Vec<Outcome>) -> Result<()> {
         let i = self.slopes.stage.chosen(chosen)?;
         let reward = self.slopes.stage.expected[i] + self.noise * self.slopes.noise(i).normal();
-        out.push(Outcome { reward, ..Outcome::default() });
+        out.push(Outcome {
+            reward,
+            ..Outcome::default()
+        });
         Ok(())
     }
 }

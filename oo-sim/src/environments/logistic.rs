@@ -21,7 +21,12 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Config { d: 10, actions: 10, scale: 1.0, rounds: 10_000 }
+        Config {
+            d: 10,
+            actions: 10,
+            scale: 1.0,
+            rounds: 10_000,
+        }
     }
 }
 
@@ -29,7 +34,10 @@ impl Default for Config {
 pub const OPTIONS: &[(&str, &str)] = &[
     ("d", "features a candidate"),
     ("actions", "candidates a round"),
-    ("scale", "length of the hidden vector; more of it sets the candidates further apart"),
+    (
+        "scale",
+        "length of the hidden vector; more of it sets the candidates further apart",
+    ),
     ("rounds", "rounds, unless the run says otherwise"),
 ];
 
@@ -48,7 +56,10 @@ impl Logistic {
         let ok = config.scale >= 0.0 && config.scale.is_finite();
         require(ok, "logistic", "scale", "a number of at least 0", config.scale)?;
         let slopes = Slopes::new("logistic", config.d, config.actions, config.rounds, world)?;
-        Ok(Logistic { slopes, scale: config.scale })
+        Ok(Logistic {
+            slopes,
+            scale: config.scale,
+        })
     }
 }
 
@@ -77,7 +88,10 @@ impl Environment for Logistic {
     fn respond(&mut self, chosen: &[usize], out: &mut Vec<Outcome>) -> Result<()> {
         let i = self.slopes.stage.chosen(chosen)?;
         let hit = self.slopes.noise(i).uniform() < self.slopes.stage.expected[i];
-        out.push(Outcome { reward: f64::from(u8::from(hit)), ..Outcome::default() });
+        out.push(Outcome {
+            reward: f64::from(u8::from(hit)),
+            ..Outcome::default()
+        });
         Ok(())
     }
 }

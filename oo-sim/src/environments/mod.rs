@@ -89,12 +89,33 @@ pub static ENVIRONMENTS: &[Entry] = &[
     Entry {
         name: "tips",
         summary: "people with habits who are shown one tip at a time",
-        options: tips::OPTIONS,
+        options: &[
+            (
+                "preset",
+                "standard (several sessions a day) or sparse (four sessions a week)",
+            ),
+            ("users", "people, unless the run says otherwise"),
+            ("days", "days, unless the run says otherwise"),
+            ("tasks", "the usual number of open tasks, 2 to 30"),
+            ("drift", "hours by which everybody's best hour moves each day"),
+            (
+                "delayed",
+                "probability that a snoozed task is finished elsewhere within 1 to 24 hours",
+            ),
+            ("missing", "probability that a feedback is lost"),
+        ],
         defaults: defaults::<tips::TipsConfig>,
         make: |part, world| {
             let config = configure("tips", &part.options)?;
-            let (horizon, reward) = (world.horizon.clone(), world.reward.clone());
-            Ok(Box::new(tips::Tips::build(config, horizon, reward, world.judge.clone(), world.key)?))
+            let Horizon { users, days, rounds } = world.horizon;
+            let horizon = tips::Horizon { users, days, rounds };
+            Ok(Box::new(tips::Tips::build(
+                config,
+                horizon,
+                world.reward.clone(),
+                world.judge.clone(),
+                world.key,
+            )?))
         },
     },
     Entry {
@@ -102,28 +123,48 @@ pub static ENVIRONMENTS: &[Entry] = &[
         summary: "reward linear in the candidate's features, with normal noise",
         options: linear::OPTIONS,
         defaults: defaults::<linear::Config>,
-        make: |part, world| Ok(Box::new(linear::Linear::build(configure("linear", &part.options)?, world)?)),
+        make: |part, world| {
+            Ok(Box::new(linear::Linear::build(
+                configure("linear", &part.options)?,
+                world,
+            )?))
+        },
     },
     Entry {
         name: "logistic",
         summary: "reward 0 or 1, its log-odds linear in the candidate's features",
         options: logistic::OPTIONS,
         defaults: defaults::<logistic::Config>,
-        make: |part, world| Ok(Box::new(logistic::Logistic::build(configure("logistic", &part.options)?, world)?)),
+        make: |part, world| {
+            Ok(Box::new(logistic::Logistic::build(
+                configure("logistic", &part.options)?,
+                world,
+            )?))
+        },
     },
     Entry {
         name: "bernoulli",
         summary: "arms without context that pay 0 or 1",
         options: bernoulli::OPTIONS,
         defaults: defaults::<bernoulli::Config>,
-        make: |part, world| Ok(Box::new(bernoulli::Bernoulli::build(configure("bernoulli", &part.options)?, world)?)),
+        make: |part, world| {
+            Ok(Box::new(bernoulli::Bernoulli::build(
+                configure("bernoulli", &part.options)?,
+                world,
+            )?))
+        },
     },
     Entry {
         name: "wheel",
         summary: "a rare region of the disc pays much: how well does a policy explore? (Riquelme et al. 2018)",
         options: wheel::OPTIONS,
         defaults: defaults::<wheel::Config>,
-        make: |part, world| Ok(Box::new(wheel::Wheel::build(configure("wheel", &part.options)?, world)?)),
+        make: |part, world| {
+            Ok(Box::new(wheel::Wheel::build(
+                configure("wheel", &part.options)?,
+                world,
+            )?))
+        },
     },
     Entry {
         name: "data:NAME",
@@ -134,7 +175,9 @@ pub static ENVIRONMENTS: &[Entry] = &[
             let name = part.name.strip_prefix(DATA).unwrap_or(&part.name);
             let config = configure(&part.name, &part.options)?;
             let table = crate::datasets::load(name)?;
-            Ok(Box::new(classification::Classification::build(&part.name, config, table, world)?))
+            Ok(Box::new(classification::Classification::build(
+                &part.name, config, table, world,
+            )?))
         },
     },
 ];
@@ -171,7 +214,9 @@ pub static WRAPPERS: &[Wrapper] = &[
 pub fn build(spec: &Spec, world: &World) -> anyhow::Result<Box<dyn Environment>> {
     let base = spec.base();
     // A path is no name of the table, so `data:` is recognised by its prefix.
-    let data = ENVIRONMENTS.iter().find(|e| base.name.starts_with(DATA) && e.name.starts_with(DATA));
+    let data = ENVIRONMENTS
+        .iter()
+        .find(|e| base.name.starts_with(DATA) && e.name.starts_with(DATA));
     let entry = match data {
         Some(entry) => entry,
         None => oo_core::registry::find(ENVIRONMENTS, |e| e.name, base, "environment", &[])?,
@@ -217,7 +262,11 @@ impl Stage {
             context: vec![0.0; context.len()],
             features: vec![0.0; actions * candidate.len()],
             expected: vec![0.0; actions],
-            shape: Shape { context, candidate, actions: Some(actions) },
+            shape: Shape {
+                context,
+                candidate,
+                actions: Some(actions),
+            },
             opened: 0,
             rounds,
         }
@@ -242,7 +291,11 @@ impl Stage {
             index: self.index(),
             user: UserId(0),
             context: &self.context,
-            candidates: Candidates { ids: &self.ids, features: &self.features, dim },
+            candidates: Candidates {
+                ids: &self.ids,
+                features: &self.features,
+                dim,
+            },
         }
     }
 
@@ -250,7 +303,11 @@ impl Stage {
     fn chosen(&self, chosen: &[usize]) -> Result<usize> {
         count(chosen, 1)?;
         let n = self.ids.len();
-        if chosen[0] < n { Ok(chosen[0]) } else { Err(position(chosen[0], n)) }
+        if chosen[0] < n {
+            Ok(chosen[0])
+        } else {
+            Err(position(chosen[0], n))
+        }
     }
 }
 
@@ -259,12 +316,18 @@ fn count(chosen: &[usize], open: usize) -> Result<()> {
     if chosen.len() == open {
         return Ok(());
     }
-    Err(Error::Dimension { what: "choices in a tick", got: chosen.len(), expected: open })
+    Err(Error::Dimension {
+        what: "choices in a tick",
+        got: chosen.len(),
+        expected: open,
+    })
 }
 
 /// The error for a chosen position that is not offered.
 fn position(i: usize, candidates: usize) -> Error {
-    Error::Failed(format!("position {i} was chosen, but the round offers {candidates} candidates (positions from 0)"))
+    Error::Failed(format!(
+        "position {i} was chosen, but the round offers {candidates} candidates (positions from 0)"
+    ))
 }
 
 /// The parts of [`Environment`] that a world with a `stage` does not decide itself.
@@ -293,14 +356,17 @@ use staged;
 mod tests {
     use super::*;
     use oo_core::Outcome;
-    use oo_core::tips::{Feedback, Scene};
+    use oo_core::tips::{Feedback, Reaction, Scene};
 
     /// The tips world has tests of its own; the other worlds never ask a judge.
     struct Nobody;
 
     impl Judge for Nobody {
         fn react(&self, scenes: &[(Scene<'_>, Key)], out: &mut Vec<Feedback>) -> Result<()> {
-            out.extend(scenes.iter().map(|_| Feedback::default()));
+            out.extend(scenes.iter().map(|_| Feedback {
+                reaction: Reaction::Done,
+                dwell_ms: None,
+            }));
             Ok(())
         }
     }
@@ -308,9 +374,13 @@ mod tests {
     fn world(rounds: u64) -> World {
         World {
             key: Key::root(3),
-            reward: RewardSpec::default(),
+            reward: RewardSpec::named("r1").unwrap(),
             judge: Arc::new(Nobody),
-            horizon: Horizon { users: Some(3), days: Some(2), rounds: Some(rounds) },
+            horizon: Horizon {
+                users: Some(3),
+                days: Some(2),
+                rounds: Some(rounds),
+            },
         }
     }
 
@@ -331,7 +401,10 @@ mod tests {
                 let round = env.round(r);
                 let all = round.candidates;
                 assert_eq!(round.context.len(), shape.context.len());
-                assert_eq!((all.dim, all.features.len()), (shape.candidate.len(), all.len() * shape.candidate.len()));
+                assert_eq!(
+                    (all.dim, all.features.len()),
+                    (shape.candidate.len(), all.len() * shape.candidate.len())
+                );
                 assert!(round.context.iter().chain(all.features).all(|x| x.is_finite()));
                 let mut ids = all.ids.to_vec();
                 ids.sort();
@@ -358,7 +431,11 @@ mod tests {
         std::fs::write(&path, "a,b,label\n1,7,0\n2,7,1\n3,7,2\n4,7,0\n").unwrap();
         let data = format!("data:{}", path.display());
         for entry in ENVIRONMENTS {
-            let base = if entry.name.starts_with(DATA) { data.as_str() } else { entry.name };
+            let base = if entry.name.starts_with(DATA) {
+                data.as_str()
+            } else {
+                entry.name
+            };
             let text = if base.contains(' ') { continue } else { base };
             let (seen, outcomes) = play(make(text, 4).unwrap().as_mut());
             assert!(!seen.is_empty(), "{text}");
@@ -426,8 +503,14 @@ mod tests {
         assert!(fixed.iter().all(|o| o.arrival == Arrival::After(7)));
         let (_, lost) = play(make("linear+delay{missing=1.0}", 5).unwrap().as_mut());
         assert!(lost.iter().all(|o| o.arrival == Arrival::Never));
-        let (_, random) = play(make("bernoulli+delay{kind=geometric,rounds=20}", 10_000).unwrap().as_mut());
-        let waits = random.iter().map(|o| if let Arrival::After(n) = o.arrival { n } else { 0 });
+        let (_, random) = play(
+            make("bernoulli+delay{kind=geometric,rounds=20}", 10_000)
+                .unwrap()
+                .as_mut(),
+        );
+        let waits = random
+            .iter()
+            .map(|o| if let Arrival::After(n) = o.arrival { n } else { 0 });
         // The mean of 10,000 geometric times has sd sqrt(20 * 19) / 100 = 0.195; five of them.
         let mean = waits.sum::<u64>() as f64 / 10_000.0;
         assert!((mean - 20.0).abs() < 0.98, "{mean}");
@@ -439,8 +522,18 @@ mod tests {
 
     #[test]
     fn bad_input_is_an_error() {
-        for text in ["lineer", "linear{d=0}", "bernoulli{means=1/2}", "wheel{delta=2}", "data:mushrom", "linear+dellay",
-            "linear+arms{keep=0}", "linear+delay{missing=2}", "linear{noise=-1}", "data:obd_bts_men"] {
+        for text in [
+            "lineer",
+            "linear{d=0}",
+            "bernoulli{means=1/2}",
+            "wheel{delta=2}",
+            "data:mushrom",
+            "linear+dellay",
+            "linear+arms{keep=0}",
+            "linear+delay{missing=2}",
+            "linear{noise=-1}",
+            "data:obd_bts_men",
+        ] {
             assert!(make(text, 1).is_err(), "{text}");
         }
         let mut env = make("bernoulli", 1).unwrap();

@@ -18,13 +18,18 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Config { delta: 0.95, rounds: 10_000 }
+        Config {
+            delta: 0.95,
+            rounds: 10_000,
+        }
     }
 }
 
 /// Name and help an option.
-pub const OPTIONS: &[(&str, &str)] =
-    &[("delta", "radius of the inner disc, 0 to 1"), ("rounds", "rounds, unless the run says otherwise")];
+pub const OPTIONS: &[(&str, &str)] = &[
+    ("delta", "radius of the inner disc, 0 to 1"),
+    ("rounds", "rounds, unless the run says otherwise"),
+];
 
 const SAFE: f64 = 1.2;
 const OTHER: f64 = 1.0;
@@ -44,10 +49,20 @@ impl Wheel {
     /// # Errors
     /// A radius outside 0 to 1.
     pub fn build(config: Config, world: &World) -> Result<Wheel> {
-        require((0.0..=1.0).contains(&config.delta), "wheel", "delta", "0 to 1", config.delta)?;
+        require(
+            (0.0..=1.0).contains(&config.delta),
+            "wheel",
+            "delta",
+            "0 to 1",
+            config.delta,
+        )?;
         let names = ["x0", "x1", "bias"].map(String::from).to_vec();
         let rounds = world.horizon.rounds.unwrap_or(config.rounds);
-        Ok(Wheel { stage: Stage::new(names, vec![], 5, rounds), delta: config.delta, key: world.rounds_key() })
+        Ok(Wheel {
+            stage: Stage::new(names, vec![], 5, rounds),
+            delta: config.delta,
+            key: world.rounds_key(),
+        })
     }
 }
 
@@ -56,7 +71,9 @@ impl Environment for Wheel {
 
     fn advance(&mut self) -> Result<bool> {
         const CONTEXT: u64 = hash_name("context");
-        let Some(index) = self.stage.next() else { return Ok(false) };
+        let Some(index) = self.stage.next() else {
+            return Ok(false);
+        };
         let mut draws = self.key.fold(CONTEXT).fold(index).draws();
         // The root makes the point uniform on the disc: area grows with the square of the radius.
         let (radius, angle) = (libm::sqrt(draws.uniform()), std::f64::consts::TAU * draws.uniform());
@@ -80,8 +97,16 @@ impl Environment for Wheel {
     fn respond(&mut self, chosen: &[usize], out: &mut Vec<Outcome>) -> Result<()> {
         const NOISE: u64 = hash_name("noise");
         let i = self.stage.chosen(chosen)?;
-        let noise = self.key.fold(NOISE).fold(self.stage.index()).fold(self.stage.ids[i].0).normal();
-        out.push(Outcome { reward: self.stage.expected[i] + SD * noise, ..Outcome::default() });
+        let noise = self
+            .key
+            .fold(NOISE)
+            .fold(self.stage.index())
+            .fold(self.stage.ids[i].0)
+            .normal();
+        out.push(Outcome {
+            reward: self.stage.expected[i] + SD * noise,
+            ..Outcome::default()
+        });
         Ok(())
     }
 }

@@ -1,49 +1,60 @@
-//! The tips world: people with tasks, tired of too many tips, in closed loop.
+//! The closed loop: people with task lists, one tip at a time, and what the tip does to the list and the person.
 //!
-//! Ticks are hours. Whoever looks at the screen in that hour is shown one of their open tasks; the judge says how
-//! they react; the reaction changes what they are shown next (tasks get done, fatigue rises, a tip seen again
-//! bores), so a policy shapes its own future. When people look, and what comes into their lists, does not depend
-//! on the policy; and the same person, moment and task get the same outcome whoever chose it.
+//! A tick is an hour. Everybody with a session in that hour has one open round whose candidates are that person's
+//! open tasks. A task that is done leaves the list (and comes back later when it recurs); a tip tires; the same tip
+//! again tires more. Sessions, arrivals and the tasks' properties do not depend on the policy, and a reaction is
+//! keyed by person, hour and task, so the same tip to the same person at the same moment is taken the same way
+//! whatever was shown to others.
 
 mod person;
-mod personas;
+pub mod personas;
 
-use super::World;
+use oo_core::environment::{Arrival, Environment, Outcome};
 use oo_core::judge::Judge;
 use oo_core::spec::require;
-use oo_core::tips::{Feedback, Moment, Profile, Reaction, RewardSpec, Scene};
-use oo_core::{ActionId, Arrival, Candidates, Environment, Key, Outcome, Result, Round, Shape, UserId, features};
-use person::Person;
+use oo_core::tips::{Feedback, Habits, Moment, Profile, Reaction, RewardSpec, Scene};
+use oo_core::{ActionId, Candidates, Error, Key, Result, Round, Shape, UserId, features};
+use person::{FEWEST, MOST, PAST_DAYS, Person};
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 use std::sync::Arc;
 
-/// Which people.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Preset {
-    Standard,
-    Sparse,
+/// The name in specs.
+pub const NAME: &str = "tips";
+/// The presets.
+pub const PRESETS: [&str; 2] = ["standard", "sparse"];
+/// Days that fit into a task's serial number.
+const MOST_DAYS: usize = 60_000;
+/// A snoozed task that is finished outside the application takes so many minutes, all equally likely.
+const LATE_MINUTES: Range<u64> = 60..1441;
+
+/// The options of the tips world. The reward is no option of it: the caller passes one to [`Tips::build`].
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TipsConfig {
+    /// `standard` (several sessions a day), or `sparse` (four sessions a week).
+    pub preset: String,
+    /// The number of people.
+    pub users: usize,
+    /// How long, in days.
+    pub days: usize,
+    /// The usual number of open tasks, 2 to 30.
+    pub tasks: usize,
+    /// Hours by which everybody's best hour moves each day.
+    pub drift: f64,
+    /// Probability that a snoozed task is finished outside the application within the next 1 to 24 hours.
+    pub delayed: f64,
+    /// Probability that a feedback is lost.
+    pub missing: f64,
 }
 
-/// Options.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Config {
-    preset: Preset,
-    users: u64,
-    days: u64,
-    tasks: f64,
-    drift: f64,
-    delayed: f64,
-    missing: f64,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Config {
-            preset: Preset::Standard,
+impl Default for TipsConfig {
+    fn default() -> TipsConfig {
+        TipsConfig {
+            preset: "standard".into(),
             users: 40,
             days: 14,
-            tasks: 8.0,
+            tasks: 8,
             drift: 0.0,
             delayed: 0.0,
             missing: 0.0,
@@ -51,164 +62,261 @@ impl Default for Config {
     }
 }
 
-/// Name and help an option.
-pub const OPTIONS: &[(&str, &str)] = &[
-    ("preset", "standard (about two looks a day) or sparse (about four a week: fewer than five rewards)"),
-    ("users", "people; personas go round; --users wins"),
-    ("days", "days; --days wins"),
-    ("tasks", "the usual length of a list; 1 to 25"),
-    ("drift", "hours a day by which everybody's best hour moves"),
-    ("delayed", "probability that a snoozed task is finished elsewhere, one hour to a day later; 0 to 1"),
-    ("missing", "probability that feedback never arrives; 0 to 1"),
-];
+/// What a run asks for on top of the configuration.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Horizon {
+    /// Replaces the configured number of people.
+    pub users: Option<usize>,
+    /// Replaces the configured number of days.
+    pub days: Option<usize>,
+    /// The number of rounds of the whole world. Everybody gets `rounds / users` of them, the first
+    /// `rounds % users` people one more, and a person who has had them has no more sessions; so the world lasts
+    /// until the slowest person is through. The configured days do not count then; days given here still end it.
+    pub rounds: Option<u64>,
+}
 
-/// One round that is open in this tick.
-#[derive(Debug)]
-struct Open {
+/// When people look at the screen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Timetable {
+    /// Any number of hours a day, by the person's habits.
+    Daily,
+    /// So many days of each week (Monday to Sunday), one hour of each.
+    Weekly(usize),
+}
+
+/// One round that waits for a decision.
+struct Opening {
     user: usize,
-    index: u64,
+    context: usize,
+    rows: Range<usize>,
+    profile: Profile,
+}
+
+/// The tips world. See the module.
+pub struct Tips {
+    shape: Shape,
+    config: TipsConfig,
+    timetable: Timetable,
+    reward: RewardSpec,
+    /// The mean reward of a snoozed task that is finished outside the application.
+    late_reward: f64,
+    judge: Arc<dyn Judge>,
+    key: Key,
+    people: Vec<Person>,
+    /// Rounds that all people together still have.
+    left: u64,
+    /// Hours since the beginning; the next one to look at.
+    next_hour: u64,
+    end_hour: u64,
+    /// The current tick.
+    hour: u64,
+    /// Who has a session in which hour of today.
+    today: Vec<Vec<usize>>,
+    open: Vec<Opening>,
+    first_index: u64,
     context: Vec<f32>,
     ids: Vec<ActionId>,
     features: Vec<f32>,
     expected: Vec<f64>,
-    profile: Profile,
-}
-
-/// See the module.
-pub struct Tips {
-    config: Config,
-    shape: Shape,
-    reward: RewardSpec,
-    judge: Arc<dyn Judge>,
-    key: Key,
-    people: Vec<Person>,
-    /// Rounds that each person still gets, where the run counts rounds and not days.
-    left: Option<Vec<u64>>,
-    now: Moment,
-    started: bool,
-    /// Hours of today, a list a person.
-    today: Vec<Vec<u64>>,
-    open: Vec<Open>,
-    rounds: u64,
+    /// The judge states its response.
+    known: bool,
 }
 
 impl Tips {
-    /// Builds the world. With `horizon.rounds`, everybody gets exactly rounds / users of them (the first ones one
-    /// more where it does not divide) and the days follow.
-    pub fn build(mut config: Config, world: &World) -> Result<Self> {
-        config.users = world.horizon.users.unwrap_or(config.users);
-        config.days = world.horizon.days.unwrap_or(config.days);
-        let owner = "tips";
-        require((1..=1_000_000).contains(&config.users), owner, "users", "1 to 1000000", config.users)?;
-        require((1..=10_000).contains(&config.days), owner, "days", "1 to 10000", config.days)?;
-        require((1.0..=25.0).contains(&config.tasks), owner, "tasks", "1 to 25", config.tasks)?;
-        require(config.drift.is_finite(), owner, "drift", "a number", config.drift)?;
-        require((0.0..=1.0).contains(&config.delayed), owner, "delayed", "0 to 1", config.delayed)?;
-        require((0.0..=1.0).contains(&config.missing), owner, "missing", "0 to 1", config.missing)?;
-        let key = world.key.name("tips");
-        let sparse = config.preset == Preset::Sparse;
-        let people: Vec<Person> =
-            (0..config.users).map(|u| Person::new(u, config.tasks, sparse, key.name("user").fold(u))).collect();
-        let left = world.horizon.rounds.map(|rounds| {
-            (0..config.users).map(|u| rounds / config.users + u64::from(u < rounds % config.users)).collect()
-        });
+    /// Builds the world that `key` names.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] for a preset, [`Error::Option`] for a value out of range.
+    pub fn build(
+        config: TipsConfig,
+        horizon: Horizon,
+        reward: RewardSpec,
+        judge: Arc<dyn Judge>,
+        key: Key,
+    ) -> Result<Tips> {
+        let mut config = config;
+        config.users = horizon.users.unwrap_or(config.users);
+        config.days = horizon.days.unwrap_or(config.days);
+        let timetable = match config.preset.as_str() {
+            "standard" => Timetable::Daily,
+            // Below five reactions a week a person is a beginner to every policy, for months.
+            "sparse" => Timetable::Weekly(4),
+            _ => {
+                return Err(Error::Unknown {
+                    kind: "preset of tips".into(),
+                    name: config.preset,
+                    known: PRESETS.map(String::from).to_vec(),
+                });
+            }
+        };
+        require(
+            (1..=u32::MAX as usize).contains(&config.users),
+            NAME,
+            "users",
+            "1 or more",
+            config.users,
+        )?;
+        require(
+            (1..=MOST_DAYS).contains(&config.days),
+            NAME,
+            "days",
+            "1 to 60000",
+            config.days,
+        )?;
+        require(
+            (FEWEST..=MOST).contains(&config.tasks),
+            NAME,
+            "tasks",
+            "2 to 30",
+            config.tasks,
+        )?;
+        require(
+            config.drift.is_finite(),
+            NAME,
+            "drift",
+            "a finite number of hours a day",
+            config.drift,
+        )?;
+        require(
+            (0.0..=1.0).contains(&config.delayed),
+            NAME,
+            "delayed",
+            "a probability",
+            config.delayed,
+        )?;
+        require(
+            (0.0..=1.0).contains(&config.missing),
+            NAME,
+            "missing",
+            "a probability",
+            config.missing,
+        )?;
+        if let Some(rounds) = horizon.rounds {
+            require(rounds > 0, NAME, "rounds", "1 or more", rounds)?;
+        }
+        let days = if horizon.rounds.is_some() {
+            horizon.days.unwrap_or(MOST_DAYS)
+        } else {
+            config.days
+        };
+        let kinds = personas::personas();
+        let users = config.users as u64;
+        let people: Vec<Person> = (0..users)
+            .map(|u| {
+                let key = key.name("person").fold(u);
+                let habits: Habits = personas::individual(&kinds[u as usize % kinds.len()], key.name("habits"));
+                let quota = horizon
+                    .rounds
+                    .map_or(u64::MAX, |r| r / users + u64::from(u < r % users));
+                Person::new(u, habits, config.tasks, quota, timetable, key)
+            })
+            .collect();
+        let late = LATE_MINUTES
+            .map(|minutes| reward.reward(&late_feedback(minutes)))
+            .sum::<f64>();
         Ok(Tips {
             shape: features::shape(),
-            reward: world.reward.clone(),
-            judge: world.judge.clone(),
+            timetable,
+            late_reward: late / (LATE_MINUTES.end - LATE_MINUTES.start) as f64,
+            reward,
+            judge,
             key,
             people,
-            left,
-            now: Moment(0),
-            started: false,
-            today: Vec::new(),
+            left: horizon.rounds.unwrap_or(u64::MAX),
+            next_hour: 0,
+            end_hour: days as u64 * 24,
+            hour: 0,
+            today: vec![Vec::new(); 24],
             open: Vec::new(),
-            rounds: 0,
+            first_index: 0,
+            context: Vec::new(),
+            ids: Vec::new(),
+            features: Vec::new(),
+            expected: Vec::new(),
+            known: false,
             config,
         })
     }
 
-    fn over(&self) -> bool {
-        match &self.left {
-            // A person who never looks must not keep the world alive for ever.
-            Some(left) => left.iter().all(|&l| l == 0) || self.now.day() >= 10_000,
-            None => self.now.day() >= self.config.days,
-        }
+    /// The people's calendar: the world's time after some weeks of past, so that first tasks can be old.
+    fn moment(&self) -> Moment {
+        Moment((PAST_DAYS * 24 + self.hour) * 60)
     }
 
-    fn begin_day(&mut self) {
-        let day = self.now.day();
-        for person in &mut self.people {
-            person.receive(day);
-            if day > 0 {
-                person.habits.peak_hour = (person.habits.peak_hour + self.config.drift).rem_euclid(24.0);
-            }
+    /// The tasks that open round `i` offers, in the order of its candidates; for listings and tests.
+    pub fn offered(&self, i: usize) -> impl Iterator<Item = &oo_core::tips::Task> {
+        self.people[self.open[i].user].tasks().iter().map(|open| &open.task)
+    }
+
+    fn begin_day(&mut self, day: u64) {
+        self.today.iter_mut().for_each(Vec::clear);
+        for (u, person) in self.people.iter().enumerate().filter(|(_, p)| p.quota > 0) {
+            let mask = person.sessions(day, self.timetable);
+            (0..24)
+                .filter(|h| mask >> h & 1 == 1)
+                .for_each(|h| self.today[h].push(u));
         }
-        self.today = self.people.iter().map(|p| p.sessions(day)).collect();
     }
 
     fn open_rounds(&mut self) {
-        let hour = self.now.0 / 60 % 24;
+        self.first_index += self.open.len() as u64;
         self.open.clear();
-        for user in 0..self.people.len() {
-            let wanted = self.left.as_ref().is_none_or(|left| left[user] > 0);
-            if !wanted || !self.today[user].contains(&hour) {
-                continue;
+        self.context.clear();
+        self.ids.clear();
+        self.features.clear();
+        self.expected.clear();
+        self.known = true;
+        let now = self.moment();
+        for &user in &self.today[(self.hour % 24) as usize] {
+            let person = &mut self.people[user];
+            if person.quota == 0 {
+                continue; // used up since this morning
             }
-            let person = &self.people[user];
-            // Tasks that come in later today are not there yet.
-            let tasks = || person.tasks.iter().filter(|t| t.created <= self.now);
-            if tasks().next().is_none() {
-                continue;
-            }
-            let profile = person.profile(self.now);
-            let mut open = Open {
-                user,
-                index: self.rounds,
-                context: Vec::new(),
-                ids: tasks().map(|t| ActionId(t.id)).collect(),
-                features: Vec::new(),
-                expected: Vec::new(),
-                profile,
-            };
-            features::context_into(self.now, &profile, &mut open.context);
-            for task in tasks() {
-                let shown = person.shown(task.id, self.now);
-                features::candidate_into(task, self.now, shown, &open.context, &mut open.features);
+            person.catch_up(now, self.config.drift);
+            let profile = person.profile(now);
+            let (context, first) = (self.context.len(), self.ids.len());
+            features::context_into(now, &profile, &mut self.context);
+            let fatigue = person.fatigue(now);
+            for open in person.tasks() {
+                let shown_recently = open.shown_recently(now);
+                self.ids.push(ActionId(open.task.id));
+                features::candidate_into(
+                    &open.task,
+                    now,
+                    shown_recently,
+                    &self.context[context..],
+                    &mut self.features,
+                );
                 let scene = Scene {
                     habits: &person.habits,
-                    task,
-                    now: self.now,
-                    fatigue: person.fatigue(self.now),
-                    shown_recently: shown,
+                    task: &open.task,
+                    now,
+                    fatigue,
+                    shown_recently,
                     profile: &profile,
                 };
-                if let Some(response) = self.judge.response(&scene) {
-                    open.expected.push(self.reward.expected(&response));
+                match self.judge.response(&scene).filter(|_| self.known) {
+                    Some(response) => {
+                        let late = self.config.delayed * response.probs[1] * (self.late_reward - self.reward.snooze);
+                        self.expected.push(self.reward.expected(&response) + late);
+                    }
+                    None => self.known = false,
                 }
             }
-            if let Some(left) = &mut self.left {
-                left[user] -= 1;
-            }
-            self.rounds += 1;
-            self.open.push(open);
+            self.open.push(Opening {
+                user,
+                context,
+                rows: first..self.ids.len(),
+                profile,
+            });
         }
     }
+}
 
-    /// What becomes of a reaction: when it is heard of, and a task finished elsewhere.
-    fn outcome(&self, feedback: Feedback, key: Key) -> Outcome {
-        let mut outcome = Outcome { reward: self.reward.reward(&feedback), feedback: Some(feedback), ..Outcome::default() };
-        if feedback.reaction == Reaction::Snooze && key.name("elsewhere").uniform() < self.config.delayed {
-            let minutes = 60 + (key.name("delay").uniform() * 1380.0) as u64;
-            let later = Feedback { reaction: Reaction::Done, dwell_ms: Some(minutes * 60_000) };
-            outcome.reward = self.reward.reward(&later);
-            outcome.feedback = Some(later);
-            outcome.arrival = Arrival::After(minutes);
-        }
-        if key.name("missing").uniform() < self.config.missing {
-            outcome.arrival = Arrival::Never;
-        }
-        outcome
+fn late_feedback(minutes: u64) -> Feedback {
+    Feedback {
+        reaction: Reaction::Done,
+        dwell_ms: Some(minutes * 60_000),
     }
 }
 
@@ -218,26 +326,27 @@ impl Environment for Tips {
     }
 
     fn advance(&mut self) -> Result<bool> {
-        loop {
-            if self.started {
-                self.now = Moment(self.now.0 + 60);
+        while self.next_hour < self.end_hour && self.left > 0 {
+            self.hour = self.next_hour;
+            self.next_hour += 1;
+            if self.hour.is_multiple_of(24) {
+                self.begin_day(self.hour / 24);
             }
-            if self.over() {
-                return Ok(false);
+            if self.today[(self.hour % 24) as usize].is_empty() {
+                continue;
             }
-            if self.now.0.is_multiple_of(1440) {
-                self.begin_day();
-            }
-            self.started = true;
             self.open_rounds();
             if !self.open.is_empty() {
                 return Ok(true);
             }
         }
+        self.first_index += self.open.len() as u64;
+        self.open.clear();
+        Ok(false)
     }
 
     fn now(&self) -> u64 {
-        self.now.0
+        self.hour * 60
     }
 
     fn open(&self) -> usize {
@@ -245,108 +354,96 @@ impl Environment for Tips {
     }
 
     fn round(&self, i: usize) -> Round<'_> {
-        let open = &self.open[i];
+        let (opening, dim) = (&self.open[i], self.shape.candidate.len());
+        let rows = opening.rows.clone();
         Round {
-            index: open.index,
-            user: UserId(open.user as u64),
-            context: &open.context,
-            candidates: Candidates { ids: &open.ids, features: &open.features, dim: self.shape.candidate.len() },
+            index: self.first_index + i as u64,
+            user: UserId(self.people[opening.user].number),
+            context: &self.context[opening.context..opening.context + self.shape.context.len()],
+            candidates: Candidates {
+                ids: &self.ids[rows.clone()],
+                features: &self.features[rows.start * dim..rows.end * dim],
+                dim,
+            },
         }
     }
 
     fn expected(&self, i: usize) -> Option<&[f64]> {
-        let open = &self.open[i];
-        (open.expected.len() == open.ids.len()).then_some(&open.expected)
+        self.known.then(|| &self.expected[self.open[i].rows.clone()])
     }
 
     fn respond(&mut self, chosen: &[usize], out: &mut Vec<Outcome>) -> Result<()> {
+        let dimension = |what, got, expected| Err(Error::Dimension { what, got, expected });
+        if chosen.len() != self.open.len() {
+            return dimension("choices of a tick", chosen.len(), self.open.len());
+        }
+        let now = self.moment();
         let mut scenes = Vec::with_capacity(chosen.len());
-        for (open, &choice) in self.open.iter().zip(chosen) {
-            let person = &self.people[open.user];
-            let id = open.ids[choice].0;
-            let Some(task) = person.tasks.iter().find(|t| t.id == id) else {
-                return Err(oo_core::Error::Failed(format!("task {id} is gone")));
+        for (opening, &i) in self.open.iter().zip(chosen) {
+            let person = &self.people[opening.user];
+            let Some(open) = person.tasks().get(i) else {
+                return dimension(
+                    "a choice among the candidates (positions count from 0)",
+                    i,
+                    opening.rows.len(),
+                );
             };
             let scene = Scene {
                 habits: &person.habits,
-                task,
-                now: self.now,
-                fatigue: person.fatigue(self.now),
-                shown_recently: person.shown(id, self.now),
-                profile: &open.profile,
+                task: &open.task,
+                now,
+                fatigue: person.fatigue(now),
+                shown_recently: open.shown_recently(now),
+                profile: &opening.profile,
             };
-            let key = self.key.name("outcome").fold(open.user as u64).fold(self.now.0).fold(id);
+            let key = self
+                .key
+                .name("outcome")
+                .fold(person.number)
+                .fold(self.hour)
+                .fold(open.task.id);
             scenes.push((scene, key));
         }
-        let mut feedback = Vec::with_capacity(chosen.len());
-        self.judge.react(&scenes, &mut feedback)?;
-        let keys: Vec<Key> = scenes.iter().map(|(_, key)| *key).collect();
-        for (i, &choice) in chosen.iter().enumerate() {
-            let outcome = self.outcome(feedback[i], keys[i]);
-            let (user, id) = (self.open[i].user, self.open[i].ids[choice].0);
-            let person = &mut self.people[user];
-            person.show(id, self.now);
-            person.remember(self.now, feedback[i]);
-            if outcome.feedback.is_some_and(|f| f.reaction == Reaction::Done) {
-                person.finish(id, self.now);
-            }
-            out.push(outcome);
+        let mut feedbacks = Vec::with_capacity(scenes.len());
+        self.judge.react(&scenes, &mut feedbacks)?;
+        if feedbacks.len() != scenes.len() {
+            return dimension("feedbacks of the judge", feedbacks.len(), scenes.len());
         }
+        let keys: Vec<Key> = scenes.iter().map(|(_, key)| *key).collect();
+        for (((opening, &i), key), reacted) in self.open.iter().zip(chosen).zip(keys).zip(feedbacks) {
+            let snoozed = reacted.reaction == Reaction::Snooze;
+            let later = (snoozed && key.name("late").uniform() < self.config.delayed).then(|| {
+                let span = (LATE_MINUTES.end - LATE_MINUTES.start) as usize;
+                LATE_MINUTES.start + key.name("minutes").draws().below(span) as u64
+            });
+            let feedback = later.map_or(reacted, late_feedback);
+            let lost = key.name("lost").uniform() < self.config.missing;
+            let arrival = match later {
+                _ if lost => Arrival::Never,
+                Some(minutes) => Arrival::After(minutes),
+                None => Arrival::Now,
+            };
+            let known = (!lost).then_some((now.0 + later.unwrap_or(0), feedback));
+            let done = reacted.reaction == Reaction::Done;
+            self.people[opening.user].settle(i, now, done, later, known);
+            self.left -= 1;
+            out.push(Outcome {
+                reward: self.reward.reward(&feedback),
+                feedback: Some(feedback),
+                arrival,
+            });
+        }
+        self.first_index += self.open.len() as u64;
+        self.open.clear();
         Ok(())
     }
 
     fn group(&self, user: UserId) -> Option<&str> {
-        self.people.get(user.0 as usize).map(|p| p.habits.name.as_str())
+        self.people
+            .get(usize::try_from(user.0).ok()?)
+            .map(|p| p.habits.name.as_str())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::tests::{play, world};
-    use super::*;
-
-    fn tips(config: Config, seed: u64) -> Box<dyn Environment> {
-        Box::new(Tips::build(config, &world(seed)).unwrap())
-    }
-
-    #[test]
-    fn choosing_well_pays() {
-        let uniform = play(tips(Config::default(), 1), |r, key| key.draws().below(r.len()));
-        let oracle = play(tips(Config::default(), 1), |e, _| (0..e.len()).fold(0, |b, i| if e[i] > e[b] { i } else { b }));
-        let (uniform, oracle) = (uniform.mean(), oracle.mean());
-        println!("uniform {uniform:.3}, best {oracle:.3}");
-        assert!((-0.3..0.4).contains(&uniform) && oracle > uniform + 0.15, "{uniform} {oracle}");
-    }
-
-    #[test]
-    fn sparse_people_give_fewer_than_five_rewards_a_week() {
-        let config = Config { preset: Preset::Sparse, users: 80, days: 28, ..Config::default() };
-        let played = play(tips(config, 1), |_, _| 0);
-        let weekly = played.rewards.len() as f64 / (80.0 * 4.0);
-        assert!((3.0..5.0).contains(&weekly), "{weekly}");
-    }
-
-    #[test]
-    fn the_horizon_in_rounds_is_exact() {
-        let mut w = world(2);
-        w.horizon.users = Some(5);
-        w.horizon.rounds = Some(100);
-        let played = play(Box::new(Tips::build(Config::default(), &w).unwrap()), |_, _| 0);
-        assert_eq!(played.rewards.len(), 100);
-    }
-
-    #[test]
-    fn the_same_moment_and_tip_get_the_same_outcome() {
-        // In the first tick the state is the same whatever the policy, so equal choices must agree.
-        let first = |pick: fn(usize) -> usize| {
-            let mut e = tips(Config::default(), 3);
-            assert!(e.advance().unwrap());
-            let chosen: Vec<usize> = (0..e.open()).map(pick).collect();
-            let mut out = Vec::new();
-            e.respond(&chosen, &mut out).unwrap();
-            out
-        };
-        let (a, b) = (first(|_| 0), first(|i| usize::from(i > 0)));
-        assert_eq!(a[0], b[0]);
-    }
-}
+mod tests;

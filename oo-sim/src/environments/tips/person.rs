@@ -1,164 +1,313 @@
-//! One person of the tips world: habits, open tasks, and what was shown.
+//! One person of the tips world: a list of tasks, a memory of tips, and the hours of looking at the screen.
+//!
+//! Everything that happens by itself (sessions, arrivals, what a task is like) is keyed by person and day or by the
+//! task's identity, so it does not depend on the policy; only what was done and shown does.
 
-use super::personas;
+use super::Timetable;
 use oo_core::Key;
 use oo_core::tips::{Feedback, Habits, Moment, Profile, Reaction, Task};
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 
-/// Fatigue halves in so many minutes: a working day clears it.
+/// Most open tasks a person keeps; what comes in beyond is not written down.
+pub(super) const MOST: usize = 30;
+/// Fewest: with less there is nothing to choose, so a person finds something new.
+pub(super) const FEWEST: usize = 2;
+/// Days a task stays open when no tip leads to it, in the mean: then it is done or dropped elsewhere.
+const LIFE_DAYS: f64 = 8.0;
+/// Tasks done through tips, in tasks a session; arrivals make up for them so that lists keep their length.
+const DONE_PER_SESSION: f64 = 0.3;
+/// Half-life of fatigue: the night between two days takes most of it.
 const FATIGUE_HALF_LIFE: f64 = 8.0 * 60.0;
-/// The memory of having seen a task halves in two days.
+/// Half-life of having seen a tip.
 const SHOWN_HALF_LIFE: f64 = 2.0 * 1440.0;
-/// Days that the profile looks back.
-const WINDOW_DAYS: u64 = 30;
-/// Nobody's list grows beyond this; what comes then is forgotten.
-const MOST_TASKS: usize = 30;
+/// The window of the profile.
+const WINDOW: u64 = 30 * 1440;
+/// Days before the world's beginning from which the first tasks may date; whole weeks keep weekdays.
+pub(super) const PAST_DAYS: u64 = 28;
+/// A serial number is day (16 bits), number within the day (6), occurrence of a recurring task (10).
+const NUMBER_BITS: u32 = 6;
+const OCCURRENCE_BITS: u32 = 10;
+/// Numbers from here on are tasks found because the list ran empty; below are ordinary arrivals.
+const FOUND: u64 = 30;
 
-fn fade(value: f64, since: Moment, now: Moment, half_life: f64) -> f64 {
-    value * libm::exp2(-(now.0.saturating_sub(since.0) as f64) / half_life)
+/// A task in the list.
+#[derive(Clone, Debug)]
+pub(super) struct Open {
+    pub task: Task,
+    /// When it leaves by itself.
+    leaves: u64,
+    /// It leaves because it is finished, so a recurring one comes back.
+    finished: bool,
+    shown: f64,
+    shown_at: u64,
 }
 
-/// See the module.
-#[derive(Debug)]
-pub struct Person {
+impl Open {
+    /// Showings of late, faded.
+    pub fn shown_recently(&self, now: Moment) -> f64 {
+        fade(self.shown, now.0 - self.shown_at, SHOWN_HALF_LIFE)
+    }
+}
+
+/// A tip shown, and what is known of it from when on.
+#[derive(Clone, Debug)]
+struct Memory {
+    at: u64,
+    known: Option<(u64, Feedback)>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Person {
+    pub number: u64,
     pub habits: Habits,
-    pub tasks: Vec<Task>,
-    user: u64,
+    /// Rounds still to come, where the run counts rounds.
+    pub quota: u64,
+    home_peak: f64,
     key: Key,
-    target: f64,
-    fatigue: (f64, Moment),
-    shown: BTreeMap<u64, (f64, Moment)>,
-    history: Vec<(Moment, Feedback)>,
+    arrivals_per_day: f64,
+    tasks: Vec<Open>,
+    /// To come: arrivals of days already drawn, and recurrences.
+    inbox: Vec<Open>,
+    /// The next day (of the person's calendar) whose arrivals are not drawn yet.
+    next_day: u64,
+    /// The last day on which something was found, and how many things.
+    found: (u64, u64),
+    fatigue: f64,
+    fatigue_at: u64,
+    memories: VecDeque<Memory>,
+}
+
+fn fade(value: f64, minutes: u64, half_life: f64) -> f64 {
+    value * libm::exp2(-(minutes as f64) / half_life)
 }
 
 impl Person {
-    /// User number `user`; personas go round. `sparse` people look at the screen four times a week.
-    pub fn new(user: u64, target: f64, sparse: bool, key: Key) -> Self {
-        let mut habits = personas::habits(user as usize);
-        // No two people of a persona are alike: log-odds vary by 0.25, the peak by an hour.
-        let mut draws = key.name("habits").draws();
-        for pull in [
-            &mut habits.done_bias,
-            &mut habits.dismiss_bias,
-            &mut habits.overdue_pull,
-            &mut habits.priority_pull,
-            &mut habits.age_pull,
-            &mut habits.ease_pull,
-        ] {
-            *pull += 0.25 * draws.normal();
-        }
-        habits.peak_hour = (habits.peak_hour + draws.normal()).rem_euclid(24.0);
-        if sparse {
-            habits.sessions_per_day = 4.0 / 7.0;
-        }
-        Person {
-            habits,
-            tasks: Vec::new(),
-            user,
-            key,
-            target,
-            fatigue: (0.0, Moment(0)),
-            shown: BTreeMap::new(),
-            history: Vec::new(),
-        }
-    }
-
-    /// Hours of this day at which the person looks at the screen, rising. They do not depend on what was shown.
-    pub fn sessions(&self, day: u64) -> Vec<u64> {
-        let rate = self.habits.sessions_per_day / self.habits.active.iter().sum::<f64>();
-        let key = self.key.name("sessions").fold(day);
-        (0..24).filter(|&h| key.fold(h).uniform() < (rate * self.habits.active[h as usize]).min(1.0)).collect()
-    }
-
-    /// Tasks that come in on `day`; the same whatever was done before.
-    pub fn receive(&mut self, day: u64) {
-        let arrivals = if day == 0 {
-            self.target.round() as u64
-        } else {
-            // A quarter of the usual list comes in a day, a whole number with the right mean.
-            let mean = self.target / 4.0;
-            let extra = self.key.name("arrivals").fold(day).uniform() < mean.fract();
-            mean as u64 + u64::from(extra)
+    /// `key` belongs to this person; `tasks` is the usual length of the list.
+    pub fn new(number: u64, habits: Habits, tasks: usize, quota: u64, timetable: Timetable, key: Key) -> Person {
+        let sessions = match timetable {
+            Timetable::Daily => habits.sessions_per_day,
+            Timetable::Weekly(sessions) => sessions as f64 / 7.0,
         };
-        for k in 0..arrivals {
-            let mut d = self.key.name("task").fold(day).fold(k).draws();
-            let backlog = if day == 0 { d.exponential() * 4.0 * 1440.0 } else { 0.0 };
-            let start = day * 1440 + 6 * 60 + d.below(720) as u64;
-            // Urgent tasks are rarer; half have a due moment, within about four days (some already past on day 0).
-            let priority = [1, 1, 1, 2, 2, 3, 3, 4][d.below(8)];
-            let due = (d.uniform() < 0.6).then(|| {
-                let ahead = d.exponential() * 4.0 * 1440.0 - backlog;
-                Moment((start as f64 + ahead).max(0.0) as u64)
-            });
-            let effort_minutes = libm::exp(3.2 + 0.9 * d.normal()).clamp(2.0, 480.0);
-            let recurs_days = (d.uniform() < 0.15).then(|| [1, 2, 7][d.below(3)]);
-            let id = (self.user << 40) | (day << 20) | (k << 10);
-            // Moments begin at 0, so a backlog shows as tasks created then, with due moments already near.
-            let created = Moment(if day == 0 { 0 } else { start });
-            self.add(Task { id, priority, created, due, effort_minutes, recurs_days });
+        let mut person = Person {
+            number,
+            home_peak: habits.peak_hour,
+            habits,
+            quota,
+            key,
+            arrivals_per_day: tasks as f64 / LIFE_DAYS + DONE_PER_SESSION * sessions,
+            tasks: Vec::new(),
+            inbox: Vec::new(),
+            next_day: PAST_DAYS,
+            found: (0, 0),
+            fatigue: 0.0,
+            fatigue_at: 0,
+            memories: VecDeque::new(),
+        };
+        let start = PAST_DAYS * 1440;
+        for n in 0..tasks as u64 {
+            // Ages of a list in equilibrium are exponential like lives. Day 0 of the serials is this first list.
+            let age = person.key.name("age").fold(n).draws().exponential() * LIFE_DAYS * 1440.0;
+            let created = start - (age as u64).min(start);
+            let serial = n << OCCURRENCE_BITS;
+            let mut open = person.task(serial, created);
+            open.leaves = start + (open.leaves - created);
+            person.tasks.push(open);
+        }
+        person
+    }
+
+    /// The hours of day `day` of the world in which this person looks at the screen, one bit each.
+    pub fn sessions(&self, day: u64, timetable: Timetable) -> u32 {
+        let (key, active) = (self.key.name("session").fold(day), &self.habits.active);
+        let total: f64 = active.iter().sum();
+        match timetable {
+            Timetable::Daily => (0..24u32)
+                .filter(|&h| {
+                    let share = active[h as usize] / total;
+                    key.fold(u64::from(h)).uniform() < self.habits.sessions_per_day * share
+                })
+                .fold(0, |mask, h| mask | 1 << h),
+            Timetable::Weekly(sessions) => {
+                let mut days = [0u64, 1, 2, 3, 4, 5, 6];
+                self.key.name("week").fold(day / 7).draws().shuffle(&mut days);
+                if !days[..sessions].contains(&(day % 7)) {
+                    return 0;
+                }
+                let mut left = key.uniform() * total;
+                // The last active hour catches what rounding leaves over.
+                let last = active.iter().rposition(|&w| w > 0.0).unwrap_or(0);
+                let hour = active.iter().position(|&w| {
+                    left -= w;
+                    left < 0.0
+                });
+                1 << hour.unwrap_or(last)
+            }
         }
     }
 
-    fn add(&mut self, task: Task) {
-        if self.tasks.len() < MOST_TASKS {
-            self.tasks.push(task);
+    /// Brings list and habits up to `now`, which never falls.
+    pub fn catch_up(&mut self, now: Moment, drift: f64) {
+        let days = (now.0 - PAST_DAYS * 1440) as f64 / 1440.0;
+        self.habits.peak_hour = (self.home_peak + drift * days).rem_euclid(24.0);
+        while self.next_day <= now.day() {
+            self.draw_arrivals(self.next_day);
+            self.next_day += 1;
+        }
+        let gone = |open: &mut Open| open.leaves <= now.0;
+        for open in self.tasks.extract_if(.., gone).collect::<Vec<_>>() {
+            if open.finished {
+                self.recur(&open.task, open.leaves);
+            }
+        }
+        let mut come: Vec<Open> = self.inbox.extract_if(.., |open| open.task.created <= now).collect();
+        come.sort_by_key(|open| (open.task.created, open.task.id));
+        come.retain(|open| open.leaves > now.0);
+        come.truncate(MOST.saturating_sub(self.tasks.len()));
+        self.tasks.append(&mut come);
+        while self.tasks.len() < FEWEST {
+            if self.found.0 != now.day() {
+                self.found = (now.day(), 0);
+            }
+            let number = FOUND + self.found.1;
+            // 34 a day: a session takes at most one task, and there are at most 24.
+            if number >= 1 << NUMBER_BITS {
+                break;
+            }
+            self.found.1 += 1;
+            let mut open = self.task(serial(now.day(), number), now.0);
+            open.leaves = open.leaves.max(now.0 + 1);
+            self.tasks.push(open);
         }
     }
 
-    /// How worn out the person is now.
+    fn draw_arrivals(&mut self, day: u64) {
+        let mut draws = self.key.name("arrivals").fold(day).draws();
+        // Poisson: exponential gaps that fit into one day.
+        let mut at = draws.exponential();
+        let mut number = 0;
+        while at < self.arrivals_per_day && number < FOUND {
+            // Things come in between 7 and 22 o'clock.
+            let minute = (7.0 + 15.0 * at / self.arrivals_per_day) * 60.0;
+            let open = self.task(serial(day, number), day * 1440 + minute as u64);
+            self.inbox.push(open);
+            at += draws.exponential();
+            number += 1;
+        }
+    }
+
+    /// What the task of this serial number is like; occurrences of one recurring task are alike.
+    fn task(&self, serial: u64, created: u64) -> Open {
+        let key = self.key.name("task").fold(serial >> OCCURRENCE_BITS);
+        let u = key.name("priority").uniform();
+        // Most tasks in most lists carry the lowest priority, because it is the default.
+        let priority = 1 + [0.4, 0.65, 0.85].iter().filter(|&&p| u >= p).count() as u8;
+        // Median 20 minutes; two thirds between 8 and 50.
+        let effort = libm::exp(libm::log(20.0) + 0.9 * key.name("effort").normal()).clamp(2.0, 240.0);
+        let r = key.name("recurs").uniform();
+        let recurs_days = [(0.05, 1), (0.10, 3), (0.20, 7)]
+            .iter()
+            .find(|(p, _)| r < *p)
+            .map(|&(_, days)| days);
+        let lead = match recurs_days {
+            Some(days) => Some(days as f64),
+            // A quarter has no date; the others are due in three days in the mean, 6 hours at least.
+            None => (key.name("dated").uniform() >= 0.25).then(|| 0.25 + 2.75 * key.name("lead").draws().exponential()),
+        };
+        let life = self.key.name("life").fold(serial).draws().exponential() * LIFE_DAYS * 1440.0;
+        Open {
+            task: Task {
+                id: self.number << 32 | serial,
+                priority,
+                created: Moment(created),
+                due: lead.map(|days| Moment(created + (days * 1440.0) as u64)),
+                effort_minutes: effort,
+                recurs_days,
+            },
+            leaves: created + 1 + life as u64,
+            finished: false,
+            shown: 0.0,
+            shown_at: created,
+        }
+    }
+
+    fn recur(&mut self, task: &Task, at: u64) {
+        let serial = task.id & 0xffff_ffff;
+        let last = (1 << OCCURRENCE_BITS) - 1;
+        if let Some(days) = task.recurs_days.filter(|_| serial & last < last) {
+            let open = self.task(serial + 1, at + days * 1440);
+            self.inbox.push(open);
+        }
+    }
+
+    /// The open tasks; positions stay until the next `settle`.
+    pub fn tasks(&self) -> &[Open] {
+        &self.tasks
+    }
+
+    /// Fatigue, faded.
     pub fn fatigue(&self, now: Moment) -> f64 {
-        fade(self.fatigue.0, self.fatigue.1, now, FATIGUE_HALF_LIFE)
+        fade(self.fatigue, now.0 - self.fatigue_at, FATIGUE_HALF_LIFE)
     }
 
-    /// How often this task was seen lately.
-    pub fn shown(&self, task: u64, now: Moment) -> f64 {
-        self.shown.get(&task).map_or(0.0, |&(v, since)| fade(v, since, now, SHOWN_HALF_LIFE))
-    }
-
-    /// The tip of task `task` was shown.
-    pub fn show(&mut self, task: u64, now: Moment) {
-        self.fatigue = (self.fatigue(now) + 1.0, now);
-        self.shown.insert(task, (self.shown(task, now) + 1.0, now));
-    }
-
-    /// What the person did with it, for the profile.
-    pub fn remember(&mut self, now: Moment, feedback: Feedback) {
-        self.history.push((now, feedback));
-    }
-
-    /// The task is finished; a recurring one comes back under the next number of its family.
-    pub fn finish(&mut self, task: u64, now: Moment) {
-        let Some(i) = self.tasks.iter().position(|t| t.id == task) else { return };
-        let done = self.tasks.remove(i);
-        self.shown.remove(&task);
-        if let Some(days) = done.recurs_days.filter(|_| done.id & 0x3ff != 0x3ff) {
-            let due = Moment(now.0 + days * 1440);
-            self.add(Task { id: done.id + 1, created: now, due: Some(due), ..done });
+    /// Books a tip: task `i` was shown, and `known` says what the application heard of it and when. A task done
+    /// `later` minutes from now stays in the list until then.
+    pub fn settle(&mut self, i: usize, now: Moment, done: bool, later: Option<u64>, known: Option<(u64, Feedback)>) {
+        self.fatigue = self.fatigue(now) + 1.0;
+        self.fatigue_at = now.0;
+        self.memories.push_back(Memory { at: now.0, known });
+        let open = &mut self.tasks[i];
+        open.shown = open.shown_recently(now) + 1.0;
+        open.shown_at = now.0;
+        if let Some(minutes) = later {
+            let at = now.0 + minutes;
+            // An earlier finish promised by another showing stands.
+            if !(open.finished && open.leaves <= at) {
+                (open.leaves, open.finished) = (at, true);
+            }
+        } else if done {
+            let open = self.tasks.remove(i);
+            self.recur(&open.task, now.0);
         }
+        self.quota -= 1;
     }
 
-    /// Aggregates over the last 30 days.
-    pub fn profile(&self, now: Moment) -> Profile {
-        let from = now.0.saturating_sub(WINDOW_DAYS * 1440);
-        let recent = || self.history.iter().filter(|(at, _)| at.0 >= from);
-        let n = recent().count() as f64;
-        if n == 0.0 {
-            return Profile::default();
+    /// What the application knows by `now` about the last 30 days. A lost feedback counts as a tip shown only.
+    pub fn profile(&mut self, now: Moment) -> Profile {
+        while self.memories.front().is_some_and(|m| m.at + WINDOW < now.0) {
+            self.memories.pop_front();
         }
-        let share = |r: Reaction| Some(recent().filter(|(_, f)| f.reaction == r).count() as f64 / n);
-        let dwell = recent().filter_map(|(_, f)| f.dwell_ms).map(|d| d as f64).sum::<f64>() / n;
+        let known = || {
+            self.memories
+                .iter()
+                .filter_map(|m| m.known)
+                .filter(|(at, _)| *at <= now.0)
+        };
+        let count = known().count() as f64;
+        let share = |reaction| known().filter(|(_, f)| f.reaction == reaction).count() as f64 / count;
+        let (mut dwell, mut dwelt) = (0.0, 0.0);
         let mut by_hour = [0u32; 24];
-        for (at, f) in recent() {
-            by_hour[at.hour() as usize] += u32::from(f.reaction == Reaction::Done);
+        for (at, feedback) in known() {
+            if let Some(ms) = feedback.dwell_ms {
+                dwell += ms as f64;
+                dwelt += 1.0;
+            }
+            if feedback.reaction == Reaction::Done {
+                by_hour[(at % 1440 / 60) as usize] += 1;
+            }
         }
-        // The first of the best hours, so that a tie is no draw.
-        let best = (0..24).fold(0, |best, h| if by_hour[h] > by_hour[best] { h } else { best });
+        let most = by_hour.iter().copied().max().unwrap_or(0);
+        let preferred = by_hour.iter().position(|&n| n == most && n > 0);
         Profile {
-            completion_rate_30d: share(Reaction::Done),
-            dismiss_rate_30d: share(Reaction::Dismiss),
-            mean_dwell_ms_30d: Some(dwell),
-            preferred_hour: (by_hour[best] > 0).then_some(best as f64),
-            tip_volume_30d: Some(n),
+            completion_rate_30d: (count > 0.0).then(|| share(Reaction::Done)),
+            dismiss_rate_30d: (count > 0.0).then(|| share(Reaction::Dismiss)),
+            mean_dwell_ms_30d: (dwelt > 0.0).then(|| dwell / dwelt),
+            preferred_hour: preferred.map(|h| h as f64),
+            tip_volume_30d: (!self.memories.is_empty()).then_some(self.memories.len() as f64),
         }
     }
+}
+
+/// Days count from 1 on the world's first day; 0 is the list that people start with.
+fn serial(day: u64, number: u64) -> u64 {
+    ((day - PAST_DAYS + 1) << NUMBER_BITS | number) << OCCURRENCE_BITS
 }

@@ -1,0 +1,125 @@
+//! `oo-sim compare`: run, summarise, print.
+
+use super::{BadInput, print};
+use crate::experiment::{Experiment, Overrides, Plan, split_specs};
+use crate::store::Store;
+use crate::{runner, summary, table};
+use anyhow::Result;
+use clap::ValueEnum;
+use std::path::PathBuf;
+
+/// Shown under `compare --help`.
+pub(super) const AFTER_HELP: &str = "\
+A run that was stopped goes on where it stopped when the same command is given again: finished runs are kept in \
+OUT/cells.\nNo result depends on --threads.\n\nExit codes:\n  0  fine\n  1  failure while running\n  2  bad input: a \
+flag, a name, an option, or the experiment file";
+
+/// The command's flags. A flag wins over the experiment file.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Experiment file; without it, the defaults
+    experiment: Option<PathBuf>,
+    /// Environments, such as tips or linear{d=10}+delay{rounds=50}; several with commas
+    #[arg(long)]
+    env: Option<String>,
+    /// Policies, such as uniform,lin-ucb{alpha=0.05}; commas inside braces do not split
+    #[arg(long)]
+    policies: Option<String>,
+    /// Judge of reactions
+    #[arg(long)]
+    judge: Option<String>,
+    /// Reward table: r0, r1 or r2
+    #[arg(long)]
+    reward: Option<String>,
+    /// People, where the environment has people
+    #[arg(long)]
+    users: Option<usize>,
+    /// Days, where the environment has days
+    #[arg(long)]
+    days: Option<usize>,
+    /// Rounds, where the environment counts rounds
+    #[arg(long)]
+    rounds: Option<u64>,
+    /// How many worlds
+    #[arg(long)]
+    seeds: Option<u64>,
+    /// The first world's seed; the others follow
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Threads; all cores by default
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Compare each policy with this one only
+    #[arg(long)]
+    baseline: Option<String>,
+    /// Folder of the results; runs/<name> by default
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Also show means by group
+    #[arg(long)]
+    by: Option<By>,
+    /// What to print
+    #[arg(long, default_value = "table")]
+    format: Format,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum By {
+    /// The kind of person
+    Persona,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum Format {
+    /// For people
+    Table,
+    /// The text of summary.json
+    Json,
+}
+
+fn plan(args: &Args) -> Result<Plan> {
+    let mut experiment = match &args.experiment {
+        Some(path) => Experiment::read(path)?,
+        None => Experiment::default(),
+    };
+    experiment.apply(Overrides {
+        env: args.env.as_deref().map(split_specs),
+        policies: args.policies.as_deref().map(split_specs),
+        judge: args.judge.clone(),
+        reward: args.reward.clone(),
+        users: args.users,
+        days: args.days,
+        rounds: args.rounds,
+        seeds: args.seeds,
+        seed: args.seed,
+        baseline: args.baseline.clone(),
+    });
+    anyhow::ensure!(args.threads != Some(0), "--threads: expected at least 1, got 0");
+    experiment.plan()
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// [`BadInput`] before any work; anything else while running.
+pub fn run(args: Args) -> Result<()> {
+    let plan = plan(&args).map_err(BadInput)?;
+    let out = args
+        .out
+        .unwrap_or_else(|| PathBuf::from("runs").join(&plan.experiment.name));
+    let threads = args
+        .threads
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get()));
+    let store = Store::open(&out)?;
+    store.write_text("experiment.toml", &plan.experiment.to_toml()?)?;
+    runner::run(&plan, &store, threads)?;
+    let summary = summary::summarize(&plan, &store)?;
+    let timings = summary::timings(&plan, &store)?;
+    let json = serde_json::to_string_pretty(&summary)? + "\n";
+    store.write_text("summary.json", &json)?;
+    store.write_text("timings.json", &(serde_json::to_string_pretty(&timings)? + "\n"))?;
+    match args.format {
+        Format::Json => print(&json),
+        Format::Table => print(&table::render(&summary, &timings, args.by == Some(By::Persona))),
+    }
+}

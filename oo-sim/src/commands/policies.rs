@@ -1,0 +1,76 @@
+//! `oo-sim policies` and `oo-sim environments`: the reference, from the tables themselves.
+
+use super::print;
+use crate::environments::{ENVIRONMENTS, WRAPPERS};
+use anyhow::Result;
+use serde_json::{Map, Value};
+use std::fmt::Write;
+
+fn options(out: &mut String, options: &[(&str, &str)], defaults: &Map<String, Value>) {
+    for (name, help) in options {
+        let default = defaults
+            .get(*name)
+            .map(|v| format!(" (default {})", shown(v)))
+            .unwrap_or_default();
+        // Writing to a String cannot fail.
+        let _ = writeln!(out, "    {name}: {help}{default}");
+    }
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => "none".into(),
+        other => other.to_string(),
+    }
+}
+
+/// Every policy, preset and wrapper as text.
+pub fn policies_text() -> String {
+    let mut out = String::from("Policies\n");
+    for entry in oo_policies::POLICIES {
+        let _ = writeln!(out, "\n  {}: {}\n    {}", entry.name, entry.summary, entry.paper);
+        options(&mut out, entry.options, &(entry.defaults)());
+    }
+    out.push_str("\nPresets\n\n");
+    for preset in oo_policies::PRESETS {
+        let _ = writeln!(out, "  {}: {}\n    {}", preset.name, preset.summary, preset.spec);
+    }
+    let _ = writeln!(
+        out,
+        "\nWrappers\n\n  +{}: one model a user; nothing is shared",
+        oo_policies::per_user::NAME
+    );
+    out
+}
+
+/// Every environment and wrapper as text.
+pub fn environments_text() -> String {
+    let mut out = String::from("Environments\n");
+    for entry in ENVIRONMENTS {
+        let _ = writeln!(out, "\n  {}: {}", entry.name, entry.summary);
+        options(&mut out, entry.options, &(entry.defaults)());
+    }
+    out.push_str("\nWrappers\n");
+    for entry in WRAPPERS {
+        let _ = writeln!(out, "\n  +{}: {}", entry.name, entry.summary);
+        options(&mut out, entry.options, &(entry.defaults)());
+    }
+    out
+}
+
+/// `oo-sim policies`.
+///
+/// # Errors
+/// A stdout that cannot be written.
+pub fn policies() -> Result<()> {
+    print(&policies_text())
+}
+
+/// `oo-sim environments`.
+///
+/// # Errors
+/// A stdout that cannot be written.
+pub fn environments() -> Result<()> {
+    print(&environments_text())
+}

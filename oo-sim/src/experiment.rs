@@ -1,0 +1,361 @@
+//! What to compare: read from TOML, overridden by flags, and checked as a whole before any work begins.
+//!
+//! The number of threads is not part of an experiment, since no result depends on it.
+
+use crate::environments::{self, Horizon, World};
+use anyhow::{Context, Result, bail, ensure};
+use oo_core::judge::Judge;
+use oo_core::tips::RewardSpec;
+use oo_core::{Environment, Error, Key, Spec};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use std::sync::Arc;
+
+/// An experiment as it stands in a file; every key may be left out.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Experiment {
+    /// Names the folder of its results: letters, digits, `-`, `_` and `.`.
+    pub name: String,
+    /// Environments with their wrappers.
+    pub env: Vec<String>,
+    /// Policies, presets allowed.
+    pub policies: Vec<String>,
+    /// The judge of reactions.
+    pub judge: String,
+    /// The reward table.
+    pub reward: String,
+    /// People, where the environment has people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub users: Option<usize>,
+    /// Days, where the environment has days.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub days: Option<usize>,
+    /// Rounds, where the environment counts rounds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rounds: Option<u64>,
+    /// How many worlds: `seed`, `seed + 1`, …
+    pub seeds: u64,
+    /// The first of them.
+    pub seed: u64,
+    /// Compare every policy with this one only, instead of every pair.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<String>,
+}
+
+impl Default for Experiment {
+    fn default() -> Self {
+        Experiment {
+            name: "compare".into(),
+            env: vec!["tips".into()],
+            policies: ["uniform", "egreedy-v1", "egreedy-v2", "lin-ucb", "lin-ts"]
+                .map(String::from)
+                .to_vec(),
+            judge: "rule".into(),
+            reward: "r2".into(),
+            users: None,
+            days: None,
+            rounds: None,
+            seeds: 10,
+            seed: 42,
+            baseline: None,
+        }
+    }
+}
+
+/// What flags change; `None` leaves the file's value.
+#[derive(Clone, Debug, Default)]
+#[allow(missing_docs)] // The fields are those of `Experiment`.
+pub struct Overrides {
+    pub env: Option<Vec<String>>,
+    pub policies: Option<Vec<String>>,
+    pub judge: Option<String>,
+    pub reward: Option<String>,
+    pub users: Option<usize>,
+    pub days: Option<usize>,
+    pub rounds: Option<u64>,
+    pub seeds: Option<u64>,
+    pub seed: Option<u64>,
+    pub baseline: Option<String>,
+}
+
+impl Experiment {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// A file that cannot be read; a key that does not exist or a value of the wrong type, with its line.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let mut experiment = Self::parse(&text).with_context(|| format!("cannot read {}", path.display()))?;
+        if !text.lines().any(|l| {
+            l.trim_start()
+                .strip_prefix("name")
+                .is_some_and(|r| r.trim_start().starts_with('='))
+        }) {
+            // Experiments in different files should not share a folder just because neither has a name.
+            if let Some(stem) = path.file_stem().and_then(|s| s.to_str()) {
+                experiment.name = stem.into();
+            }
+        }
+        Ok(experiment)
+    }
+
+    /// Reads TOML.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn parse(text: &str) -> Result<Self> {
+        toml::from_str(text).map_err(|e| {
+            let line = e
+                .span()
+                .map(|s| text.as_bytes().iter().take(s.start).filter(|&&b| b == b'\n').count() + 1);
+            let Some(line) = line else {
+                return anyhow::anyhow!("{}", e.message());
+            };
+            let key = text
+                .lines()
+                .nth(line - 1)
+                .and_then(|l| l.split_once('='))
+                .map(|(k, _)| k.trim().to_string());
+            let key = key.map(|k| format!(", key `{k}`")).unwrap_or_default();
+            anyhow::anyhow!("line {line}{key}: {}", e.message().trim())
+        })
+    }
+
+    /// The experiment as TOML, with everything said.
+    ///
+    /// # Errors
+    /// A number that TOML cannot hold.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string(self).context("cannot write the experiment as TOML")
+    }
+
+    /// Puts flags on top.
+    pub fn apply(&mut self, flags: Overrides) {
+        fn set<T>(to: &mut T, from: Option<T>) {
+            if let Some(value) = from {
+                *to = value;
+            }
+        }
+        set(&mut self.env, flags.env);
+        set(&mut self.policies, flags.policies);
+        set(&mut self.judge, flags.judge);
+        set(&mut self.reward, flags.reward);
+        set(&mut self.seeds, flags.seeds);
+        set(&mut self.seed, flags.seed);
+        self.users = flags.users.or(self.users);
+        self.days = flags.days.or(self.days);
+        self.rounds = flags.rounds.or(self.rounds);
+        self.baseline = flags.baseline.or(self.baseline.take());
+    }
+
+    /// Checks everything that can be wrong by building every environment and every policy once.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with what exists instead.
+    pub fn plan(self) -> Result<Plan> {
+        let word = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        ensure!(
+            self.name.chars().all(word) && self.name.chars().any(|c| c != '.'),
+            "name `{}`: expected letters, digits, `-`, `_` and `.`, since it names a folder",
+            self.name
+        );
+        ensure!(!self.env.is_empty(), "env: expected at least one environment");
+        ensure!(!self.policies.is_empty(), "policies: expected at least one policy");
+        ensure!(self.seeds >= 1, "seeds: expected at least 1, got 0");
+        ensure!(
+            self.seed.checked_add(self.seeds).is_some(),
+            "seed {} + seeds {}: too large",
+            self.seed,
+            self.seeds
+        );
+        // TOML holds signed numbers; the resolved experiment must be writable.
+        ensure!(
+            self.seed + self.seeds <= i64::MAX as u64,
+            "seed: expected below 2^63, got {}",
+            self.seed
+        );
+        for (key, zero) in [
+            ("users", self.users == Some(0)),
+            ("days", self.days == Some(0)),
+            ("rounds", self.rounds == Some(0)),
+        ] {
+            ensure!(!zero, "{key}: expected at least 1, got 0");
+        }
+        let judge: Arc<dyn Judge> = Arc::from(oo_judge::reactions::judge(&self.judge)?);
+        let reward = RewardSpec::named(&self.reward)?;
+        let mut envs: Vec<Named> = Vec::new();
+        for text in &self.env {
+            let spec = Spec::parse(text)?;
+            let named = Named {
+                name: spec.to_string(),
+                canonical: spec.to_string(),
+                spec,
+            };
+            ensure!(
+                envs.iter().all(|e| e.canonical != named.canonical),
+                "environment `{text}` is named twice"
+            );
+            envs.push(named);
+        }
+        let mut policies: Vec<Named> = Vec::new();
+        for text in &self.policies {
+            let spec = Spec::parse(text)?;
+            let full = oo_policies::expand(&spec)?;
+            let named = Named {
+                name: spec.to_string(),
+                canonical: full.to_string(),
+                spec: full,
+            };
+            if let Some(same) = policies.iter().find(|p| p.canonical == named.canonical) {
+                bail!("policies `{}` and `{}` are the same; keep one", same.name, named.name);
+            }
+            policies.push(named);
+        }
+        let baseline = match &self.baseline {
+            None => None,
+            Some(text) => {
+                let canonical = oo_policies::expand(&Spec::parse(text)?)?.to_string();
+                let found = policies.iter().position(|p| p.canonical == canonical);
+                Some(found.ok_or_else(|| Error::Unknown {
+                    kind: "baseline, which must be one of the policies compared,".into(),
+                    name: text.clone(),
+                    known: policies.iter().map(|p| p.name.clone()).collect(),
+                })?)
+            }
+        };
+        let plan = Plan {
+            experiment: self,
+            envs,
+            policies,
+            baseline,
+            judge,
+            reward,
+        };
+        for env in &plan.envs {
+            let world = plan
+                .environment(env, plan.experiment.seed)
+                .with_context(|| format!("environment `{}`", env.name))?;
+            for policy in &plan.policies {
+                oo_policies::build(&policy.spec, world.shape())
+                    .with_context(|| format!("policy `{}` in environment `{}`", policy.name, env.name))?;
+            }
+        }
+        Ok(plan)
+    }
+}
+
+/// A spec with the two ways to write it.
+#[derive(Clone, Debug)]
+pub struct Named {
+    /// As the experiment says it; for people.
+    pub name: String,
+    /// With presets replaced; for keys and file names.
+    pub canonical: String,
+    /// The same, parsed.
+    pub spec: Spec,
+}
+
+/// An experiment that has passed every check.
+pub struct Plan {
+    /// The experiment as it was resolved.
+    pub experiment: Experiment,
+    /// Its environments.
+    pub envs: Vec<Named>,
+    /// Its policies.
+    pub policies: Vec<Named>,
+    /// The position of the policy that the others are compared with.
+    pub baseline: Option<usize>,
+    /// The judge of reactions.
+    pub judge: Arc<dyn Judge>,
+    /// The reward table.
+    pub reward: RewardSpec,
+}
+
+impl Plan {
+    /// Builds the world of one seed. No policy's name enters its key.
+    ///
+    /// # Errors
+    /// What the environment refuses.
+    pub fn environment(&self, env: &Named, seed: u64) -> Result<Box<dyn Environment>> {
+        let e = &self.experiment;
+        let world = World {
+            key: Key::root(seed).name("world"),
+            reward: self.reward.clone(),
+            judge: self.judge.clone(),
+            horizon: Horizon {
+                users: e.users,
+                days: e.days,
+                rounds: e.rounds,
+            },
+        };
+        environments::build(&env.spec, &world)
+    }
+
+    /// The seeds in their order.
+    pub fn seeds(&self) -> std::ops::Range<u64> {
+        self.experiment.seed..self.experiment.seed + self.experiment.seeds
+    }
+}
+
+/// Splits at commas outside braces and quotes: `a,b{x=1,y=2}` is two specs.
+pub fn split_specs(text: &str) -> Vec<String> {
+    let (mut parts, mut depth, mut quote) = (vec![String::new()], 0i32, None);
+    for c in text.chars() {
+        match (quote, c) {
+            (Some(q), _) if c == q => quote = None,
+            (None, '"' | '\'') if depth > 0 => quote = Some(c),
+            (None, '{') => depth += 1,
+            (None, '}') => depth -= 1,
+            (None, ',') if depth <= 0 => {
+                parts.push(String::new());
+                continue;
+            }
+            _ => {}
+        }
+        if let Some(last) = parts.last_mut() {
+            last.push(c);
+        }
+    }
+    parts
+        .iter()
+        .map(|p| p.trim().to_string())
+        .filter(|p| !p.is_empty())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commas_in_braces_do_not_split() {
+        assert_eq!(split_specs("a, b{x=1,y='p,}q'}+c,d"), ["a", "b{x=1,y='p,}q'}+c", "d"]);
+        assert!(split_specs("").is_empty());
+    }
+
+    #[test]
+    fn errors_name_line_and_key() {
+        let e = Experiment::parse("name = \"x\"\nseeds = \"many\"\n")
+            .unwrap_err()
+            .to_string();
+        assert!(e.starts_with("line 2, key `seeds`:"), "{e}");
+        let e = Experiment::parse("\n\nsedes = 3\n").unwrap_err().to_string();
+        assert!(
+            e.starts_with("line 3") && e.contains("sedes") && e.contains("seeds"),
+            "{e}"
+        );
+        let e = Experiment::parse("seeds = \n").unwrap_err().to_string();
+        assert!(e.starts_with("line 1"), "{e}");
+    }
+
+    #[test]
+    fn resolved_reads_back() {
+        let e = Experiment {
+            users: Some(3),
+            baseline: Some("uniform".into()),
+            ..Experiment::default()
+        };
+        assert_eq!(Experiment::parse(&e.to_toml().unwrap()).unwrap(), e);
+    }
+}

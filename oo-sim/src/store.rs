@@ -1,0 +1,201 @@
+//! The folder of an experiment: one Parquet file a cell, written under another name and renamed when complete, so
+//! that a killed run leaves nothing half-written and a rerun goes on where it stopped.
+
+use crate::experiment::Plan;
+use crate::runner::{Cell, Records};
+use anyhow::{Context, Result};
+use polars_core::prelude::{Column, DataFrame};
+use polars_io::SerReader;
+use polars_io::parquet::read::{ParallelStrategy, ParquetReader};
+use polars_io::parquet::write::ParquetWriter;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A temporary file of this age belongs to a run that was killed.
+const STALE: Duration = Duration::from_secs(3600);
+
+/// What is known about a cell besides its rounds. Times differ between runs, so they stay out of the Parquet file.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct CellInfo {
+    /// CPU time of deciding and learning, in microseconds.
+    pub cpu_us: f64,
+    /// The number of rounds.
+    pub rounds: usize,
+    /// Digest of the Parquet file: most damaged files still read, with other numbers.
+    pub sha256: String,
+}
+
+/// An experiment's folder.
+#[derive(Clone, Debug)]
+pub struct Store {
+    root: PathBuf,
+    cells: PathBuf,
+}
+
+impl Store {
+    /// Makes the folder where it is missing, and checks that it can be written to.
+    ///
+    /// # Errors
+    /// A folder that cannot be made or written.
+    pub fn open(root: &Path) -> Result<Self> {
+        let cells = root.join("cells");
+        fs::create_dir_all(&cells)
+            .with_context(|| format!("cannot make the folder {}; choose another with --out", cells.display()))?;
+        for entry in fs::read_dir(&cells).into_iter().flatten().flatten() {
+            let path = entry.path();
+            let age = entry
+                .metadata()
+                .and_then(|m| m.modified())
+                .ok()
+                .and_then(|t| t.elapsed().ok());
+            if path.extension().is_some_and(|e| e == "tmp") && age.is_some_and(|a| a > STALE) {
+                // Failing to tidy up harms nobody.
+                let _ = fs::remove_file(path);
+            }
+        }
+        Ok(Store {
+            root: root.into(),
+            cells,
+        })
+    }
+
+    /// The folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The path of a cell, from everything that its numbers depend on.
+    fn path(&self, plan: &Plan, cell: Cell<'_>, extension: &str) -> PathBuf {
+        let e = &plan.experiment;
+        let identity = serde_json::json!([
+            cell.env.canonical,
+            cell.policy.canonical,
+            cell.seed,
+            e.judge,
+            plan.reward,
+            [e.users.map(|u| u as u64), e.days.map(|d| d as u64), e.rounds],
+            env!("CARGO_PKG_VERSION"),
+        ]);
+        let digest = hex(identity.to_string().as_bytes());
+        self.cells.join(format!("{}.{extension}", &digest[..16]))
+    }
+
+    /// True when the cell's files are there and whole.
+    pub fn is_finished(&self, plan: &Plan, cell: Cell<'_>) -> bool {
+        let Ok(info) = self.info(plan, cell) else { return false };
+        fs::read(self.path(plan, cell, "parquet")).is_ok_and(|bytes| hex(&bytes) == info.sha256)
+    }
+
+    /// The cell's rounds.
+    ///
+    /// # Errors
+    /// A file that is missing or damaged.
+    pub fn read_cell(&self, plan: &Plan, cell: Cell<'_>) -> Result<DataFrame> {
+        let path = self.path(plan, cell, "parquet");
+        let file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
+        // Cells are read side by side already.
+        let reader = ParquetReader::new(file).read_parallel(ParallelStrategy::None);
+        // Both anyhow and polars have a `with_context`.
+        let frame = reader.finish().map_err(anyhow::Error::from);
+        frame.with_context(|| format!("cannot read {}; delete it and run again", path.display()))
+    }
+
+    /// What is known about the cell besides its rounds.
+    ///
+    /// # Errors
+    /// A file that is missing or damaged.
+    pub fn info(&self, plan: &Plan, cell: Cell<'_>) -> Result<CellInfo> {
+        let path = self.path(plan, cell, "json");
+        let text = fs::read(&path).with_context(|| format!("cannot open {}", path.display()))?;
+        serde_json::from_slice(&text)
+            .with_context(|| format!("cannot read {}; delete it and run again", path.display()))
+    }
+
+    /// Writes both files of a cell, the Parquet file last: it is what makes the cell finished.
+    ///
+    /// # Errors
+    /// A full disk or a folder that cannot be written.
+    pub fn write_cell(&self, plan: &Plan, cell: Cell<'_>, records: &Records) -> Result<()> {
+        let mut bytes = Vec::new();
+        // Cells are written side by side already.
+        ParquetWriter::new(&mut bytes)
+            .set_parallel(false)
+            .finish(&mut frame(records)?)?;
+        let info = CellInfo {
+            cpu_us: records.cpu_us,
+            rounds: records.len(),
+            sha256: hex(&bytes),
+        };
+        write_json(&self.path(plan, cell, "json"), &info)?;
+        write_whole(&self.path(plan, cell, "parquet"), |file| Ok(file.write_all(&bytes)?))
+    }
+
+    /// Writes text to a file of the folder.
+    ///
+    /// # Errors
+    /// A full disk or a folder that cannot be written.
+    pub fn write_text(&self, name: &str, text: &str) -> Result<()> {
+        write_whole(&self.root.join(name), |file| Ok(file.write_all(text.as_bytes())?))
+    }
+}
+
+/// SHA-256 in 64 hexadecimal digits.
+fn hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// Pretty JSON with a newline at the end, under a temporary name first.
+fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(value)?;
+    write_whole(path, |file| Ok(writeln!(file, "{text}")?))
+}
+
+/// Writes under a temporary name and renames, so that a reader sees the whole file or none.
+fn write_whole(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> Result<()>) -> Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    // The process's number keeps two runs in one folder out of each other's way.
+    name.push(format!(".{}.tmp", std::process::id()));
+    let temporary = path.with_file_name(name);
+    let attempt = || -> Result<()> {
+        let mut file = BufWriter::new(File::create(&temporary)?);
+        write(&mut file)?;
+        file.into_inner().map_err(|e| e.into_error())?;
+        Ok(fs::rename(&temporary, path)?)
+    };
+    attempt().with_context(|| {
+        let _ = fs::remove_file(&temporary);
+        format!(
+            "cannot write {}; what was finished before is kept, and the same command goes on from there",
+            path.display()
+        )
+    })
+}
+
+fn frame(records: &Records) -> Result<DataFrame> {
+    let group: Vec<Option<&str>> = records
+        .group
+        .iter()
+        .map(|g| g.and_then(|i| records.group_names.get(i)).map(String::as_str))
+        .collect();
+    let reaction: Vec<Option<&str>> = records.reaction.iter().map(|r| r.map(|r| r.name())).collect();
+    let columns = vec![
+        Column::new("index".into(), &records.index),
+        Column::new("time".into(), &records.time),
+        Column::new("user".into(), &records.user),
+        Column::new("group".into(), &group),
+        Column::new("action".into(), &records.action),
+        Column::new("candidates".into(), &records.candidates),
+        Column::new("propensity".into(), &records.propensity),
+        Column::new("method".into(), &records.method),
+        Column::new("reward".into(), &records.reward),
+        Column::new("expected".into(), &records.expected),
+        Column::new("best".into(), &records.best),
+        Column::new("reaction".into(), &reaction),
+        Column::new("dwell_ms".into(), &records.dwell_ms),
+    ];
+    Ok(DataFrame::new(records.len(), columns)?)
+}

@@ -1,0 +1,417 @@
+//! From cell files to numbers, in a fixed order: the summary is the same to the byte for any number of threads and
+//! after any number of interruptions.
+
+use crate::environments::ENVIRONMENTS;
+use crate::experiment::{Named, Plan};
+use crate::runner::{Cell, cells};
+use crate::store::Store;
+use anyhow::{Context, Result};
+use oo_core::tips::Reaction;
+use oo_judge::stats::{Cluster, difference, holm, mean_interval, units_for_power};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+const LEVEL: f64 = 0.95;
+const ALPHA: f64 = 0.05;
+const POWER: f64 = 0.8;
+const BINS: usize = 20;
+const MINUTES_A_DAY: u64 = 1440;
+
+/// All results of an experiment.
+#[derive(Clone, Debug, Serialize)]
+pub struct Summary {
+    /// The experiment's name.
+    pub experiment: String,
+    /// What intervals and verdicts rest on.
+    pub method: String,
+    /// One line an environment and policy.
+    pub policies: Vec<PolicyLine>,
+    /// Comparisons.
+    pub pairs: Vec<PairLine>,
+    /// The same means by group of people.
+    pub groups: Vec<GroupLine>,
+}
+
+/// A policy in an environment, over all seeds.
+#[derive(Clone, Debug, Serialize)]
+pub struct PolicyLine {
+    /// The environment.
+    pub env: String,
+    /// The policy.
+    pub policy: String,
+    /// Mean reward a round; `None` where there was no round.
+    pub mean_reward: Option<f64>,
+    /// Its 95 % interval; `None` with fewer than two clusters.
+    pub ci: Option<[f64; 2]>,
+    /// Mean of best minus chosen expected reward; `None` where the world does not know them.
+    pub mean_regret: Option<f64>,
+    /// Rounds over all seeds.
+    pub rounds: u64,
+    /// Sum of rewards a user and week; in the tips world only.
+    pub rewards_per_user_week: Option<f64>,
+    /// Shares of the three reactions; `None` where nobody reacts.
+    pub reactions: Option<Shares>,
+    /// Mean reward in twenty equal parts of the run; `None` for a part without rounds.
+    pub curve: Vec<Option<f64>>,
+}
+
+/// Shares of reactions among all of them.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Shares {
+    /// Finished.
+    pub done: f64,
+    /// Not now.
+    pub snooze: f64,
+    /// Not this.
+    pub dismiss: f64,
+}
+
+/// Two policies in an environment.
+#[derive(Clone, Debug, Serialize)]
+pub struct PairLine {
+    /// The environment.
+    pub env: String,
+    /// The first policy.
+    pub a: String,
+    /// The second policy; the baseline where there is one.
+    pub b: String,
+    /// Mean reward of `a` minus that of `b`.
+    pub diff: Option<f64>,
+    /// Its 95 % interval, not adjusted for the number of pairs.
+    pub ci: Option<[f64; 2]>,
+    /// p value after Holm over the pairs of the environment.
+    pub p_adjusted: Option<f64>,
+    /// `<policy> is better` or `not decided`.
+    pub verdict: String,
+    /// Decisions a policy needs to find a difference of this size with probability 0.8; `None` when unbounded.
+    pub decisions_for_80_percent_power: Option<u64>,
+}
+
+/// A policy in an environment for one group of people.
+#[derive(Clone, Debug, Serialize)]
+pub struct GroupLine {
+    /// The environment.
+    pub env: String,
+    /// The policy.
+    pub policy: String,
+    /// The group.
+    pub group: String,
+    /// Mean reward a round.
+    pub mean_reward: f64,
+    /// Rounds over all seeds.
+    pub rounds: u64,
+}
+
+/// CPU time of the policies. Kept apart from [`Summary`], since it differs from run to run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Timings {
+    /// One line an environment and policy.
+    pub policies: Vec<TimingLine>,
+}
+
+/// CPU time of one policy.
+#[derive(Clone, Debug, Serialize)]
+pub struct TimingLine {
+    /// The environment.
+    pub env: String,
+    /// The policy.
+    pub policy: String,
+    /// Microseconds a round to decide and learn.
+    pub us_per_round: f64,
+}
+
+/// One cell, boiled down.
+#[derive(Clone, Debug, Default)]
+struct CellStats {
+    total: Cluster,
+    regret: Option<f64>,
+    reactions: [u64; Reaction::ALL.len()],
+    curve: [Cluster; BINS],
+    users: BTreeMap<u64, Cluster>,
+    groups: BTreeMap<String, Cluster>,
+    last_time: u64,
+}
+
+fn add(to: &mut Cluster, reward: f64) {
+    to.sum += reward;
+    to.count += 1.0;
+}
+
+fn merge(to: &mut Cluster, other: &Cluster) {
+    to.sum += other.sum;
+    to.count += other.count;
+}
+
+fn mean(c: &Cluster) -> Option<f64> {
+    (c.count > 0.0).then(|| c.sum / c.count)
+}
+
+fn boil_down(plan: &Plan, store: &Store, cell: Cell<'_>) -> Result<CellStats> {
+    let frame = store.read_cell(plan, cell)?;
+    let mut stats = CellStats::default();
+    let n = frame.height();
+    let (mut regret, mut known) = (0.0, n > 0);
+    let (rewards, users, times) = (
+        frame.column("reward")?.f64()?,
+        frame.column("user")?.u64()?,
+        frame.column("time")?.u64()?,
+    );
+    let (expected, best) = (frame.column("expected")?.f64()?, frame.column("best")?.f64()?);
+    let (groups, reactions) = (frame.column("group")?.str()?, frame.column("reaction")?.str()?);
+    for i in 0..n {
+        let reward = rewards.get(i).context("a round without reward in a cell file")?;
+        add(&mut stats.total, reward);
+        add(&mut stats.curve[i * BINS / n], reward);
+        add(stats.users.entry(users.get(i).unwrap_or(0)).or_default(), reward);
+        if let Some(group) = groups.get(i) {
+            match stats.groups.get_mut(group) {
+                Some(cluster) => add(cluster, reward),
+                None => add(stats.groups.entry(group.into()).or_default(), reward),
+            }
+        }
+        if let Some(name) = reactions.get(i)
+            && let Some(code) = Reaction::ALL.iter().position(|r| r.name() == name)
+        {
+            stats.reactions[code] += 1;
+        }
+        match (expected.get(i), best.get(i)) {
+            (Some(e), Some(b)) => regret += b - e,
+            _ => known = false,
+        }
+        stats.last_time = stats.last_time.max(times.get(i).unwrap_or(0));
+    }
+    stats.regret = known.then_some(regret);
+    Ok(stats)
+}
+
+/// What the clusters of an experiment are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    Seed,
+    User,
+    Nothing,
+}
+
+fn clusters_by(plan: &Plan, cells: &[CellStats]) -> By {
+    if plan.experiment.seeds >= 2 {
+        By::Seed
+    } else if cells.iter().all(|c| c.users.len() >= 2) {
+        By::User
+    } else {
+        By::Nothing
+    }
+}
+
+/// One cluster a seed, or one a user; `users` are those of all policies, so that pairs correspond.
+fn clusters(by: By, seeds: &[CellStats], users: &[u64]) -> Vec<Cluster> {
+    match by {
+        By::Seed | By::Nothing => seeds.iter().map(|c| c.total).collect(),
+        By::User => {
+            let of = |u: &u64| seeds.first().and_then(|c| c.users.get(u)).copied().unwrap_or_default();
+            users.iter().map(of).collect()
+        }
+    }
+}
+
+fn interval(low: Option<f64>, high: Option<f64>) -> Option<[f64; 2]> {
+    Some([low?, high?]).filter(|ci| ci.iter().all(|x| x.is_finite()))
+}
+
+/// The people and days of a world that has them: by flag, by option, by default.
+fn people_and_days(plan: &Plan, env: &Named) -> (Option<u64>, Option<u64>) {
+    let base = env.spec.base();
+    let defaults = ENVIRONMENTS
+        .iter()
+        .find(|e| e.name == base.name)
+        .map(|e| (e.defaults)())
+        .unwrap_or_default();
+    let option = |name: &str| base.options.get(name).or(defaults.get(name)).and_then(|v| v.as_u64());
+    let e = &plan.experiment;
+    let days = e.days.map(|d| d as u64);
+    // With a number of rounds, the world lasts as long as they take.
+    let days = if e.rounds.is_some() {
+        None
+    } else {
+        days.or_else(|| option("days"))
+    };
+    (e.users.map(|u| u as u64).or_else(|| option("users")), days)
+}
+
+fn policy_line(plan: &Plan, env: &Named, policy: &Named, seeds: &[CellStats], clusters: &[Cluster]) -> PolicyLine {
+    let estimate = mean_interval(clusters, LEVEL);
+    let mut total = Cluster::default();
+    let mut curve = [Cluster::default(); BINS];
+    let mut counts = [0u64; Reaction::ALL.len()];
+    let mut regret = Some(0.0);
+    let mut user_weeks = 0.0;
+    let size = people_and_days(plan, env);
+    for c in seeds {
+        merge(&mut total, &c.total);
+        curve.iter_mut().zip(&c.curve).for_each(|(to, bin)| merge(to, bin));
+        counts.iter_mut().zip(c.reactions).for_each(|(to, n)| *to += n);
+        regret = regret.zip(c.regret).map(|(a, b)| a + b);
+        // What nobody set is taken from what happened.
+        let users = size.0.unwrap_or(c.users.len() as u64);
+        let days = size.1.unwrap_or(c.last_time / MINUTES_A_DAY + 1);
+        user_weeks += users as f64 * days as f64 / 7.0;
+    }
+    let reacted: u64 = counts.iter().sum();
+    let share = |r: Reaction| counts[r as usize] as f64 / reacted as f64;
+    PolicyLine {
+        env: env.name.clone(),
+        policy: policy.name.clone(),
+        mean_reward: mean(&total),
+        ci: interval(estimate.low, estimate.high),
+        mean_regret: regret.filter(|_| total.count > 0.0).map(|r| r / total.count),
+        rounds: total.count as u64,
+        rewards_per_user_week: (env.spec.base().name == "tips" && user_weeks > 0.0).then(|| total.sum / user_weeks),
+        reactions: (reacted > 0).then(|| Shares {
+            done: share(Reaction::Done),
+            snooze: share(Reaction::Snooze),
+            dismiss: share(Reaction::Dismiss),
+        }),
+        curve: curve.iter().map(mean).collect(),
+    }
+}
+
+/// The pairs of one environment; Holm runs over them.
+fn pair_lines(plan: &Plan, env: &Named, clusters: &[Vec<Cluster>]) -> Vec<PairLine> {
+    let n = clusters.len();
+    let pairs: Vec<(usize, usize)> = match plan.baseline {
+        Some(b) => (0..n).filter(|&a| a != b).map(|a| (a, b)).collect(),
+        None => (0..n).flat_map(|a| (a + 1..n).map(move |b| (a, b))).collect(),
+    };
+    let differences: Vec<_> = pairs
+        .iter()
+        .map(|&(a, b)| difference(&clusters[a], &clusters[b], LEVEL))
+        .collect();
+    let tested: Vec<(usize, f64)> = differences
+        .iter()
+        .enumerate()
+        .filter_map(|(i, d)| Some((i, d.p.filter(|p| p.is_finite())?)))
+        .collect();
+    let mut adjusted = vec![None; pairs.len()];
+    for (&(i, _), p) in tested.iter().zip(holm(&tested.iter().map(|t| t.1).collect::<Vec<_>>())) {
+        adjusted[i] = Some(p);
+    }
+    let line = |(i, &(a, b)): (usize, &(usize, usize))| {
+        let d = &differences[i];
+        let (name_a, name_b) = (&plan.policies[a].name, &plan.policies[b].name);
+        let decided = adjusted[i].is_some_and(|p| p < ALPHA);
+        let units = clusters[a].len() as f64;
+        let decisions: f64 = clusters[a].iter().chain(&clusters[b]).map(|c| c.count).sum::<f64>() / (2.0 * units);
+        let needed = d.std_error.and_then(|se| {
+            let alpha = ALPHA / pairs.len() as f64;
+            let needed = (units_for_power(d.diff, se * units.sqrt(), alpha, POWER)? * decisions).ceil();
+            (needed < 1e15).then_some(needed as u64)
+        });
+        PairLine {
+            env: env.name.clone(),
+            a: name_a.clone(),
+            b: name_b.clone(),
+            diff: Some(d.diff).filter(|x| x.is_finite()),
+            ci: interval(d.low, d.high),
+            p_adjusted: adjusted[i],
+            verdict: if decided {
+                format!("{} is better", if d.diff > 0.0 { name_a } else { name_b })
+            } else {
+                "not decided".into()
+            },
+            decisions_for_80_percent_power: needed,
+        }
+    };
+    pairs.iter().enumerate().map(line).collect()
+}
+
+/// Two lines on where intervals and verdicts come from.
+fn method_text(by: By, pairs: bool) -> String {
+    let clusters = match by {
+        By::Seed => "Ratio means with 95 % Student intervals over seeds, each seed one world that every policy meets.",
+        By::User => "Ratio means with 95 % Student intervals over users of the one seed.",
+        By::Nothing => "One seed and one user: means only; intervals and verdicts need --seeds 2 or more.",
+    };
+    let pairs = if pairs {
+        "Pairs: differences paired by cluster; a verdict needs p < 0.05 after Holm over the pairs of an environment."
+    } else {
+        "One policy: nothing to compare."
+    };
+    format!("{clusters}\n{pairs}")
+}
+
+/// Reads every cell and computes the summary.
+///
+/// # Errors
+/// A cell file that is missing or damaged.
+pub fn summarize(plan: &Plan, store: &Store) -> Result<Summary> {
+    // One cell in memory at a time; the order of the sums is fixed.
+    let all: Vec<CellStats> = cells(plan)
+        .into_iter()
+        .map(|c| boil_down(plan, store, c))
+        .collect::<Result<_>>()?;
+    let seeds = plan.experiment.seeds as usize;
+    let (mut policies, mut pairs, mut groups) = (Vec::new(), Vec::new(), Vec::new());
+    let mut weakest = By::Seed;
+    for (env, of_env) in plan.envs.iter().zip(all.chunks(seeds * plan.policies.len())) {
+        let by = clusters_by(plan, of_env);
+        weakest = if weakest == By::Nothing || by == By::Nothing {
+            By::Nothing
+        } else {
+            by
+        };
+        let mut users: Vec<u64> = of_env.iter().flat_map(|c| c.users.keys().copied()).collect();
+        users.sort_unstable();
+        users.dedup();
+        let mut by_policy = Vec::new();
+        for (policy, of_policy) in plan.policies.iter().zip(of_env.chunks(seeds)) {
+            let own = clusters(by, of_policy, &users);
+            policies.push(policy_line(plan, env, policy, of_policy, &own));
+            by_policy.push(own);
+            let mut merged: BTreeMap<&str, Cluster> = BTreeMap::new();
+            for (group, cluster) in of_policy.iter().flat_map(|c| &c.groups) {
+                merge(merged.entry(group).or_default(), cluster);
+            }
+            groups.extend(merged.into_iter().map(|(group, c)| GroupLine {
+                env: env.name.clone(),
+                policy: policy.name.clone(),
+                group: group.into(),
+                mean_reward: c.sum / c.count,
+                rounds: c.count as u64,
+            }));
+        }
+        pairs.extend(pair_lines(plan, env, &by_policy));
+    }
+    let method = method_text(weakest, !pairs.is_empty());
+    Ok(Summary {
+        experiment: plan.experiment.name.clone(),
+        method,
+        policies,
+        pairs,
+        groups,
+    })
+}
+
+/// Reads the times of every cell.
+///
+/// # Errors
+/// A file that is missing or damaged.
+pub fn timings(plan: &Plan, store: &Store) -> Result<Timings> {
+    let infos = cells(plan)
+        .into_iter()
+        .map(|c| store.info(plan, c))
+        .collect::<Result<Vec<_>>>()?;
+    let mut chunks = infos.chunks(plan.experiment.seeds as usize);
+    let mut policies = Vec::new();
+    for env in &plan.envs {
+        for policy in &plan.policies {
+            let of_policy = chunks.next().unwrap_or_default();
+            let us: f64 = of_policy.iter().map(|i| i.cpu_us).sum();
+            let rounds: usize = of_policy.iter().map(|i| i.rounds).sum();
+            policies.push(TimingLine {
+                env: env.name.clone(),
+                policy: policy.name.clone(),
+                us_per_round: us / rounds.max(1) as f64,
+            });
+        }
+    }
+    Ok(Timings { policies })
+}

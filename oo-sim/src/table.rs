@@ -1,0 +1,203 @@
+//! The summary for people.
+
+use crate::summary::{PairLine, PolicyLine, Summary, Timings};
+use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
+use std::fmt::Write;
+
+/// Lays the summary out; groups of people on request.
+pub fn render(summary: &Summary, timings: &Timings, by_group: bool) -> String {
+    let mut out = String::new();
+    let mut envs: Vec<&str> = Vec::new();
+    for line in &summary.policies {
+        if !envs.contains(&line.env.as_str()) {
+            envs.push(&line.env);
+        }
+    }
+    for env in envs {
+        // Writing to a String cannot fail.
+        let _ = writeln!(out, "{env}\n{}\n", policies(summary, timings, env));
+        if summary.pairs.iter().any(|p| p.env == env) {
+            let _ = writeln!(out, "{}\n", pairs(summary, env));
+        }
+        if by_group {
+            let _ = writeln!(out, "{}\n", groups(summary, env));
+        }
+    }
+    let _ = writeln!(out, "{}", summary.method);
+    out
+}
+
+/// A line under the header and nothing else: tables of numbers are read down the columns.
+const STYLE: TableStyle = TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
+
+fn table(header: &[&str], right: &[usize]) -> Table {
+    let mut table = Table::new();
+    table.load_style(STYLE);
+    table.set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(header.to_vec());
+    for &i in right {
+        if let Some(column) = table.column_mut(i) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+fn number(x: Option<f64>) -> String {
+    x.map_or_else(|| "–".into(), |x| format!("{x:.4}"))
+}
+
+fn policies(summary: &Summary, timings: &Timings, env: &str) -> Table {
+    let lines: Vec<&PolicyLine> = summary.policies.iter().filter(|p| p.env == env).collect();
+    let bins = lines.iter().flat_map(|l| l.curve.iter().flatten().copied());
+    let range = bins.fold((f64::INFINITY, f64::NEG_INFINITY), |(lo, hi), x| (lo.min(x), hi.max(x)));
+    let mut t = table(
+        &[
+            "policy",
+            "mean reward",
+            "regret",
+            "done %",
+            "snooze %",
+            "dismiss %",
+            "reward over time",
+            "µs a round",
+        ],
+        &[1, 2, 3, 4, 5, 7],
+    );
+    for line in lines {
+        let half = line
+            .ci
+            .map(|[low, high]| format!(" ± {:.4}", (high - low) / 2.0))
+            .unwrap_or_default();
+        let share = |x: fn(&crate::summary::Shares) -> f64| {
+            line.reactions
+                .as_ref()
+                .map_or_else(|| "–".into(), |r| format!("{:.1}", 100.0 * x(r)))
+        };
+        let time = timings
+            .policies
+            .iter()
+            .find(|t| t.env == env && t.policy == line.policy);
+        t.add_row(vec![
+            line.policy.clone(),
+            format!("{}{half}", number(line.mean_reward)),
+            number(line.mean_regret),
+            share(|r| r.done),
+            share(|r| r.snooze),
+            share(|r| r.dismiss),
+            sparkline(&line.curve, range),
+            time.map_or_else(|| "–".into(), |t| format!("{:.1}", t.us_per_round)),
+        ]);
+    }
+    t
+}
+
+/// One block a bin, all policies of an environment on one scale.
+fn sparkline(curve: &[Option<f64>], (low, high): (f64, f64)) -> String {
+    const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let block = |x: f64| {
+        let at = if high > low { (x - low) / (high - low) } else { 0.5 };
+        BLOCKS[((at * 7.0).round().max(0.0) as usize).min(7)]
+    };
+    curve.iter().map(|x| x.map_or(' ', block)).collect()
+}
+
+fn pairs(summary: &Summary, env: &str) -> Table {
+    let mut t = table(
+        &["pair", "difference", "95 % interval", "p (Holm)", "verdict"],
+        &[1, 2, 3],
+    );
+    let seen = |pair: &PairLine| {
+        summary
+            .policies
+            .iter()
+            .filter(|p| p.env == env && (p.policy == pair.a || p.policy == pair.b))
+            .map(|p| p.rounds)
+            .max()
+    };
+    for pair in summary.pairs.iter().filter(|p| p.env == env) {
+        t.add_row(vec![
+            format!("{} − {}", pair.a, pair.b),
+            pair.diff.map_or_else(|| "–".into(), |d| format!("{d:+.4}")),
+            pair.ci
+                .map_or_else(|| "–".into(), |[low, high]| format!("{low:+.4} … {high:+.4}")),
+            pair.p_adjusted.map_or_else(
+                || "–".into(),
+                |p| if p < 0.001 { "< 0.001".into() } else { format!("{p:.3}") },
+            ),
+            verdict(pair, seen(pair)),
+        ]);
+    }
+    t
+}
+
+/// `seen` decisions were made by each of the two.
+fn verdict(pair: &PairLine, seen: Option<u64>) -> String {
+    match (pair.verdict.as_str(), pair.decisions_for_80_percent_power) {
+        // The calculation takes the spread as known, which with two or three clusters it is not.
+        ("not decided", Some(n)) if seen.is_some_and(|seen| n <= seen) => {
+            "not decided: too few seeds or users to be sure of the spread".into()
+        }
+        ("not decided", Some(n)) => {
+            format!(
+                "not decided: about {} decisions a policy would settle it",
+                thousands(rounded(n))
+            )
+        }
+        ("not decided", None) if pair.ci.is_none() => "not decided: needs more seeds or users".into(),
+        ("not decided", None) => "not decided: no difference seen".into(),
+        (better, _) => better.into(),
+    }
+}
+
+/// Up to three leading digits: more would claim a precision that a power calculation has not.
+fn rounded(n: u64) -> u64 {
+    let mut unit = 1;
+    while n / unit >= 1000 {
+        unit *= 10;
+    }
+    n.div_ceil(unit) * unit
+}
+
+fn thousands(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, c) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(c);
+    }
+    out
+}
+
+fn groups(summary: &Summary, env: &str) -> Table {
+    let mut t = table(&["persona", "policy", "mean reward", "rounds"], &[2, 3]);
+    let mut lines: Vec<_> = summary.groups.iter().filter(|g| g.env == env).collect();
+    lines.sort_by(|a, b| a.group.cmp(&b.group)); // stable: policies stay in their order
+    for line in lines {
+        t.add_row(vec![
+            line.group.clone(),
+            line.policy.clone(),
+            number(Some(line.mean_reward)),
+            thousands(line.rounds),
+        ]);
+    }
+    t
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_for_people() {
+        assert_eq!(
+            [thousands(7), thousands(1234), thousands(1_234_567)],
+            ["7", "1,234", "1,234,567"]
+        );
+        assert_eq!([rounded(999), rounded(12_301), rounded(0)], [999, 12_400, 0]);
+        assert_eq!(sparkline(&[Some(0.0), None, Some(1.0)], (0.0, 1.0)), "▁ █");
+        assert_eq!(sparkline(&[Some(2.0)], (2.0, 2.0)), "▅");
+    }
+}
