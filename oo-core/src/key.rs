@@ -22,7 +22,7 @@ const fn mix(mut z: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// FNV-1a over the bytes, finished by [`mix`]; usable in constants so that hot paths fold a number.
+/// FNV-1a over the bytes, finished by the same mixing as keys; usable in constants so that hot paths fold a number.
 pub const fn hash_name(name: &str) -> u64 {
     let bytes = name.as_bytes();
     let mut h = 0xcbf2_9ce4_8422_2325u64;

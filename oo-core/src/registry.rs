@@ -5,6 +5,9 @@ use crate::spec::{Part, Spec, configure};
 use crate::{Build, Error, Policy, Result, Shape};
 use serde_json::{Map, Value};
 
+/// Makes a blank policy from options, for rounds of a shape.
+pub type BuildPolicy = fn(&Map<String, Value>, &Shape) -> Result<Box<dyn Policy>>;
+
 /// One policy in the table.
 #[derive(Clone, Copy)]
 pub struct Entry {
@@ -19,7 +22,7 @@ pub struct Entry {
     /// The options with their default values.
     pub defaults: fn() -> Map<String, Value>,
     /// Makes a blank policy.
-    pub build: fn(&Map<String, Value>, &Shape) -> Result<Box<dyn Policy>>,
+    pub build: BuildPolicy,
 }
 
 /// A name for a spec that is used often.

@@ -61,6 +61,8 @@ pub struct Entry {
     make: fn(&Part, &World) -> anyhow::Result<Box<dyn Environment>>,
 }
 
+type Wrap = fn(Box<dyn Environment>, &Map<String, Value>, Key) -> Result<Box<dyn Environment>>;
+
 /// One wrapper in the table.
 pub struct Wrapper {
     /// The name on the command line.
@@ -71,7 +73,7 @@ pub struct Wrapper {
     pub options: &'static [(&'static str, &'static str)],
     /// The options with their default values.
     pub defaults: fn() -> Map<String, Value>,
-    wrap: fn(Box<dyn Environment>, &Map<String, Value>, Key) -> Result<Box<dyn Environment>>,
+    wrap: Wrap,
 }
 
 fn defaults<C: Default + serde::Serialize>() -> Map<String, Value> {
