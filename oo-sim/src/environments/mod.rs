@@ -18,13 +18,14 @@ use serde_json::{Map, Value};
 use std::sync::Arc;
 
 /// How far to go; what is `None` is left to the world's own options.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Horizon {
     /// People (tips).
     pub users: Option<usize>,
     /// Days (tips).
     pub days: Option<usize>,
-    /// Rounds (all other worlds).
+    /// Rounds in all. In the tips world everybody gets `rounds / users` of them, the first `rounds % users` people
+    /// one more, and the world lasts until the slowest person is through; days given here still end it.
     pub rounds: Option<u64>,
 }
 
@@ -109,8 +110,7 @@ pub static ENVIRONMENTS: &[Entry] = &[
         defaults: defaults::<tips::TipsConfig>,
         make: |part, world| {
             let config = configure("tips", &part.options)?;
-            let Horizon { users, days, rounds } = world.horizon;
-            let horizon = tips::Horizon { users, days, rounds };
+            let horizon = world.horizon;
             Ok(Box::new(tips::Tips::build(
                 config,
                 horizon,

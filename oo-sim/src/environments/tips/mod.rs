@@ -9,6 +9,7 @@
 mod person;
 pub mod personas;
 
+use super::Horizon;
 use oo_core::environment::{Arrival, Environment, Outcome};
 use oo_core::judge::Judge;
 use oo_core::spec::require;
@@ -60,19 +61,6 @@ impl Default for TipsConfig {
             missing: 0.0,
         }
     }
-}
-
-/// What a run asks for on top of the configuration.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Horizon {
-    /// Replaces the configured number of people.
-    pub users: Option<usize>,
-    /// Replaces the configured number of days.
-    pub days: Option<usize>,
-    /// The number of rounds of the whole world. Everybody gets `rounds / users` of them, the first
-    /// `rounds % users` people one more, and a person who has had them has no more sessions; so the world lasts
-    /// until the slowest person is through. The configured days do not count then; days given here still end it.
-    pub rounds: Option<u64>,
 }
 
 /// When people look at the screen.
