@@ -2,7 +2,7 @@
 //!
 //! A = λI + Σ xxᵀ and b = Σ r x are the truth; P = A⁻¹ and θ = P b follow by Sherman–Morrison, starting from
 //! P = I/λ. Rounding errors in P shrink as information grows (the update contracts them as it contracts the
-//! prior), and every [`REFRESH`] rows P is factorised afresh from A, so that nothing drifts. An update that
+//! prior), and every 4096 rows P is factorised afresh from A, so that nothing drifts. An update that
 //! loses positivity is repaired the same way; if A itself is singular to working precision it is an error.
 
 use super::symmetric::{Symmetric, dot, padded};
@@ -158,7 +158,7 @@ mod tests {
             let mut ridge = Ridge::new(dim, lambda);
             let mut draws = Key::root(5).draws();
             let mut x = vec![0.0; padded(dim)];
-            // One row short of a refresh, so that the rank-one path is what is measured.
+            // The last 1,696 of the 100,000 rows come after the last refresh.
             for _ in 0..100_000 {
                 x[..dim].fill_with(|| draws.normal());
                 let reward = x[0] - 0.5 * x[1] + 0.1 * draws.normal();

@@ -52,7 +52,7 @@ pub struct Args {
     /// Compare each policy with this one only
     #[arg(long)]
     baseline: Option<String>,
-    /// Folder of the results; runs/<name> by default
+    /// Folder of the results; runs/NAME by default
     #[arg(long)]
     out: Option<PathBuf>,
     /// Also show means by group
