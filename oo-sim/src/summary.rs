@@ -47,7 +47,7 @@ pub struct PolicyLine {
     pub mean_regret: Option<f64>,
     /// Rounds over all seeds.
     pub rounds: u64,
-    /// Sum of rewards a user and week; in the tips world only.
+    /// Rewards (their number, not their sum) a user and week; in the tips world only. Lost feedback counts too.
     pub rewards_per_user_week: Option<f64>,
     /// Shares of the three reactions; `None` where nobody reacts.
     pub reactions: Option<Shares>,
@@ -117,7 +117,7 @@ pub struct TimingLine {
     /// The policy.
     pub policy: String,
     /// Microseconds a round to decide and learn.
-    pub us_per_round: f64,
+    pub cpu_us_per_round: f64,
 }
 
 /// One cell, boiled down.
@@ -264,7 +264,7 @@ fn policy_line(plan: &Plan, env: &Named, policy: &Named, seeds: &[CellStats], cl
         ci: interval(estimate.low, estimate.high),
         mean_regret: regret.filter(|_| total.count > 0.0).map(|r| r / total.count),
         rounds: total.count as u64,
-        rewards_per_user_week: (env.spec.base().name == "tips" && user_weeks > 0.0).then(|| total.sum / user_weeks),
+        rewards_per_user_week: (env.spec.base().name == "tips" && user_weeks > 0.0).then(|| total.count / user_weeks),
         reactions: (reacted > 0).then(|| Shares {
             done: share(Reaction::Done),
             snooze: share(Reaction::Snooze),
@@ -409,7 +409,7 @@ pub fn timings(plan: &Plan, store: &Store) -> Result<Timings> {
             policies.push(TimingLine {
                 env: env.name.clone(),
                 policy: policy.name.clone(),
-                us_per_round: us / rounds.max(1) as f64,
+                cpu_us_per_round: us / rounds.max(1) as f64,
             });
         }
     }

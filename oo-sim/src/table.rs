@@ -86,7 +86,7 @@ fn policies(summary: &Summary, timings: &Timings, env: &str) -> Table {
             share(|r| r.snooze),
             share(|r| r.dismiss),
             sparkline(&line.curve, range),
-            time.map_or_else(|| "–".into(), |t| format!("{:.1}", t.us_per_round)),
+            time.map_or_else(|| "–".into(), |t| format!("{:.1}", t.cpu_us_per_round)),
         ]);
     }
     t
