@@ -6,6 +6,7 @@
 //! at the given value (VDBE; Tokic 2010, Eq. 5, with the state collapsed to one).
 
 use crate::greedy::argmax;
+use crate::regress::linear::MODEL_HELP;
 use crate::regress::{Linear, Model};
 use oo_core::{Batch, Build, Key, Method, Policy, Proposal, Result, Round, Shape, spec::require};
 use serde::{Deserialize, Serialize};
@@ -70,7 +71,7 @@ impl Build for EGreedy {
         ),
         ("sigma", "adaptive: the error that counts as surprising; positive"),
         ("lambda", "ridge penalty; positive"),
-        ("model", "auto, shared (one weight vector) or disjoint (one an action)"),
+        ("model", MODEL_HELP),
         ("features", "all, or a feature spec of the tips world: v0, v1, v2, v3"),
     ];
     type Config = Config;
@@ -105,7 +106,7 @@ impl Policy for EGreedy {
         out.scratch.clear();
         out.scratch.resize(self.linear.row_len(), 0.0);
         self.linear
-            .evaluate(round, out.scratch, |i, ridge, x| out.scores[i] = ridge.predict(x));
+            .evaluate(round, out.scratch, |i, estimate| out.scores[i] = estimate.mean());
         out.probs.fill(self.epsilon / out.probs.len() as f64);
         out.probs[argmax(out.scores)] += 1.0 - self.epsilon;
         Ok(Method::Exact)

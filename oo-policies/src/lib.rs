@@ -13,6 +13,7 @@
 //! ```
 
 pub mod best_arm;
+pub mod best_joint;
 pub mod beta_ts;
 pub mod egreedy;
 pub mod greedy;

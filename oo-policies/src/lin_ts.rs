@@ -3,15 +3,17 @@
 //! The posterior is θ ~ N(θ̂, v²A⁻¹); a candidate is chosen with the probability that its xᵀθ is the largest.
 //! Logging one posterior draw as if it were certain would make the log useless, so the probabilities are
 //! computed: with disjoint weights the scores are independent normals (quadrature, see
-//! [`best_arm`](crate::best_arm)); with shared weights and two candidates there is a closed form; with more, the
-//! frequencies of `draws` posterior draws, mixed with a uniform floor of weight 1/(draws + 1). The choice is
-//! drawn from these very numbers.
+//! [`best_arm`](crate::best_arm)); with shared or hybrid weights they are jointly normal (a closed form for two, the
+//! frequencies of `draws` posterior draws for more, see [`best_joint`]). The choice is drawn from these very numbers.
 //!
 //! Agrawal, Goyal (2013), arXiv:1209.3352; the disjoint form as in Chapelle, Li (2011).
 
 use crate::best_arm::{Arms, Normal, probabilities};
-use crate::regress::{Linear, Model};
-use oo_core::{Batch, Build, Key, Method, Policy, Proposal, Result, Round, Shape, normal, spec::require};
+use crate::best_joint::{self, Joint, factorise};
+use crate::regress::linear::MODEL_HELP;
+use crate::regress::symmetric::{dot, padded};
+use crate::regress::{Linear, Model, Ridge};
+use oo_core::{Batch, Build, Error, Key, Method, Policy, Proposal, Result, Round, Shape, spec::require};
 use serde::{Deserialize, Serialize};
 
 /// Options.
@@ -54,11 +56,11 @@ impl Build for LinTs {
             "posterior standard deviation in units of √(xᵀA⁻¹x), the paper's v; positive",
         ),
         ("lambda", "ridge penalty; positive"),
-        ("model", "auto, shared (one weight vector) or disjoint (one an action)"),
+        ("model", MODEL_HELP),
         ("features", "all, or a feature spec of the tips world: v0, v1, v2, v3"),
         (
             "draws",
-            "posterior draws behind the probabilities of a shared model; 1 to 1000000",
+            "posterior draws behind the probabilities of a shared or hybrid model; 1 to 1000000",
         ),
     ];
     type Config = Config;
@@ -92,92 +94,94 @@ impl LinTs {
         out.scratch.resize(self.linear.row_len(), 0.0);
         let (scores, probs) = (out.scores, out.probs);
         // The standard deviations wait in `probs` until they are replaced.
-        self.linear.evaluate(round, out.scratch, |i, ridge, x| {
-            scores[i] = ridge.predict(x);
-            probs[i] = self.scale * ridge.variance(x).sqrt();
+        self.linear.evaluate(round, out.scratch, |i, estimate| {
+            scores[i] = estimate.mean();
+            probs[i] = self.scale * estimate.variance().sqrt();
         });
-        let n = scores.len();
         let mut arms = Arms::default();
-        (0..n).for_each(|i| {
-            arms.push(Normal {
-                mean: scores[i],
-                sd: probs[i],
-            })
-        });
+        for (&mean, &sd) in scores.iter().zip(probs.iter()) {
+            arms.push(Normal { mean, sd });
+        }
         probabilities(arms.as_slice(), probs, out.scratch);
         Method::Quadrature
     }
 
-    fn propose_shared(&self, round: &Round<'_>, key: Key, out: Proposal<'_>) -> Result<Method> {
-        let (n, d, len) = (round.candidates.len(), self.linear.dim(), self.linear.row_len());
-        let ridge = self.linear.arm(oo_core::ActionId(0));
-        // Layout: one padded row, the factor L of A⁻¹ (d × d), X·L (n × d), one draw z (d).
+    /// Where candidates move together. With few candidates their covariance is factorised, in the order of their
+    /// identities, so that their order in the round does not matter; with many, that of the weights.
+    fn propose_joint(&self, joint: &Ridge, round: &Round<'_>, key: Key, out: Proposal<'_>) -> Result<Method> {
+        let (n, d) = (round.candidates.len(), joint.dim());
+        let (row_len, len) = (self.linear.row_len(), padded(d));
+        let few = n <= d;
+        let (width, work) = if few { (n, n * len) } else { (d, d * d) };
         out.scratch.clear();
-        out.scratch.resize(len + d * d + n * d + d, 0.0);
-        let (x, rest) = out.scratch.split_at_mut(len);
-        let (factor, rest) = rest.split_at_mut(d * d);
-        let (spread, z) = rest.split_at_mut(n * d);
-        if ridge.inverse().cholesky_into(factor).is_none() {
-            return Err(oo_core::Error::Singular {
-                what: "the posterior covariance",
-                condition: f64::INFINITY,
-            });
-        }
-        for i in 0..n {
-            self.linear.gather(round, i, x);
-            out.scores[i] = ridge.predict(x);
-            for j in 0..d {
-                spread[i * d + j] = self.scale * (j..d).map(|k| x[k] * factor[k * d + j]).sum::<f64>();
+        out.scratch
+            .resize(row_len + n * len + work + n * width + 4 * n + width, 0.0);
+        let (scratch, rest) = out.scratch.split_at_mut(row_len);
+        let (rows, rest) = rest.split_at_mut(n * len);
+        let (work, rest) = rest.split_at_mut(work);
+        let (factor, rest) = rest.split_at_mut(n * width);
+        let (means, rest) = rest.split_at_mut(n);
+        let (own, rest) = rest.split_at_mut(n);
+        let (counts, rest) = rest.split_at_mut(n);
+        let z = rest;
+        self.linear.evaluate(round, scratch, |i, estimate| {
+            let (row, variance) = estimate.parts();
+            rows[i * len..(i + 1) * len].copy_from_slice(row);
+            out.scores[i] = estimate.mean();
+            own[i] = variance.sqrt() * self.scale;
+        });
+        let ids = round.candidates.ids;
+        let rank = |i: usize| match few {
+            true => ids.iter().filter(|id| **id < ids[i]).count(),
+            false => i,
+        };
+        (0..n).for_each(|i| means[rank(i)] = out.scores[i]);
+        if few {
+            for (row, turned) in rows.chunks_exact(len).zip(work.chunks_exact_mut(len)) {
+                joint.inverse().times(row, turned);
             }
-        }
-        match n {
-            1 => out.probs[0] = 1.0,
-            2 => {
-                let variance: f64 = (0..d)
-                    .map(|j| (spread[j] - spread[d + j]) * (spread[j] - spread[d + j]))
-                    .sum();
-                let gap = out.scores[0] - out.scores[1];
-                let first = if variance > 0.0 {
-                    normal::cdf(gap / variance.sqrt())
-                } else {
-                    f64::from(u8::from(gap >= 0.0))
-                };
-                out.probs[0] = first;
-                out.probs[1] = 1.0 - first;
-            }
-            _ => {
-                let weight = 1.0 / f64::from(self.draws + 1);
-                out.probs.fill(weight / n as f64);
-                let mut stream = key.draws();
-                for _ in 0..self.draws {
-                    z.fill_with(|| stream.normal());
-                    let mut best = (0, f64::NEG_INFINITY);
-                    for i in 0..n {
-                        let noise: f64 = spread[i * d..(i + 1) * d]
-                            .iter()
-                            .zip(z.iter())
-                            .map(|(s, z)| s * z)
-                            .sum();
-                        let sample = out.scores[i] + noise;
-                        if sample > best.1 {
-                            best = (i, sample);
-                        }
+            for i in 0..n {
+                let at = rank(i);
+                for j in 0..n {
+                    let to = rank(j);
+                    if to <= at {
+                        let product = dot(&rows[i * len..(i + 1) * len], &work[j * len..(j + 1) * len]);
+                        factor[at * n + to] = self.scale * self.scale * product;
                     }
-                    out.probs[best.0] += weight;
                 }
-                return Ok(Method::MonteCarlo { draws: self.draws });
+                factor[at * n + at] += own[i] * own[i];
+            }
+            factorise(n, factor);
+        } else {
+            if joint.inverse().cholesky_into(work).is_none() {
+                return Err(Error::Singular {
+                    what: "the posterior covariance",
+                    condition: f64::INFINITY,
+                });
+            }
+            for (x, spread) in rows.chunks_exact(len).zip(factor.chunks_exact_mut(d)) {
+                for (j, s) in spread.iter_mut().enumerate() {
+                    *s = self.scale * (j..d).map(|k| x[k] * work[k * d + j]).sum::<f64>();
+                }
             }
         }
-        Ok(Method::Exact)
+        let joint = Joint {
+            means,
+            factor,
+            width,
+            own: if few { &[] } else { own },
+        };
+        let method = best_joint::probabilities(&joint, self.draws, key, counts, z);
+        (0..n).for_each(|i| out.probs[i] = counts[rank(i)]);
+        Ok(method)
     }
 }
 
 impl Policy for LinTs {
     fn propose(&self, round: &Round<'_>, key: Key, out: Proposal<'_>) -> Result<Method> {
-        if self.linear.is_disjoint() {
-            Ok(self.propose_disjoint(round, out))
-        } else {
-            self.propose_shared(round, key, out)
+        match self.linear.joint() {
+            None => Ok(self.propose_disjoint(round, out)),
+            Some(joint) => self.propose_joint(joint, round, key, out),
         }
     }
 

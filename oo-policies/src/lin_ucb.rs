@@ -1,13 +1,14 @@
 //! LinUCB: the highest optimistic estimate of a ridge regression.
 //!
-//! Picks argmax of θᵀx + α·√(xᵀA⁻¹x), where A = λI + Σ xxᵀ; with one θ an action (the paper's Algorithm 1) or
-//! one θ over candidate features. The choice is deterministic, so its propensity is 1. One round costs n·d²/2
+//! Picks argmax of θᵀx + α·√(xᵀA⁻¹x), where A = λI + Σ xxᵀ; with one θ an action (the paper's Algorithm 1),
+//! one θ over candidate features, or both (its Algorithm 2; see [`cross`](crate::regress::cross)). The choice is deterministic, so its propensity is 1. One round costs n·d²/2
 //! multiply-adds, an update 3·d²/2.
 //!
 //! Li, Chu, Langford, Schapire (2010), arXiv:1003.0146. Departs from it: λ is free (the paper has 1), and ties
 //! go to the lowest index (the paper breaks them arbitrarily).
 
 use crate::greedy::argmax;
+use crate::regress::linear::MODEL_HELP;
 use crate::regress::{Linear, Model};
 use oo_core::{Batch, Build, Key, Method, Policy, Proposal, Result, Round, Shape, spec::require};
 use serde::{Deserialize, Serialize};
@@ -46,7 +47,7 @@ impl Build for LinUcb {
     const OPTIONS: &'static [(&'static str, &'static str)] = &[
         ("alpha", "exploration width, the paper's α; at least 0"),
         ("lambda", "ridge penalty; positive"),
-        ("model", "auto, shared (one weight vector) or disjoint (one an action)"),
+        ("model", MODEL_HELP),
         ("features", "all, or a feature spec of the tips world: v0, v1, v2, v3"),
     ];
     type Config = Config;
@@ -69,8 +70,8 @@ impl Policy for LinUcb {
     fn propose(&self, round: &Round<'_>, _: Key, out: Proposal<'_>) -> Result<Method> {
         out.scratch.clear();
         out.scratch.resize(self.linear.row_len(), 0.0);
-        self.linear.evaluate(round, out.scratch, |i, ridge, x| {
-            out.scores[i] = ridge.predict(x) + self.alpha * ridge.variance(x).sqrt();
+        self.linear.evaluate(round, out.scratch, |i, estimate| {
+            out.scores[i] = estimate.mean() + self.alpha * estimate.variance().sqrt();
         });
         out.probs[argmax(out.scores)] = 1.0;
         Ok(Method::Exact)

@@ -2,6 +2,7 @@
 //!
 //! Sutton, Barto (2018), §2.8 for the distribution.
 
+use crate::regress::linear::MODEL_HELP;
 use crate::regress::{Linear, Model};
 use oo_core::{Batch, Build, Key, Method, Policy, Proposal, Result, Round, Shape, spec::require};
 use serde::{Deserialize, Serialize};
@@ -43,7 +44,7 @@ impl Build for Softmax {
             "units of reward; low is greedy, high is uniform; positive",
         ),
         ("lambda", "ridge penalty; positive"),
-        ("model", "auto, shared (one weight vector) or disjoint (one an action)"),
+        ("model", MODEL_HELP),
         ("features", "all, or a feature spec of the tips world: v0, v1, v2, v3"),
     ];
     type Config = Config;
@@ -68,7 +69,7 @@ impl Policy for Softmax {
         out.scratch.clear();
         out.scratch.resize(self.linear.row_len(), 0.0);
         self.linear
-            .evaluate(round, out.scratch, |i, ridge, x| out.scores[i] = ridge.predict(x));
+            .evaluate(round, out.scratch, |i, estimate| out.scores[i] = estimate.mean());
         let high = out.scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         for (p, s) in out.probs.iter_mut().zip(out.scores.iter()) {
             *p = libm::exp((s - high) / self.temperature);

@@ -44,6 +44,8 @@ fn deciding_and_learning_allocate_nothing() {
         "lin-ucb{model=disjoint}",
         "lin-ts",
         "lin-ts{model=disjoint}",
+        "lin-ucb{model=hybrid}",
+        "lin-ts{model=hybrid}",
         "lin-ucb+per-user",
     ];
     for spec in family {

@@ -190,6 +190,7 @@ impl Experiment {
             let named = Named {
                 name: spec.to_string(),
                 canonical: spec.to_string(),
+                reads: environments::reads(&spec)?,
                 spec,
             };
             ensure!(
@@ -205,6 +206,7 @@ impl Experiment {
             let named = Named {
                 name: spec.to_string(),
                 canonical: full.to_string(),
+                reads: None,
                 spec: full,
             };
             if let Some(same) = policies.iter().find(|p| p.canonical == named.canonical) {
@@ -252,6 +254,8 @@ pub struct Named {
     pub name: String,
     /// With presets replaced; for keys and file names.
     pub canonical: String,
+    /// SHA-256 of the file that it reads, where it reads one.
+    pub reads: Option<String>,
     /// The same, parsed.
     pub spec: Spec,
 }

@@ -73,12 +73,13 @@ impl Store {
         let e = &plan.experiment;
         let identity = serde_json::json!([
             cell.env.canonical,
+            cell.env.reads,
             cell.policy.canonical,
             cell.seed,
             e.judge,
             plan.reward,
             [e.users.map(|u| u as u64), e.days.map(|d| d as u64), e.rounds],
-            env!("CARGO_PKG_VERSION"),
+            env!("OO_CODE"),
         ]);
         let digest = hex(identity.to_string().as_bytes());
         self.cells.join(format!("{}.{extension}", &digest[..16]))

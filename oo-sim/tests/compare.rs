@@ -64,7 +64,7 @@ fn a_killed_run_goes_on_where_it_stopped() {
         "--users",
         "20",
         "--days",
-        "15",
+        "60",
         "--seeds",
         "6",
         "--policies",
@@ -189,4 +189,36 @@ fn a_folder_that_cannot_be_made_is_said_plainly() {
     let e = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{e}");
     assert!(e.contains("cannot make the folder") && !e.contains("panicked"), "{e}");
+}
+
+/// A limit on the size of files stands in for a full disk: the write fails half-way, whoever runs the test.
+#[cfg(unix)]
+#[test]
+fn a_disk_that_fills_up_leaves_nothing_half_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let limited = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 1; exec \"$@\"", "sh"])
+        .arg(env!("CARGO_BIN_EXE_oo-sim"))
+        .arg("compare")
+        .args(SMALL)
+        .arg("--out")
+        .arg(&out)
+        .output()
+        .unwrap();
+    let e = String::from_utf8_lossy(&limited.stderr).into_owned();
+    assert_eq!(limited.status.code(), Some(1), "{e}");
+    assert!(e.contains("cannot write") && e.contains("goes on from there"), "{e}");
+    assert!(!e.contains("panicked"), "{e}");
+    assert!(!out.join("summary.json").exists());
+    for entry in std::fs::read_dir(out.join("cells")).unwrap().flatten() {
+        let name = entry.file_name().into_string().unwrap();
+        assert!(
+            !name.ends_with(".tmp") && !name.ends_with(".parquet"),
+            "{name} was left"
+        );
+    }
+    // With room again, the same command finishes.
+    let whole = run(SMALL, &folder.path().join("whole"));
+    assert_eq!(run(SMALL, &out), whole);
 }

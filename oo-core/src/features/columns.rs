@@ -60,6 +60,22 @@ impl Columns {
         })
     }
 
+    /// Those of them that all candidates share.
+    #[must_use]
+    pub fn context(&self) -> Columns {
+        let kept = |s: &&Source| matches!(s, Source::Context(_));
+        let (sources, names) = (self.sources.iter(), self.names.iter());
+        Columns {
+            names: names
+                .zip(&self.sources)
+                .filter(|(_, s)| kept(s))
+                .map(|(n, _)| n.clone())
+                .collect(),
+            sources: sources.filter(kept).copied().collect(),
+            all: None,
+        }
+    }
+
     /// Features a row.
     pub fn dim(&self) -> usize {
         self.names.len()

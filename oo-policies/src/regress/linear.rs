@@ -1,5 +1,6 @@
-//! One ridge regression for all actions, or one for each: what the linear policies have in common.
+//! Ridge regression for all actions, for each, or both at once: what the linear policies have in common.
 
+use super::cross::Cross;
 use super::{Ridge, symmetric::padded};
 use crate::state::{Reader, Writer};
 use oo_core::features::Columns;
@@ -14,17 +15,25 @@ pub enum Model {
     /// Shared where candidates have features of their own, disjoint where they have none.
     #[default]
     Auto,
-    /// One weight vector over candidate features.
+    /// One weight vector over all features.
     Shared,
     /// One weight vector an action.
     Disjoint,
+    /// Both: one over all features, and one an action over the context (a constant where there is no context).
+    Hybrid,
 }
+
+/// One line of help, for the options of every linear policy.
+pub const MODEL_HELP: &str =
+    "auto, shared (one weight vector), disjoint (one an action) or hybrid (both, the paper's Algorithm 2)";
 
 /// Ridge regressions behind one interface.
 #[derive(Clone, Debug)]
 pub struct Linear {
+    /// Never `Auto`.
+    model: Model,
+    /// The row of an arm's own regression.
     columns: Columns,
-    disjoint: bool,
     /// True for a fixed action set: arm `i` is action `i`.
     fixed: bool,
     /// The slot of an action, where the set is not fixed.
@@ -32,10 +41,55 @@ pub struct Linear {
     arms: Vec<Ridge>,
     blank: Ridge,
     row: Vec<f64>,
+    /// In a hybrid model only.
+    common: Option<Common>,
+}
+
+/// What a hybrid model has besides its arms.
+#[derive(Clone, Debug)]
+struct Common {
+    columns: Columns,
+    ridge: Ridge,
+    /// One an arm.
+    crosses: Vec<Cross>,
+    blank: Cross,
+    z: Vec<f64>,
+    w: Vec<f64>,
+}
+
+/// The estimate of one candidate: mean and variance are computed when asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Estimate<'a> {
+    own: (&'a Ridge, &'a [f64]),
+    common: Option<(&'a Ridge, &'a [f64])>,
+}
+
+impl<'a> Estimate<'a> {
+    /// The expected reward.
+    pub fn mean(&self) -> f64 {
+        self.own.0.predict(self.own.1) + self.common.map_or(0.0, |(ridge, w)| ridge.predict(w))
+    }
+
+    /// The variance of the estimate, in units of the noise's.
+    pub fn variance(&self) -> f64 {
+        self.own.0.variance(self.own.1) + self.common.map_or(0.0, |(ridge, w)| ridge.variance(w))
+    }
+
+    /// The row by which this candidate moves with the others, for [`Linear::joint`], and the variance of what is
+    /// its own. Not for disjoint models, where nothing is joint.
+    pub fn parts(&self) -> (&'a [f64], f64) {
+        match self.common {
+            Some((_, w)) => (w, self.own.0.variance(self.own.1)),
+            None => (self.own.1, 0.0),
+        }
+    }
 }
 
 impl Linear {
     /// For rounds of `shape`; `owner` is named in errors.
+    ///
+    /// # Errors
+    /// A penalty that is not positive, features that do not exist, a model that the features cannot carry.
     pub fn new(owner: &str, shape: &Shape, model: Model, features: &str, lambda: f64) -> Result<Self> {
         require(
             lambda > 0.0 && lambda.is_finite(),
@@ -44,119 +98,162 @@ impl Linear {
             "a positive number",
             lambda,
         )?;
-        let columns = Columns::new(owner, shape, features)?;
-        let disjoint = match model {
-            Model::Auto => !columns.varies(),
-            Model::Disjoint => true,
-            Model::Shared => false,
-        };
-        if columns.dim() == 0 {
-            let why = "it learns from features and this environment has none; use ucb1, kl-ucb or beta-ts".into();
-            return Err(Error::Unfit {
+        let all = Columns::new(owner, shape, features)?;
+        let unfit = |why: &str| {
+            Err(Error::Unfit {
                 owner: owner.into(),
-                why,
-            });
-        }
-        if !disjoint && !columns.varies() {
-            let why = "its shared weights cannot tell candidates without features apart; use model=disjoint".into();
-            return Err(Error::Unfit {
-                owner: owner.into(),
-                why,
-            });
-        }
-        let blank = Ridge::new(columns.dim(), lambda);
-        let fixed = disjoint && shape.actions.is_some();
-        let arms = match (disjoint, shape.actions) {
-            (false, _) => vec![blank.clone()],
-            (true, Some(n)) => vec![blank.clone(); n],
-            (true, None) => Vec::new(),
+                why: why.into(),
+            })
         };
-        let row = vec![0.0; padded(columns.dim())];
+        if all.dim() == 0 {
+            return unfit("it learns from features and this environment has none; use ucb1, kl-ucb or beta-ts");
+        }
+        let model = match model {
+            Model::Auto if all.varies() => Model::Shared,
+            Model::Auto => Model::Disjoint,
+            named => named,
+        };
+        if model == Model::Shared && !all.varies() {
+            return unfit("its shared weights cannot tell candidates without features apart; use model=disjoint");
+        }
+        let columns = if model == Model::Hybrid {
+            all.context()
+        } else {
+            all.clone()
+        };
+        // Without context an action still has a level of its own: the constant.
+        let dim = columns.dim().max(1);
+        let blank = Ridge::new(dim, lambda);
+        let arms = match (model, shape.actions) {
+            (Model::Shared, _) => 1,
+            (_, Some(n)) => n,
+            (_, None) => 0,
+        };
+        let common = (model == Model::Hybrid).then(|| {
+            let blank = Cross::new(dim, all.dim());
+            Common {
+                ridge: Ridge::new(all.dim(), lambda),
+                crosses: vec![blank.clone(); arms],
+                blank,
+                z: vec![0.0; padded(all.dim())],
+                w: vec![0.0; padded(all.dim())],
+                columns: all,
+            }
+        });
         Ok(Linear {
-            columns,
-            disjoint,
-            fixed,
+            model,
+            fixed: model != Model::Shared && shape.actions.is_some(),
             slots: BTreeMap::new(),
-            arms,
+            arms: vec![blank.clone(); arms],
+            row: vec![0.0; padded(dim)],
+            columns,
             blank,
-            row,
+            common,
         })
     }
 
-    /// True when each action has weights of its own.
-    pub fn is_disjoint(&self) -> bool {
-        self.disjoint
-    }
-
-    /// Features a row.
-    pub fn dim(&self) -> usize {
-        self.columns.dim()
+    /// The regression by which candidates move together; `None` when each action has weights of its own.
+    pub fn joint(&self) -> Option<&Ridge> {
+        match self.model {
+            Model::Shared => self.arms.first(),
+            _ => self.common.as_ref().map(|c| &c.ridge),
+        }
     }
 
     /// Numbers of scratch that [`evaluate`](Linear::evaluate) needs.
     pub fn row_len(&self) -> usize {
-        self.row.len()
+        self.row.len() + self.common.as_ref().map_or(0, |c| c.w.len())
     }
 
-    /// The regression behind an action.
-    pub fn arm(&self, id: ActionId) -> &Ridge {
-        let slot = if !self.disjoint {
+    /// The regression of an action, by its slot; `None` before it was learned.
+    fn slot(&self, id: ActionId) -> Option<usize> {
+        if self.model == Model::Shared {
             Some(0)
-        } else if self.fixed {
+        } else if self.fixed && (id.0 as usize) < self.arms.len() {
             Some(id.0 as usize)
         } else {
             self.slots.get(&id).copied()
-        };
-        slot.and_then(|s| self.arms.get(s)).unwrap_or(&self.blank)
+        }
     }
 
-    /// The padded row of candidate `i`, into `x`.
-    pub fn gather(&self, round: &Round<'_>, i: usize, x: &mut [f64]) {
-        self.columns.gather(round, i, &mut x[..self.columns.dim()]);
-    }
-
-    /// Calls `each(position, regression, row)` for every candidate. `x` holds `row_len` numbers.
-    pub fn evaluate(&self, round: &Round<'_>, x: &mut [f64], mut each: impl FnMut(usize, &Ridge, &[f64])) {
+    /// Calls `each(position, estimate)` for every candidate. `scratch` holds `row_len` numbers.
+    pub fn evaluate(&self, round: &Round<'_>, scratch: &mut [f64], mut each: impl FnMut(usize, Estimate<'_>)) {
+        let (x, w) = scratch.split_at_mut(self.row.len());
         x.fill(0.0);
         let varies = self.columns.varies();
         for (i, &id) in round.candidates.ids.iter().enumerate() {
             if varies || i == 0 {
-                self.gather(round, i, x);
+                gather(&self.columns, round, i, x);
             }
-            each(i, self.arm(id), x);
+            let slot = self.slot(id);
+            let own = (slot.and_then(|s| self.arms.get(s)).unwrap_or(&self.blank), &*x);
+            let common = self.common.as_ref().map(|common| {
+                w.fill(0.0);
+                gather(&common.columns, round, i, w);
+                if let Some(cross) = slot.and_then(|s| common.crosses.get(s)) {
+                    cross.reduce(x, &mut w[..common.columns.dim()]);
+                }
+                (&common.ridge, &*w)
+            });
+            each(i, Estimate { own, common });
         }
     }
 
+    /// The slot of an action, made where there is none yet.
+    fn slot_for(&mut self, id: ActionId) -> usize {
+        if let Some(slot) = self.slot(id) {
+            return slot;
+        }
+        let slot = self.arms.len();
+        self.slots.insert(id, slot);
+        self.arms.push(self.blank.clone());
+        if let Some(common) = &mut self.common {
+            common.crosses.push(common.blank.clone());
+        }
+        slot
+    }
+
     /// Learns the rows of a batch; `error` hears each prediction error before it is learned.
+    ///
+    /// # Errors
+    /// [`Error::Singular`] when a matrix can no longer be inverted.
     pub fn update(&mut self, batch: &Batch<'_>, mut error: impl FnMut(f64)) -> Result<()> {
         for (row, reward) in batch.iter() {
-            let mut x = std::mem::take(&mut self.row);
-            self.columns
-                .gather(&row.round, row.chosen, &mut x[..self.columns.dim()]);
-            let slot = if !self.disjoint {
-                0
-            } else if self.fixed && (row.action().0 as usize) < self.arms.len() {
-                row.action().0 as usize
-            } else {
-                let next = self.arms.len();
-                let slot = *self.slots.entry(row.action()).or_insert(next);
-                if slot == next {
-                    self.arms.push(self.blank.clone());
-                }
-                slot
-            };
+            let slot = self.slot_for(row.action());
             let arm = &mut self.arms[slot];
-            error(reward - arm.predict(&x));
-            let learned = arm.update(&x, reward);
-            self.row = x;
-            learned?;
+            gather(&self.columns, &row.round, row.chosen, &mut self.row);
+            let x = &self.row;
+            let Some(common) = &mut self.common else {
+                error(reward - arm.predict(x));
+                arm.update(x, reward)?;
+                continue;
+            };
+            let Common { z, w, ridge, .. } = common;
+            gather(&common.columns, &row.round, row.chosen, z);
+            let cross = &mut common.crosses[slot];
+            w.copy_from_slice(z);
+            cross.reduce(x, &mut w[..common.columns.dim()]);
+            let rest = reward - arm.predict(x);
+            error(rest - ridge.predict(w));
+            let step = arm.update(x, reward)?;
+            cross.follow(arm, step, x, &z[..common.columns.dim()], w);
+            // A row with noise 1 + leverage counts as a row with noise 1 that is shorter by the root of it.
+            let shorter = 1.0 / (1.0 + step.leverage).sqrt();
+            w.iter_mut().for_each(|w| *w *= shorter);
+            ridge.update(w, rest * shorter)?;
         }
         Ok(())
     }
 
+    /// Numbers that a saved state must agree with.
+    fn layout(&self) -> [u64; 3] {
+        let common = self.common.as_ref().map_or(0, |c| c.columns.dim());
+        [self.columns.dim() as u64, self.model as u64, common as u64]
+    }
+
     /// Begins a saved state.
     pub fn writer(&self, policy: &str) -> Writer {
-        let mut w = Writer::new(policy, &[self.dim() as u64, u64::from(self.disjoint)]);
+        let mut w = Writer::new(policy, &self.layout());
         w.u64(self.slots.len() as u64);
         for (id, &slot) in &self.slots {
             w.u64(id.0);
@@ -164,12 +261,16 @@ impl Linear {
         }
         w.u64(self.arms.len() as u64);
         self.arms.iter().for_each(|arm| arm.write(&mut w));
+        if let Some(common) = &self.common {
+            common.ridge.write(&mut w);
+            common.crosses.iter().for_each(|cross| cross.write(&mut w));
+        }
         w
     }
 
     /// Reads what [`writer`](Linear::writer) wrote; the caller reads the rest and then assigns.
     pub fn read<'a>(&self, policy: &'a str, bytes: &'a [u8]) -> Result<(Linear, Reader<'a>)> {
-        let mut r = Reader::new(policy, &[self.dim() as u64, u64::from(self.disjoint)], bytes)?;
+        let mut r = Reader::new(policy, &self.layout(), bytes)?;
         let mut new = Linear {
             slots: BTreeMap::new(),
             arms: Vec::new(),
@@ -184,6 +285,91 @@ impl Linear {
             arm.read(&mut r)?;
             new.arms.push(arm);
         }
+        if let Some(common) = &mut new.common {
+            common.ridge.read(&mut r)?;
+            common.crosses = vec![common.blank.clone(); new.arms.len()];
+            for cross in &mut common.crosses {
+                cross.read(&mut r)?;
+            }
+        }
         Ok((new, r))
+    }
+}
+
+/// The padded row of candidate `i`, into `x`; the constant where there are no columns.
+fn gather(columns: &Columns, round: &Round<'_>, i: usize, x: &mut [f64]) {
+    match columns.dim() {
+        0 => x[0] = 1.0,
+        dim => columns.gather(round, i, &mut x[..dim]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use oo_core::{Candidates, Key, Log, Method, UserId};
+
+    /// A hybrid model is one big ridge regression with a block for every action beside the common one.
+    #[test]
+    fn hybrid_agrees_with_the_big_regression() {
+        const ARMS: usize = 3;
+        for context in [0usize, 2] {
+            for lambda in [0.01, 1.0, 100.0] {
+                let shape = Shape {
+                    context: (0..context).map(|i| format!("c{i}")).collect(),
+                    candidate: vec!["a".into(), "b".into()],
+                    actions: Some(ARMS),
+                };
+                let mut model = Linear::new("test", &shape, Model::Hybrid, "all", lambda).unwrap();
+                let (k, d) = (context + 2, context.max(1));
+                let mut big = Ridge::new(k + ARMS * d, lambda);
+                let mut row = vec![0.0; padded(k + ARMS * d)];
+                let ids: Vec<ActionId> = (0..ARMS as u64).map(ActionId).collect();
+                let mut draws = Key::root(3).draws();
+                let fill = |row: &mut Vec<f64>, c: &[f32], f: &[f32], arm: usize| {
+                    row.fill(0.0);
+                    for (to, from) in row.iter_mut().zip(c.iter().chain(&f[2 * arm..2 * arm + 2])) {
+                        *to = f64::from(*from);
+                    }
+                    match context {
+                        0 => row[k + arm] = 1.0,
+                        _ => (0..d).for_each(|j| row[k + arm * d + j] = f64::from(c[j])),
+                    }
+                };
+                for t in 0..9000 {
+                    let c: Vec<f32> = (0..context).map(|_| draws.normal() as f32).collect();
+                    let f: Vec<f32> = (0..2 * ARMS).map(|_| draws.normal() as f32).collect();
+                    let round = Round {
+                        index: t,
+                        user: UserId(0),
+                        context: &c,
+                        candidates: Candidates {
+                            ids: &ids,
+                            features: &f,
+                            dim: 2,
+                        },
+                    };
+                    if t % 500 == 499 {
+                        let mut scratch = vec![0.0; model.row_len()];
+                        model.evaluate(&round, &mut scratch, |i, e| {
+                            fill(&mut row, &c, &f, i);
+                            let (mean, variance) = (big.predict(&row), big.variance(&row));
+                            assert!((e.mean() - mean).abs() < 1e-9, "{t} {i}: {} {mean}", e.mean());
+                            assert!((e.variance() - variance).abs() < 1e-9 * variance.max(1e-3));
+                        });
+                    }
+                    let chosen = t as usize % ARMS;
+                    let reward = f64::from(f[2 * chosen]) - 0.3 * chosen as f64 + 0.1 * draws.normal();
+                    let mut log = Log::new();
+                    let mut probs = [0.0; ARMS];
+                    probs[chosen] = 1.0;
+                    log.push_parts(&round, &probs, chosen, Method::Exact);
+                    log.settle(0, reward, None);
+                    model.update(&Batch::new(&log, &[0]), |_| ()).unwrap();
+                    fill(&mut row, &c, &f, chosen);
+                    big.update(&row, reward).unwrap();
+                }
+            }
+        }
     }
 }

@@ -11,6 +11,15 @@ use oo_core::{Error, Result};
 /// Rows between two factorisations: at d = 65 less than 2 % of the cost of the updates between.
 const REFRESH: u64 = 4096;
 
+/// How a row was learned.
+#[derive(Clone, Copy, Debug)]
+pub struct Step {
+    /// xᵀPx before the row.
+    pub leverage: f64,
+    /// P was factorised afresh instead of updated.
+    pub refreshed: bool,
+}
+
 /// The regression of one arm, or of all arms when the weights are shared.
 #[derive(Clone, Debug)]
 pub struct Ridge {
@@ -34,6 +43,11 @@ impl Ridge {
             theta: blank.clone(),
             gain: blank,
         }
+    }
+
+    /// Features a row.
+    pub fn dim(&self) -> usize {
+        self.gram.dim()
     }
 
     /// Rows learned.
@@ -66,11 +80,16 @@ impl Ridge {
         self.inverse.quadratic(x).max(0.0)
     }
 
+    /// P x of the last row learned, with P as it was before that row.
+    pub fn gain(&self) -> &[f64] {
+        &self.gain
+    }
+
     /// Learns one row; `x` is padded.
     ///
     /// # Errors
     /// [`Error::Singular`] when A can no longer be inverted; what was learned before stays usable.
-    pub fn update(&mut self, x: &[f64], reward: f64) -> Result<()> {
+    pub fn update(&mut self, x: &[f64], reward: f64) -> Result<Step> {
         self.gram.rank_one(1.0, x);
         for (m, x) in self.moment.iter_mut().zip(x) {
             *m += reward * x;
@@ -79,7 +98,11 @@ impl Ridge {
         self.inverse.times(x, &mut self.gain);
         let leverage = dot(&self.gain, x);
         if self.rows.is_multiple_of(REFRESH) || !(leverage >= 0.0 && leverage.is_finite()) {
-            return self.refresh();
+            self.refresh()?;
+            return Ok(Step {
+                leverage,
+                refreshed: true,
+            });
         }
         let scale = 1.0 / (1.0 + leverage);
         let step = (reward - self.predict(x)) * scale;
@@ -87,7 +110,10 @@ impl Ridge {
             *t += step * g;
         }
         self.inverse.rank_one(-scale, &self.gain);
-        Ok(())
+        Ok(Step {
+            leverage,
+            refreshed: false,
+        })
     }
 
     /// Factorises A afresh.
@@ -153,8 +179,7 @@ mod tests {
 
     #[test]
     fn stays_exact_over_100_000_updates() {
-        for lambda in [0.01, 1.0, 100.0] {
-            let dim = 12;
+        for (dim, lambda) in [12, 65].into_iter().flat_map(|d| [0.01, 1.0, 100.0].map(|l| (d, l))) {
             let mut ridge = Ridge::new(dim, lambda);
             let mut draws = Key::root(5).draws();
             let mut x = vec![0.0; padded(dim)];
@@ -168,10 +193,10 @@ mod tests {
             let mut theta = vec![0.0; padded(dim)];
             fresh.times(&ridge.moment, &mut theta);
             for (a, b) in ridge.theta.iter().zip(&theta) {
-                assert!((a - b).abs() < 1e-9, "theta {a} {b} at lambda {lambda}");
+                assert!((a - b).abs() < 1e-9, "theta {a} {b} at dim {dim}, lambda {lambda}");
             }
             let (a, b) = (ridge.variance(&x).sqrt(), fresh.quadratic(&x).sqrt());
-            assert!((a - b).abs() < 1e-9 * b, "width {a} {b} at lambda {lambda}");
+            assert!((a - b).abs() < 1e-9 * b, "width {a} {b} at dim {dim}, lambda {lambda}");
         }
     }
 

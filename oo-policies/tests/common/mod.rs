@@ -11,7 +11,9 @@ pub fn specs() -> Vec<String> {
     all.extend(
         [
             "lin-ucb{model=disjoint}",
+            "lin-ucb{model=hybrid}",
             "lin-ts{model=disjoint}",
+            "lin-ts{model=hybrid,draws=16,features=v1}",
             "lin-ucb+per-user",
             "egreedy{schedule=decay}",
             "egreedy{schedule=adaptive}",

@@ -233,6 +233,18 @@ pub fn build(spec: &Spec, world: &World) -> anyhow::Result<Box<dyn Environment>>
     Ok(built)
 }
 
+/// The SHA-256 of the file that a world reads, where it reads one: what it holds is part of the world's identity.
+///
+/// # Errors
+/// A data set that is unknown or not on this machine, a file that cannot be read.
+pub fn reads(spec: &Spec) -> anyhow::Result<Option<String>> {
+    let Some(name) = spec.base().name.strip_prefix(DATA) else {
+        return Ok(None);
+    };
+    let path = crate::datasets::cache::locate(name)?;
+    crate::datasets::cache::sha256(&path).map(Some)
+}
+
 /// The names `x0`, `x1`, … of features without a meaning.
 fn feature_names(n: usize) -> Vec<String> {
     (0..n).map(|i| format!("x{i}")).collect()
