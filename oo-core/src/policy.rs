@@ -1,5 +1,6 @@
 //! The policy trait, and the one place where a choice is drawn.
 
+use crate::registry::OptionHelp;
 use crate::{Batch, Decision, Key, Method, Proposal, Result, Round, Shape};
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -39,7 +40,7 @@ pub trait Build: Policy + Sized + 'static {
     /// Where it was published.
     const PAPER: &'static str;
     /// Name and one line of help an option; every field of `Config` has one (tested).
-    const OPTIONS: &'static [(&'static str, &'static str)];
+    const OPTIONS: &'static [OptionHelp];
     /// The options with their defaults.
     type Config: Default + Serialize + DeserializeOwned;
     /// Makes a blank policy for rounds of this shape.

@@ -8,6 +8,33 @@ use serde_json::{Map, Value};
 /// Makes a blank policy from options, for rounds of a shape.
 pub type BuildPolicy = fn(&Map<String, Value>, &Shape) -> Result<Box<dyn Policy>>;
 
+/// Name and one line of help of an option.
+pub type OptionHelp = (&'static str, &'static str);
+
+/// Two tables of options in one, at compile time; `N` is the sum of their lengths.
+///
+/// ```
+/// use oo_core::registry::{OptionHelp, join};
+/// const OWN: &[OptionHelp] = &[("alpha", "exploration width")];
+/// const SHARED: &[OptionHelp] = &[("lambda", "ridge penalty")];
+/// const ALL: &[OptionHelp] = &join::<{ OWN.len() + SHARED.len() }>(OWN, SHARED);
+/// assert_eq!(ALL[1].0, "lambda");
+/// ```
+pub const fn join<const N: usize>(first: &[OptionHelp], then: &[OptionHelp]) -> [OptionHelp; N] {
+    assert!(N == first.len() + then.len());
+    let mut all = [("", ""); N];
+    let mut i = 0;
+    while i < N {
+        all[i] = if i < first.len() {
+            first[i]
+        } else {
+            then[i - first.len()]
+        };
+        i += 1;
+    }
+    all
+}
+
 /// One policy in the table.
 #[derive(Clone, Copy)]
 pub struct Entry {
@@ -18,7 +45,7 @@ pub struct Entry {
     /// Where it was published.
     pub paper: &'static str,
     /// Name and help an option.
-    pub options: &'static [(&'static str, &'static str)],
+    pub options: &'static [OptionHelp],
     /// The options with their default values.
     pub defaults: fn() -> Map<String, Value>,
     /// Makes a blank policy.

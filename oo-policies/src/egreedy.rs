@@ -6,8 +6,10 @@
 //! at the given value (VDBE; Tokic 2010, Eq. 5, with the state collapsed to one).
 
 use crate::greedy::argmax;
-use crate::regress::linear::MODEL_HELP;
-use crate::regress::{Linear, Model};
+use crate::regress::Linear;
+use crate::regress::linear;
+use crate::state::{Reader, Writer};
+use oo_core::registry::{OptionHelp, join};
 use oo_core::{Batch, Build, Key, Method, Policy, Proposal, Result, Round, Shape, spec::require};
 use serde::{Deserialize, Serialize};
 
@@ -27,9 +29,8 @@ pub struct Config {
     schedule: Schedule,
     half_life: f64,
     sigma: f64,
-    lambda: f64,
-    model: Model,
-    features: String,
+    #[serde(flatten)]
+    linear: linear::Options,
 }
 
 impl Default for Config {
@@ -39,12 +40,23 @@ impl Default for Config {
             schedule: Schedule::Fixed,
             half_life: 100.0,
             sigma: 1.0,
-            lambda: 1.0,
-            model: Model::Auto,
-            features: "all".into(),
+            linear: linear::Options::default(),
         }
     }
 }
+
+const OWN: &[OptionHelp] = &[
+    ("epsilon", "probability of a random candidate, at the start; 0 to 1"),
+    (
+        "schedule",
+        "fixed, decay (as 1/t) or adaptive (follows the prediction error)",
+    ),
+    (
+        "half_life",
+        "decay: rows before epsilon falls; adaptive: rows it averages over; at least 1",
+    ),
+    ("sigma", "adaptive: the error that counts as surprising; positive"),
+];
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -59,21 +71,7 @@ impl Build for EGreedy {
     const NAME: &'static str = "egreedy";
     const SUMMARY: &'static str = "Best estimate of a ridge regression, a random candidate with probability epsilon";
     const PAPER: &'static str = "Auer, Cesa-Bianchi, Fischer (2002); Tokic (2010) for the adaptive schedule";
-    const OPTIONS: &'static [(&'static str, &'static str)] = &[
-        ("epsilon", "probability of a random candidate, at the start; 0 to 1"),
-        (
-            "schedule",
-            "fixed, decay (as 1/t) or adaptive (follows the prediction error)",
-        ),
-        (
-            "half_life",
-            "decay: rows before epsilon falls; adaptive: rows it averages over; at least 1",
-        ),
-        ("sigma", "adaptive: the error that counts as surprising; positive"),
-        ("lambda", "ridge penalty; positive"),
-        ("model", MODEL_HELP),
-        ("features", "all, or a feature spec of the tips world: v0, v1, v2, v3"),
-    ];
+    const OPTIONS: &'static [OptionHelp] = &join::<{ OWN.len() + linear::OPTIONS.len() }>(OWN, linear::OPTIONS);
     type Config = Config;
     fn build(c: Config, shape: &Shape) -> Result<Self> {
         require(
@@ -91,7 +89,7 @@ impl Build for EGreedy {
             c.half_life,
         )?;
         require(c.sigma > 0.0, Self::NAME, "sigma", "a positive number", c.sigma)?;
-        let linear = Linear::new(Self::NAME, shape, c.model, &c.features, c.lambda)?;
+        let linear = Linear::new(Self::NAME, shape, &c.linear)?;
         Ok(EGreedy {
             epsilon: c.epsilon,
             config: c,
@@ -133,16 +131,19 @@ impl Policy for EGreedy {
     }
 
     fn save(&self) -> Vec<u8> {
-        let mut w = self.linear.writer(Self::NAME);
-        w.f64(self.epsilon);
-        w.u64(self.rows);
+        let mut w = Writer::new(Self::NAME, self.linear.layout());
+        self.linear.write(&mut w);
+        w.f64s("epsilon", [&self.epsilon]);
+        w.u64s("rows", [self.rows]);
         w.finish()
     }
 
     fn load(&mut self, bytes: &[u8]) -> Result<()> {
-        let (linear, mut rest) = self.linear.read(Self::NAME, bytes)?;
-        let (epsilon, rows) = (rest.f64()?, rest.u64()?);
-        rest.finish()?;
+        let mut r = Reader::new(Self::NAME, self.linear.layout(), bytes)?;
+        let linear = self.linear.read(&mut r)?;
+        let [epsilon] = r.few("epsilon")?;
+        let rows = r.count("rows")?;
+        r.finish()?;
         *self = EGreedy {
             config: self.config.clone(),
             epsilon,

@@ -10,9 +10,11 @@
 
 use crate::best_arm::{Arms, Normal, probabilities};
 use crate::best_joint::{self, Joint, factorise};
-use crate::regress::linear::MODEL_HELP;
+use crate::regress::linear;
 use crate::regress::symmetric::{dot, padded};
-use crate::regress::{Linear, Model, Ridge};
+use crate::regress::{Linear, Ridge};
+use crate::state::{Reader, Writer};
+use oo_core::registry::{OptionHelp, join};
 use oo_core::{Batch, Build, Error, Key, Method, Policy, Proposal, Result, Round, Shape, spec::require};
 use serde::{Deserialize, Serialize};
 
@@ -20,9 +22,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Config {
     scale: f64,
-    lambda: f64,
-    model: Model,
-    features: String,
+    #[serde(flatten)]
+    linear: linear::Options,
     draws: u32,
 }
 
@@ -30,13 +31,22 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             scale: 0.25,
-            lambda: 1.0,
-            model: Model::Auto,
-            features: "all".into(),
+            linear: linear::Options::default(),
             draws: 256,
         }
     }
 }
+
+const OWN: &[OptionHelp] = &[
+    (
+        "scale",
+        "posterior standard deviation in units of √(xᵀA⁻¹x), the paper's v; positive",
+    ),
+    (
+        "draws",
+        "posterior draws behind the probabilities of a shared or hybrid model; 1 to 1000000",
+    ),
+];
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -50,19 +60,7 @@ impl Build for LinTs {
     const NAME: &'static str = "lin-ts";
     const SUMMARY: &'static str = "Thompson sampling on a ridge regression, with computed propensities";
     const PAPER: &'static str = "Agrawal, Goyal (2013), arXiv:1209.3352";
-    const OPTIONS: &'static [(&'static str, &'static str)] = &[
-        (
-            "scale",
-            "posterior standard deviation in units of √(xᵀA⁻¹x), the paper's v; positive",
-        ),
-        ("lambda", "ridge penalty; positive"),
-        ("model", MODEL_HELP),
-        ("features", "all, or a feature spec of the tips world: v0, v1, v2, v3"),
-        (
-            "draws",
-            "posterior draws behind the probabilities of a shared or hybrid model; 1 to 1000000",
-        ),
-    ];
+    const OPTIONS: &'static [OptionHelp] = &join::<{ OWN.len() + linear::OPTIONS.len() }>(OWN, linear::OPTIONS);
     type Config = Config;
     fn build(c: Config, shape: &Shape) -> Result<Self> {
         require(
@@ -79,7 +77,7 @@ impl Build for LinTs {
             "1 to 1000000",
             c.draws,
         )?;
-        let linear = Linear::new(Self::NAME, shape, c.model, &c.features, c.lambda)?;
+        let linear = Linear::new(Self::NAME, shape, &c.linear)?;
         Ok(LinTs {
             scale: c.scale,
             draws: c.draws,
@@ -190,12 +188,15 @@ impl Policy for LinTs {
     }
 
     fn save(&self) -> Vec<u8> {
-        self.linear.writer(Self::NAME).finish()
+        let mut w = Writer::new(Self::NAME, self.linear.layout());
+        self.linear.write(&mut w);
+        w.finish()
     }
 
     fn load(&mut self, bytes: &[u8]) -> Result<()> {
-        let (linear, rest) = self.linear.read(Self::NAME, bytes)?;
-        rest.finish()?;
+        let mut r = Reader::new(Self::NAME, self.linear.layout(), bytes)?;
+        let linear = self.linear.read(&mut r)?;
+        r.finish()?;
         self.linear = linear;
         Ok(())
     }

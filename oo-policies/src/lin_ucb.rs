@@ -8,8 +8,10 @@
 //! go to the lowest index (the paper breaks them arbitrarily).
 
 use crate::greedy::argmax;
-use crate::regress::linear::MODEL_HELP;
-use crate::regress::{Linear, Model};
+use crate::regress::Linear;
+use crate::regress::linear;
+use crate::state::{Reader, Writer};
+use oo_core::registry::{OptionHelp, join};
 use oo_core::{Batch, Build, Key, Method, Policy, Proposal, Result, Round, Shape, spec::require};
 use serde::{Deserialize, Serialize};
 
@@ -17,21 +19,20 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Config {
     alpha: f64,
-    lambda: f64,
-    model: Model,
-    features: String,
+    #[serde(flatten)]
+    linear: linear::Options,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Config {
             alpha: 0.25,
-            lambda: 1.0,
-            model: Model::Auto,
-            features: "all".into(),
+            linear: linear::Options::default(),
         }
     }
 }
+
+const OWN: &[OptionHelp] = &[("alpha", "exploration width, the paper's α; at least 0")];
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -44,12 +45,7 @@ impl Build for LinUcb {
     const NAME: &'static str = "lin-ucb";
     const SUMMARY: &'static str = "Highest upper confidence bound of a ridge regression";
     const PAPER: &'static str = "Li, Chu, Langford, Schapire (2010), arXiv:1003.0146";
-    const OPTIONS: &'static [(&'static str, &'static str)] = &[
-        ("alpha", "exploration width, the paper's α; at least 0"),
-        ("lambda", "ridge penalty; positive"),
-        ("model", MODEL_HELP),
-        ("features", "all, or a feature spec of the tips world: v0, v1, v2, v3"),
-    ];
+    const OPTIONS: &'static [OptionHelp] = &join::<{ OWN.len() + linear::OPTIONS.len() }>(OWN, linear::OPTIONS);
     type Config = Config;
     fn build(c: Config, shape: &Shape) -> Result<Self> {
         require(
@@ -61,7 +57,7 @@ impl Build for LinUcb {
         )?;
         Ok(LinUcb {
             alpha: c.alpha,
-            linear: Linear::new(Self::NAME, shape, c.model, &c.features, c.lambda)?,
+            linear: Linear::new(Self::NAME, shape, &c.linear)?,
         })
     }
 }
@@ -82,12 +78,15 @@ impl Policy for LinUcb {
     }
 
     fn save(&self) -> Vec<u8> {
-        self.linear.writer(Self::NAME).finish()
+        let mut w = Writer::new(Self::NAME, self.linear.layout());
+        self.linear.write(&mut w);
+        w.finish()
     }
 
     fn load(&mut self, bytes: &[u8]) -> Result<()> {
-        let (linear, rest) = self.linear.read(Self::NAME, bytes)?;
-        rest.finish()?;
+        let mut r = Reader::new(Self::NAME, self.linear.layout(), bytes)?;
+        let linear = self.linear.read(&mut r)?;
+        r.finish()?;
         self.linear = linear;
         Ok(())
     }

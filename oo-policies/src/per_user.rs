@@ -58,23 +58,21 @@ impl Policy for PerUser {
     }
 
     fn save(&self) -> Vec<u8> {
-        let mut w = Writer::new(NAME, &[]);
-        w.u64(self.users.len() as u64);
+        let mut w = Writer::new(NAME, "");
         for (user, model) in &self.users {
-            w.u64(user.0);
-            w.bytes(&model.save());
+            w.state(&user.0.to_string(), &model.save());
         }
+        w.u64s("users", self.users.keys().map(|user| user.0));
         w.finish()
     }
 
     fn load(&mut self, bytes: &[u8]) -> Result<()> {
-        let mut r = Reader::new(NAME, &[], bytes)?;
+        let mut r = Reader::new(NAME, "", bytes)?;
         let mut users = BTreeMap::new();
-        for _ in 0..r.u64()? {
-            let user = UserId(r.u64()?);
+        for user in r.u64s("users")? {
             let mut model = (self.make)()?;
-            model.load(r.bytes()?)?;
-            users.insert(user, model);
+            model.load(r.state(&user.to_string())?)?;
+            users.insert(UserId(user), model);
         }
         r.finish()?;
         self.users = users;

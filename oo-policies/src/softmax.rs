@@ -2,8 +2,10 @@
 //!
 //! Sutton, Barto (2018), §2.8 for the distribution.
 
-use crate::regress::linear::MODEL_HELP;
-use crate::regress::{Linear, Model};
+use crate::regress::Linear;
+use crate::regress::linear;
+use crate::state::{Reader, Writer};
+use oo_core::registry::{OptionHelp, join};
 use oo_core::{Batch, Build, Key, Method, Policy, Proposal, Result, Round, Shape, spec::require};
 use serde::{Deserialize, Serialize};
 
@@ -11,21 +13,23 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Config {
     temperature: f64,
-    lambda: f64,
-    model: Model,
-    features: String,
+    #[serde(flatten)]
+    linear: linear::Options,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Config {
             temperature: 0.1,
-            lambda: 1.0,
-            model: Model::Auto,
-            features: "all".into(),
+            linear: linear::Options::default(),
         }
     }
 }
+
+const OWN: &[OptionHelp] = &[(
+    "temperature",
+    "units of reward; low is greedy, high is uniform; positive",
+)];
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -38,15 +42,7 @@ impl Build for Softmax {
     const NAME: &'static str = "softmax";
     const SUMMARY: &'static str = "Boltzmann exploration on a ridge regression";
     const PAPER: &'static str = "Sutton, Barto (2018), section 2.8";
-    const OPTIONS: &'static [(&'static str, &'static str)] = &[
-        (
-            "temperature",
-            "units of reward; low is greedy, high is uniform; positive",
-        ),
-        ("lambda", "ridge penalty; positive"),
-        ("model", MODEL_HELP),
-        ("features", "all, or a feature spec of the tips world: v0, v1, v2, v3"),
-    ];
+    const OPTIONS: &'static [OptionHelp] = &join::<{ OWN.len() + linear::OPTIONS.len() }>(OWN, linear::OPTIONS);
     type Config = Config;
     fn build(c: Config, shape: &Shape) -> Result<Self> {
         let t = c.temperature;
@@ -59,7 +55,7 @@ impl Build for Softmax {
         )?;
         Ok(Softmax {
             temperature: t,
-            linear: Linear::new(Self::NAME, shape, c.model, &c.features, c.lambda)?,
+            linear: Linear::new(Self::NAME, shape, &c.linear)?,
         })
     }
 }
@@ -84,12 +80,15 @@ impl Policy for Softmax {
     }
 
     fn save(&self) -> Vec<u8> {
-        self.linear.writer(Self::NAME).finish()
+        let mut w = Writer::new(Self::NAME, self.linear.layout());
+        self.linear.write(&mut w);
+        w.finish()
     }
 
     fn load(&mut self, bytes: &[u8]) -> Result<()> {
-        let (linear, rest) = self.linear.read(Self::NAME, bytes)?;
-        rest.finish()?;
+        let mut r = Reader::new(Self::NAME, self.linear.layout(), bytes)?;
+        let linear = self.linear.read(&mut r)?;
+        r.finish()?;
         self.linear = linear;
         Ok(())
     }

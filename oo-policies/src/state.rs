@@ -1,129 +1,308 @@
-//! Saved policies: a header with the policy's name and a version, then numbers, little-endian, then a checksum.
+//! Saved policies: one format for all of them, readable by every tool that reads safetensors.
+//!
+//! A state is a safetensors file. Its metadata has one entry, `oo`, a JSON text with the policy's name, the version of
+//! its layout, the layout itself (whatever must agree: sizes, names of features) and a digest over all of it and every
+//! tensor. A file that is damaged, foreign, of another layout or of a version that is not known is refused, and the
+//! message says which. Bytes depend on nothing but the state: tensors are ordered by name.
 
 use oo_core::{Error, Result};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap};
 
-const MAGIC: &[u8; 4] = b"oOp1";
+/// The key of our one entry in the file's metadata.
+const ENTRY: &str = "oo";
+
+/// What a state says about itself.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Header {
+    /// The policy's name in the registry.
+    pub policy: String,
+    /// The version of the policy's layout.
+    pub version: u32,
+    /// Everything that must agree with the policy that loads: sizes, models, names of features.
+    pub layout: String,
+    /// FNV-1a over the header's other fields and every tensor.
+    digest: String,
+}
 
 /// Collects a policy's state.
 #[derive(Debug)]
-pub struct Writer(Vec<u8>);
+pub struct Writer {
+    header: Header,
+    tensors: BTreeMap<String, (Dtype, Vec<u8>)>,
+}
 
 impl Writer {
-    /// Starts the state of `policy`, whose layout is described by `shape` (any numbers that must agree on load).
-    pub fn new(policy: &str, shape: &[u64]) -> Self {
-        let mut w = Writer(MAGIC.to_vec());
-        w.bytes(policy.as_bytes());
-        w.u64(shape.len() as u64);
-        shape.iter().for_each(|&s| w.u64(s));
-        w
+    /// Starts the state of `policy` in version 1 of its layout.
+    pub fn new(policy: &str, layout: impl Into<String>) -> Self {
+        Writer {
+            header: Header {
+                policy: policy.into(),
+                version: 1,
+                layout: layout.into(),
+                digest: String::new(),
+            },
+            tensors: BTreeMap::new(),
+        }
     }
 
-    /// Appends a number.
-    pub fn u64(&mut self, v: u64) {
-        self.0.extend_from_slice(&v.to_le_bytes());
+    fn put<const N: usize>(&mut self, name: &str, dtype: Dtype, values: impl IntoIterator<Item = [u8; N]>) {
+        let bytes = values.into_iter().flatten().collect();
+        let before = self.tensors.insert(name.into(), (dtype, bytes));
+        debug_assert!(before.is_none(), "`{name}` is saved twice");
     }
 
-    /// Appends a number.
-    pub fn f64(&mut self, v: f64) {
-        self.u64(v.to_bits());
+    /// A vector of numbers.
+    pub fn f64s<'v>(&mut self, name: &str, values: impl IntoIterator<Item = &'v f64>) {
+        self.put(name, Dtype::F64, values.into_iter().map(|v| v.to_le_bytes()));
     }
 
-    /// Appends bytes with their length.
-    pub fn bytes(&mut self, v: &[u8]) {
-        self.u64(v.len() as u64);
-        self.0.extend_from_slice(v);
+    /// A vector of numbers.
+    pub fn f32s<'v>(&mut self, name: &str, values: impl IntoIterator<Item = &'v f32>) {
+        self.put(name, Dtype::F32, values.into_iter().map(|v| v.to_le_bytes()));
+    }
+
+    /// A vector of counts or identities.
+    pub fn u64s(&mut self, name: &str, values: impl IntoIterator<Item = u64>) {
+        self.put(name, Dtype::U64, values.into_iter().map(u64::to_le_bytes));
+    }
+
+    /// The state of another policy inside this one.
+    pub fn state(&mut self, name: &str, bytes: &[u8]) {
+        self.put(name, Dtype::U8, bytes.iter().map(|&b| [b]));
     }
 
     /// The finished state.
-    pub fn finish(mut self) -> Vec<u8> {
-        let sum = checksum(&self.0);
-        self.u64(sum);
-        self.0
+    pub fn finish(self) -> Vec<u8> {
+        let Writer { mut header, tensors } = self;
+        header.digest = digest(&header, tensors.iter().map(|(n, (_, b))| (n.as_str(), &b[..])));
+        let text = serde_json::to_string(&header).expect("a header of texts and a number is always JSON");
+        let views = tensors.iter().map(|(name, (dtype, bytes))| {
+            let view = TensorView::new(*dtype, vec![bytes.len() * 8 / dtype.bitsize()], bytes);
+            (name, view.expect("the length is a multiple of the element's"))
+        });
+        // One entry, so that the order of a hash map has no say in the bytes.
+        let metadata = HashMap::from([(ENTRY.to_string(), text)]);
+        safetensors::serialize(views, Some(metadata)).expect("names and shapes are consistent")
     }
+}
+
+/// Reads what a state says about itself, without loading it.
+///
+/// # Errors
+/// [`Error::State`] for a file that is no saved policy or is damaged.
+pub fn header(bytes: &[u8]) -> Result<Header> {
+    open("a policy", bytes).map(|(header, _)| header)
+}
+
+fn refuse(policy: &str, why: impl Into<String>) -> Error {
+    Error::State {
+        policy: policy.into(),
+        why: why.into(),
+    }
+}
+
+fn open<'a>(policy: &str, bytes: &'a [u8]) -> Result<(Header, BTreeMap<String, TensorView<'a>>)> {
+    if bytes.starts_with(b"oOp1") {
+        return Err(refuse(
+            policy,
+            "it was saved in the format before safetensors; train it again",
+        ));
+    }
+    let foreign = || refuse(policy, "it is not a saved policy, or it is damaged");
+    let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|_| foreign())?;
+    let text = metadata
+        .metadata()
+        .as_ref()
+        .and_then(|m| m.get(ENTRY))
+        .ok_or_else(foreign)?;
+    let header: Header = serde_json::from_str(text).map_err(|_| foreign())?;
+    let file = SafeTensors::deserialize(bytes).map_err(|_| foreign())?;
+    let tensors: BTreeMap<String, TensorView<'a>> = file.tensors().into_iter().collect();
+    if digest(&header, tensors.iter().map(|(n, t)| (n.as_str(), t.data()))) != header.digest {
+        return Err(refuse(policy, "it is damaged (its digest differs)"));
+    }
+    Ok((header, tensors))
 }
 
 /// Reads a policy's state.
 #[derive(Debug)]
 pub struct Reader<'a> {
     policy: &'a str,
-    rest: &'a [u8],
+    tensors: BTreeMap<String, TensorView<'a>>,
 }
 
 impl<'a> Reader<'a> {
-    /// Checks header, layout and checksum.
-    pub fn new(policy: &'a str, shape: &[u64], bytes: &'a [u8]) -> Result<Self> {
-        let mut reader = Reader { policy, rest: bytes };
-        let Some((body, sum)) = bytes.split_last_chunk::<8>() else {
-            return Err(reader.refuse("it is too short to be a saved policy"));
-        };
-        if body.get(..4) != Some(MAGIC) {
-            return Err(reader.refuse("it is not a saved policy"));
+    /// Checks digest, name, version and layout.
+    ///
+    /// # Errors
+    /// [`Error::State`] says what is wrong with the file, or how it differs from what `policy` expects.
+    pub fn new(policy: &'a str, layout: &str, bytes: &'a [u8]) -> Result<Self> {
+        let (header, tensors) = open(policy, bytes)?;
+        if header.policy != policy {
+            return Err(refuse(policy, format!("it was saved by `{}`", header.policy)));
         }
-        if checksum(body) != u64::from_le_bytes(*sum) {
-            return Err(reader.refuse("it is damaged (checksum)"));
+        if header.version != 1 {
+            let why = format!(
+                "its layout has version {}; this program knows version 1",
+                header.version
+            );
+            return Err(refuse(policy, why));
         }
-        reader.rest = &body[4..];
-        let name = reader.bytes()?;
-        if name != policy.as_bytes() {
-            return Err(reader.refuse(&format!("it was saved by `{}`", String::from_utf8_lossy(name))));
+        if header.layout != layout {
+            let why = format!("it was saved for {}; expected {layout}", header.layout);
+            return Err(refuse(policy, why));
         }
-        let n = reader.u64()?;
-        let mut found = Vec::new();
-        for _ in 0..n.min(64) {
-            found.push(reader.u64()?);
-        }
-        if found != shape {
-            return Err(reader.refuse(&format!("its layout is {found:?}, expected {shape:?}")));
-        }
-        Ok(reader)
+        Ok(Reader { policy, tensors })
     }
 
-    fn refuse(&self, why: &str) -> Error {
-        Error::State {
-            policy: self.policy.into(),
-            why: why.into(),
+    /// An error about the contents.
+    pub fn refuse(&self, why: impl Into<String>) -> Error {
+        refuse(self.policy, why)
+    }
+
+    fn take(&mut self, name: &str, dtype: Dtype) -> Result<&'a [u8]> {
+        match self.tensors.remove(name) {
+            Some(tensor) if tensor.dtype() == dtype => Ok(tensor.data()),
+            Some(tensor) => Err(self.refuse(format!("`{name}` holds {:?}, expected {dtype:?}", tensor.dtype()))),
+            None => Err(self.refuse(format!("it holds no `{name}`"))),
         }
     }
 
-    /// Takes a number.
-    pub fn u64(&mut self) -> Result<u64> {
-        let Some((head, rest)) = self.rest.split_first_chunk::<8>() else {
-            return Err(self.refuse("it ends too early"));
-        };
-        self.rest = rest;
-        Ok(u64::from_le_bytes(*head))
+    fn numbers<T, const N: usize>(&mut self, name: &str, dtype: Dtype, from: fn([u8; N]) -> T) -> Result<Vec<T>> {
+        let (chunks, _) = self.take(name, dtype)?.as_chunks::<N>();
+        Ok(chunks.iter().map(|&c| from(c)).collect())
     }
 
-    /// Takes a number.
-    pub fn f64(&mut self) -> Result<f64> {
-        self.u64().map(f64::from_bits)
+    /// A vector of numbers.
+    ///
+    /// # Errors
+    /// A vector that is missing or of another type; likewise below.
+    pub fn f64s(&mut self, name: &str) -> Result<Vec<f64>> {
+        self.numbers(name, Dtype::F64, f64::from_le_bytes)
     }
 
-    /// Takes bytes with their length.
-    pub fn bytes(&mut self) -> Result<&'a [u8]> {
-        let n = self.u64()?;
-        match usize::try_from(n).ok().and_then(|n| self.rest.split_at_checked(n)) {
-            Some((head, rest)) => {
-                self.rest = rest;
-                Ok(head)
-            }
-            None => Err(self.refuse("it ends too early")),
+    /// A vector of numbers.
+    pub fn f32s(&mut self, name: &str) -> Result<Vec<f32>> {
+        self.numbers(name, Dtype::F32, f32::from_le_bytes)
+    }
+
+    /// A vector of counts or identities.
+    pub fn u64s(&mut self, name: &str) -> Result<Vec<u64>> {
+        self.numbers(name, Dtype::U64, u64::from_le_bytes)
+    }
+
+    /// The state of another policy inside this one.
+    pub fn state(&mut self, name: &str) -> Result<&'a [u8]> {
+        self.take(name, Dtype::U8)
+    }
+
+    /// Fills `to` from a vector of exactly its length.
+    pub fn fill(&mut self, name: &str, to: &mut [f64]) -> Result<()> {
+        let values = self.f64s(name)?;
+        if values.len() != to.len() {
+            return Err(self.refuse(format!(
+                "`{name}` holds {} numbers, expected {}",
+                values.len(),
+                to.len()
+            )));
+        }
+        to.copy_from_slice(&values);
+        Ok(())
+    }
+
+    /// Exactly `N` numbers.
+    pub fn few<const N: usize>(&mut self, name: &str) -> Result<[f64; N]> {
+        let mut out = [0.0; N];
+        self.fill(name, &mut out)?;
+        Ok(out)
+    }
+
+    /// Exactly one count.
+    pub fn count(&mut self, name: &str) -> Result<u64> {
+        match self.u64s(name)?[..] {
+            [count] => Ok(count),
+            ref more => Err(self.refuse(format!("`{name}` holds {} numbers, expected 1", more.len()))),
         }
     }
 
     /// Refuses what is left over.
+    ///
+    /// # Errors
+    /// Names the first tensor that nobody asked for.
     pub fn finish(self) -> Result<()> {
-        if self.rest.is_empty() {
-            Ok(())
-        } else {
-            Err(self.refuse("it goes on after its end"))
+        match self.tensors.keys().next() {
+            None => Ok(()),
+            Some(name) => Err(refuse(
+                self.policy,
+                format!("it also holds `{name}`, which nothing reads"),
+            )),
         }
     }
 }
 
-/// FNV-1a, 64 bits.
-fn checksum(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, &b| {
-        (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
+/// FNV-1a, 64 bits, in hex. Lengths are part of it, so that nothing can move from one field to the next.
+fn digest<'t>(header: &Header, tensors: impl Iterator<Item = (&'t str, &'t [u8])>) -> String {
+    let mut hash = 0xcbf2_9ce4_8422_2325u64;
+    let mut take = |bytes: &[u8]| {
+        for &b in (bytes.len() as u64).to_le_bytes().iter().chain(bytes) {
+            hash = (hash ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    };
+    take(header.policy.as_bytes());
+    take(&header.version.to_le_bytes());
+    take(header.layout.as_bytes());
+    for (name, data) in tensors {
+        take(name.as_bytes());
+        take(data);
+    }
+    format!("{hash:016x}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example() -> Vec<u8> {
+        let mut w = Writer::new("x", "d=2");
+        w.f64s("b", &[1.0, -0.5]);
+        w.u64s("a", [7]);
+        w.f32s("c", &[0.25]);
+        w.state("inner", b"abc");
+        w.finish()
+    }
+
+    #[test]
+    fn comes_back_whole() {
+        let bytes = example();
+        assert_eq!(bytes, example());
+        let mut r = Reader::new("x", "d=2", &bytes).unwrap();
+        assert_eq!(r.few::<2>("b").unwrap(), [1.0, -0.5]);
+        assert_eq!((r.u64s("a").unwrap(), r.f32s("c").unwrap()), (vec![7], vec![0.25]));
+        assert_eq!(r.state("inner").unwrap(), b"abc");
+        r.finish().unwrap();
+    }
+
+    #[test]
+    fn says_why_it_refuses() {
+        let bytes = example();
+        let why = |policy, layout, bytes: &[u8]| Reader::new(policy, layout, bytes).unwrap_err().to_string();
+        assert!(why("y", "d=2", &bytes).contains("saved by `x`"));
+        assert!(why("x", "d=3", &bytes).contains("saved for d=2; expected d=3"));
+        assert!(why("x", "d=2", b"oOp1....").contains("train it again"));
+        for at in 0..bytes.len() {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 1;
+            // Spaces that pad the header are the only bytes without meaning.
+            assert!(
+                Reader::new("x", "d=2", &flipped).is_err() || bytes[at] == b' ',
+                "byte {at} can be damaged unseen"
+            );
+        }
+        let mut r = Reader::new("x", "d=2", &bytes).unwrap();
+        assert!(r.f64s("a").unwrap_err().to_string().contains("holds U64"));
+        assert!(r.f64s("z").unwrap_err().to_string().contains("no `z`"));
+        assert!(r.finish().unwrap_err().to_string().contains("nothing reads"));
+    }
 }

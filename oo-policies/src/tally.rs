@@ -62,34 +62,30 @@ impl Tally {
         }
     }
 
+    fn layout(&self) -> String {
+        format!("rewards from {} to {}", self.low, self.high)
+    }
+
     /// The saved state of `policy`.
     pub fn save(&self, policy: &str) -> Vec<u8> {
-        let mut w = Writer::new(policy, &[self.low.to_bits(), self.high.to_bits()]);
-        w.u64(self.arms.len() as u64);
-        for (id, arm) in &self.arms {
-            w.u64(id.0);
-            w.f64(arm.pulls);
-            w.f64(arm.sum);
-        }
+        let mut w = Writer::new(policy, self.layout());
+        w.u64s("actions", self.arms.keys().map(|id| id.0));
+        w.f64s("pulls", self.arms.values().map(|arm| &arm.pulls));
+        w.f64s("sums", self.arms.values().map(|arm| &arm.sum));
         w.finish()
     }
 
     /// Replaces the counts by saved ones.
     pub fn load(&mut self, policy: &str, bytes: &[u8]) -> Result<()> {
-        let mut r = Reader::new(policy, &[self.low.to_bits(), self.high.to_bits()], bytes)?;
-        let mut arms = BTreeMap::new();
-        for _ in 0..r.u64()? {
-            arms.insert(
-                ActionId(r.u64()?),
-                Arm {
-                    pulls: r.f64()?,
-                    sum: r.f64()?,
-                },
-            );
+        let mut r = Reader::new(policy, &self.layout(), bytes)?;
+        let (ids, pulls, sums) = (r.u64s("actions")?, r.f64s("pulls")?, r.f64s("sums")?);
+        if pulls.len() != ids.len() || sums.len() != ids.len() {
+            return Err(r.refuse("its vectors differ in length"));
         }
         r.finish()?;
-        self.pulls = arms.values().map(|a| a.pulls).sum();
-        self.arms = arms;
+        let counts = pulls.into_iter().zip(sums).map(|(pulls, sum)| Arm { pulls, sum });
+        self.arms = ids.into_iter().map(ActionId).zip(counts).collect();
+        self.pulls = self.arms.values().map(|a| a.pulls).sum();
         Ok(())
     }
 }

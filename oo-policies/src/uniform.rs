@@ -35,10 +35,10 @@ impl Policy for Uniform {
     }
 
     fn save(&self) -> Vec<u8> {
-        Writer::new(Self::NAME, &[]).finish()
+        Writer::new(Self::NAME, "").finish()
     }
 
     fn load(&mut self, bytes: &[u8]) -> Result<()> {
-        Reader::new(Self::NAME, &[], bytes)?.finish()
+        Reader::new(Self::NAME, "", bytes)?.finish()
     }
 }

@@ -46,6 +46,7 @@ fn deciding_and_learning_allocate_nothing() {
         "lin-ts{model=disjoint}",
         "lin-ucb{model=hybrid}",
         "lin-ts{model=hybrid}",
+        "lin-ucb{model=disjoint,discount=0.9,window=50}",
         "lin-ucb+per-user",
     ];
     for spec in family {

@@ -3,7 +3,29 @@
 mod common;
 
 use common::{Sample, build, play, specs};
-use oo_core::{Decision, Key, Method};
+use oo_core::{Batch, Decision, Key, Method, Policy, Proposal, Result, Round};
+
+/// Proposes what another policy proposed once: a million draws then cost no more than drawing.
+struct Again {
+    probs: Vec<f64>,
+    method: Method,
+}
+
+impl Policy for Again {
+    fn propose(&self, _: &Round<'_>, _: Key, out: Proposal<'_>) -> Result<Method> {
+        out.probs.copy_from_slice(&self.probs);
+        Ok(self.method)
+    }
+    fn update(&mut self, _: &Batch<'_>) -> Result<()> {
+        Ok(())
+    }
+    fn save(&self) -> Vec<u8> {
+        Vec::new()
+    }
+    fn load(&mut self, _: &[u8]) -> Result<()> {
+        Ok(())
+    }
+}
 
 #[test]
 fn draws_follow_the_propensities() {
@@ -11,8 +33,20 @@ fn draws_follow_the_propensities() {
         let mut policy = build(&spec);
         play(policy.as_mut(), 0, 200);
         let sample = Sample::new(1000, 5);
-        let (mut seen, mut expected) = ([0.0; 5], [0.0; 5]);
         let mut decision = Decision::new();
+        policy.decide(&sample.round(), Key::root(2), &mut decision).unwrap();
+        // Only simulated probabilities may differ from key to key.
+        if !matches!(decision.method(), Method::MonteCarlo { .. }) {
+            let (probs, method) = (decision.probs().to_vec(), decision.method());
+            for i in 0..100 {
+                policy
+                    .decide(&sample.round(), Key::root(2).fold(i), &mut decision)
+                    .unwrap();
+                assert_eq!(decision.probs(), probs, "{spec} proposes by the key");
+            }
+            policy = Box::new(Again { probs, method });
+        }
+        let (mut seen, mut expected) = ([0.0; 5], [0.0; 5]);
         for i in 0..1_000_000u64 {
             policy
                 .decide(&sample.round(), Key::root(2).fold(i), &mut decision)

@@ -11,8 +11,6 @@
 
 use super::ridge::{Ridge, Step};
 use super::symmetric::{dot, padded};
-use crate::state::{Reader, Writer};
-use oo_core::Result;
 
 /// G and the sums behind it, `common` columns of the arm's padded dimension.
 #[derive(Clone, Debug)]
@@ -62,16 +60,13 @@ impl Cross {
         }
     }
 
-    /// Appends the state.
-    pub fn write(&self, out: &mut Writer) {
-        self.moments.iter().chain(&self.gains).for_each(|&v| out.f64(v));
+    /// The sums and G, for saving.
+    pub fn parts(&self) -> [&[f64]; 2] {
+        [&self.moments, &self.gains]
     }
 
-    /// Reads what [`write`](Cross::write) wrote, for the same sizes.
-    pub fn read(&mut self, from: &mut Reader<'_>) -> Result<()> {
-        for v in self.moments.iter_mut().chain(&mut self.gains) {
-            *v = from.f64()?;
-        }
-        Ok(())
+    /// The same, to be filled on load.
+    pub fn parts_mut(&mut self) -> [&mut [f64]; 2] {
+        [&mut self.moments, &mut self.gains]
     }
 }

@@ -1,10 +1,15 @@
 //! Ridge regression for all actions, for each, or both at once: what the linear policies have in common.
 
+use super::Ridge;
 use super::cross::Cross;
-use super::{Ridge, symmetric::padded};
+use super::symmetric::{dot, padded};
+use super::window::Window;
 use crate::state::{Reader, Writer};
 use oo_core::features::Columns;
-use oo_core::{ActionId, Batch, Error, Result, Round, Shape, spec::require};
+use oo_core::key::hash_name;
+use oo_core::registry::OptionHelp;
+use oo_core::spec::require;
+use oo_core::{ActionId, Batch, Error, Result, Round, Shape};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -23,9 +28,43 @@ pub enum Model {
     Hybrid,
 }
 
-/// One line of help, for the options of every linear policy.
-pub const MODEL_HELP: &str =
-    "auto, shared (one weight vector), disjoint (one an action) or hybrid (both, the paper's Algorithm 2)";
+/// The options of every policy on a linear model.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[allow(missing_docs)] // said in `OPTIONS`
+pub struct Options {
+    pub lambda: f64,
+    pub model: Model,
+    pub features: String,
+    pub discount: f64,
+    pub window: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            lambda: 1.0,
+            model: Model::Auto,
+            features: "all".into(),
+            discount: 1.0,
+            window: 0,
+        }
+    }
+}
+
+/// Their help.
+pub const OPTIONS: &[OptionHelp] = &[
+    ("lambda", "ridge penalty; positive"),
+    (
+        "model",
+        "auto, shared (one weight vector), disjoint (one an action) or hybrid (both)",
+    ),
+    ("features", "all, or a feature spec of the tips world: v0, v1, v2, v3"),
+    (
+        "discount",
+        "weight of a row against the next one, for worlds that drift; above 0, 1 forgets nothing",
+    ),
+    ("window", "learn from so many last rows only; 0 for all"),
+];
 
 /// Ridge regressions behind one interface.
 #[derive(Clone, Debug)]
@@ -43,6 +82,13 @@ pub struct Linear {
     row: Vec<f64>,
     /// In a hybrid model only.
     common: Option<Common>,
+    discount: f64,
+    /// Rows learned, which is the time that rows fade by.
+    clock: u64,
+    /// The clock when an arm faded last.
+    faded: Vec<u64>,
+    window: Option<Window>,
+    layout: String,
 }
 
 /// What a hybrid model has besides its arms.
@@ -61,6 +107,8 @@ struct Common {
 #[derive(Clone, Copy, Debug)]
 pub struct Estimate<'a> {
     own: (&'a Ridge, &'a [f64]),
+    /// What is left of the arm's rows since it faded last.
+    kept: f64,
     common: Option<(&'a Ridge, &'a [f64])>,
 }
 
@@ -72,14 +120,23 @@ impl<'a> Estimate<'a> {
 
     /// The variance of the estimate, in units of the noise's.
     pub fn variance(&self) -> f64 {
-        self.own.0.variance(self.own.1) + self.common.map_or(0.0, |(ridge, w)| ridge.variance(w))
+        self.own_variance() + self.common.map_or(0.0, |(ridge, w)| ridge.variance(w))
+    }
+
+    fn own_variance(&self) -> f64 {
+        let (ridge, x) = self.own;
+        match ridge.variance(x) {
+            v if self.kept >= 1.0 => v,
+            // However long ago: no more than before the first row.
+            v => (v / self.kept).min(dot(x, x) / ridge.lambda()),
+        }
     }
 
     /// The row by which this candidate moves with the others, for [`Linear::joint`], and the variance of what is
     /// its own. Not for disjoint models, where nothing is joint.
     pub fn parts(&self) -> (&'a [f64], f64) {
         match self.common {
-            Some((_, w)) => (w, self.own.0.variance(self.own.1)),
+            Some((_, w)) => (w, self.own_variance()),
             None => (self.own.1, 0.0),
         }
     }
@@ -90,14 +147,19 @@ impl Linear {
     ///
     /// # Errors
     /// A penalty that is not positive, features that do not exist, a model that the features cannot carry.
-    pub fn new(owner: &str, shape: &Shape, model: Model, features: &str, lambda: f64) -> Result<Self> {
-        require(
-            lambda > 0.0 && lambda.is_finite(),
-            owner,
-            "lambda",
-            "a positive number",
+    pub fn new(owner: &str, shape: &Shape, options: &Options) -> Result<Self> {
+        let &Options {
             lambda,
-        )?;
+            model,
+            ref features,
+            discount,
+            window,
+        } = options;
+        let positive = lambda > 0.0 && lambda.is_finite();
+        require(positive, owner, "lambda", "a positive number", lambda)?;
+        let share = discount > 0.0 && discount <= 1.0;
+        require(share, owner, "discount", "above 0, at most 1", discount)?;
+        require(window <= 10_000_000, owner, "window", "at most 10000000 rows", window)?;
         let all = Columns::new(owner, shape, features)?;
         let unfit = |why: &str| {
             Err(Error::Unfit {
@@ -116,6 +178,18 @@ impl Linear {
         if model == Model::Shared && !all.varies() {
             return unfit("its shared weights cannot tell candidates without features apart; use model=disjoint");
         }
+        if model == Model::Hybrid && (discount < 1.0 || window > 0) {
+            return unfit("a hybrid model forgets nothing; use model=shared or model=disjoint with discount or window");
+        }
+        let layout = format!(
+            "{model:?} weights over {} features (spec {:016x}), {}",
+            all.dim(),
+            hash_name(&all.names().join(",")),
+            match window {
+                0 => format!("discount {discount}"),
+                n => format!("discount {discount}, window {n}"),
+            }
+        );
         let columns = if model == Model::Hybrid {
             all.context()
         } else {
@@ -149,6 +223,11 @@ impl Linear {
             columns,
             blank,
             common,
+            discount,
+            clock: 0,
+            faded: vec![0; arms],
+            window: (window > 0).then(|| Window::new(window, padded(dim))),
+            layout,
         })
     }
 
@@ -195,7 +274,11 @@ impl Linear {
                 }
                 (&common.ridge, &*w)
             });
-            each(i, Estimate { own, common });
+            let kept = match slot.and_then(|s| self.faded.get(s)) {
+                Some(since) if self.discount < 1.0 => libm::pow(self.discount, (self.clock - since) as f64),
+                _ => 1.0,
+            };
+            each(i, Estimate { own, kept, common });
         }
     }
 
@@ -207,6 +290,7 @@ impl Linear {
         let slot = self.arms.len();
         self.slots.insert(id, slot);
         self.arms.push(self.blank.clone());
+        self.faded.push(self.clock);
         if let Some(common) = &mut self.common {
             common.crosses.push(common.blank.clone());
         }
@@ -220,12 +304,16 @@ impl Linear {
     pub fn update(&mut self, batch: &Batch<'_>, mut error: impl FnMut(f64)) -> Result<()> {
         for (row, reward) in batch.iter() {
             let slot = self.slot_for(row.action());
+            self.forget(slot)?;
             let arm = &mut self.arms[slot];
             gather(&self.columns, &row.round, row.chosen, &mut self.row);
             let x = &self.row;
             let Some(common) = &mut self.common else {
                 error(reward - arm.predict(x));
                 arm.update(x, reward)?;
+                if let Some(window) = &mut self.window {
+                    window.push(slot, x, reward);
+                }
                 continue;
             };
             let Common { z, w, ridge, .. } = common;
@@ -245,54 +333,112 @@ impl Linear {
         Ok(())
     }
 
-    /// Numbers that a saved state must agree with.
-    fn layout(&self) -> [u64; 3] {
-        let common = self.common.as_ref().map_or(0, |c| c.columns.dim());
-        [self.columns.dim() as u64, self.model as u64, common as u64]
+    /// One row passes: arm `slot`, which is about to learn, fades to the present, and the window drops its oldest.
+    fn forget(&mut self, slot: usize) -> Result<()> {
+        self.clock += 1;
+        if self.discount < 1.0 {
+            let since = std::mem::replace(&mut self.faded[slot], self.clock);
+            self.arms[slot].fade(libm::pow(self.discount, (self.clock - since) as f64))?;
+        }
+        let Some(window) = &mut self.window else { return Ok(()) };
+        if let Some((slot, row, mut reward)) = window.oldest() {
+            // In a fading arm an old row is lighter by now than when it was learned.
+            if self.discount < 1.0 {
+                let age = (row.age as u64).saturating_sub(self.clock - self.faded[slot]);
+                let root = libm::pow(self.discount, 0.5 * age as f64);
+                row.x.iter_mut().for_each(|x| *x *= root);
+                reward *= root;
+            }
+            self.arms[slot].remove(row.x, reward)?;
+        }
+        Ok(())
     }
 
-    /// Begins a saved state.
-    pub fn writer(&self, policy: &str) -> Writer {
-        let mut w = Writer::new(policy, &self.layout());
-        w.u64(self.slots.len() as u64);
-        for (id, &slot) in &self.slots {
-            w.u64(id.0);
-            w.u64(slot as u64);
+    /// What a saved state must agree with.
+    pub fn layout(&self) -> &str {
+        &self.layout
+    }
+
+    /// Adds the model to a saved state.
+    pub fn write(&self, out: &mut Writer) {
+        out.u64s("actions", self.slots.keys().map(|id| id.0));
+        out.u64s("slots", self.slots.values().map(|&slot| slot as u64));
+        Ridge::write_all(&self.arms, "arms", out);
+        out.u64s("clock", [self.clock]);
+        out.u64s("faded", self.faded.iter().copied());
+        if let Some(window) = &self.window {
+            window.write(out);
         }
-        w.u64(self.arms.len() as u64);
-        self.arms.iter().for_each(|arm| arm.write(&mut w));
         if let Some(common) = &self.common {
-            common.ridge.write(&mut w);
-            common.crosses.iter().for_each(|cross| cross.write(&mut w));
-        }
-        w
-    }
-
-    /// Reads what [`writer`](Linear::writer) wrote; the caller reads the rest and then assigns.
-    pub fn read<'a>(&self, policy: &'a str, bytes: &'a [u8]) -> Result<(Linear, Reader<'a>)> {
-        let mut r = Reader::new(policy, &self.layout(), bytes)?;
-        let mut new = Linear {
-            slots: BTreeMap::new(),
-            arms: Vec::new(),
-            ..self.clone()
-        };
-        for _ in 0..r.u64()? {
-            let id = ActionId(r.u64()?);
-            new.slots.insert(id, r.u64()? as usize);
-        }
-        for _ in 0..r.u64()? {
-            let mut arm = self.blank.clone();
-            arm.read(&mut r)?;
-            new.arms.push(arm);
-        }
-        if let Some(common) = &mut new.common {
-            common.ridge.read(&mut r)?;
-            common.crosses = vec![common.blank.clone(); new.arms.len()];
-            for cross in &mut common.crosses {
-                cross.read(&mut r)?;
+            Ridge::write_all(std::slice::from_ref(&common.ridge), "common", out);
+            for (i, name) in ["common.moments", "common.gains"].into_iter().enumerate() {
+                out.f64s(name, common.crosses.iter().flat_map(|c| c.parts()[i]));
             }
         }
-        Ok((new, r))
+    }
+
+    /// Reads what [`write`](Linear::write) wrote; the caller reads the rest and then assigns.
+    ///
+    /// # Errors
+    /// A state that does not hold together.
+    pub fn read(&self, from: &mut Reader<'_>) -> Result<Linear> {
+        let (actions, slots) = (from.u64s("actions")?, from.u64s("slots")?);
+        let arms = self.blank.read_all("arms", from)?;
+        let clock = from.count("clock")?;
+        let faded = from.u64s("faded")?;
+        let within = |slot: &u64| (*slot as usize) < arms.len();
+        if actions.len() != slots.len()
+            || faded.len() != arms.len()
+            || (actions.is_empty() && arms.len() != self.arms_at_first())
+            || !slots.iter().all(within)
+            || faded.iter().any(|&since| since > clock)
+        {
+            return Err(from.refuse("its arms do not match its actions"));
+        }
+        let window = match &self.window {
+            None => None,
+            Some(own) => Some(own.read(arms.len(), from)?),
+        };
+        let common = match &self.common {
+            None => None,
+            Some(own) => {
+                let mut common = own.clone();
+                common.crosses = vec![common.blank.clone(); arms.len()];
+                let ridges = own.ridge.read_all("common", from)?;
+                let [ridge] = <[Ridge; 1]>::try_from(ridges)
+                    .map_err(|_| from.refuse("it holds more than one common regression"))?;
+                common.ridge = ridge;
+                for (i, name) in ["common.moments", "common.gains"].into_iter().enumerate() {
+                    let values = from.f64s(name)?;
+                    let size = common.blank.parts()[i].len();
+                    if values.len() != size * arms.len() {
+                        return Err(from.refuse(format!("`{name}` holds {} numbers", values.len())));
+                    }
+                    for (cross, own) in common.crosses.iter_mut().zip(values.chunks_exact(size)) {
+                        cross.parts_mut()[i].copy_from_slice(own);
+                    }
+                }
+                Some(common)
+            }
+        };
+        Ok(Linear {
+            slots: actions
+                .into_iter()
+                .map(ActionId)
+                .zip(slots.into_iter().map(|s| s as usize))
+                .collect(),
+            arms,
+            clock,
+            faded,
+            window,
+            common,
+            ..self.clone()
+        })
+    }
+
+    /// The number of arms before anything was learned.
+    fn arms_at_first(&self) -> usize {
+        self.arms.len() - self.slots.len()
     }
 }
 
@@ -320,7 +466,12 @@ mod tests {
                     candidate: vec!["a".into(), "b".into()],
                     actions: Some(ARMS),
                 };
-                let mut model = Linear::new("test", &shape, Model::Hybrid, "all", lambda).unwrap();
+                let options = Options {
+                    lambda,
+                    model: Model::Hybrid,
+                    ..Options::default()
+                };
+                let mut model = Linear::new("test", &shape, &options).unwrap();
                 let (k, d) = (context + 2, context.max(1));
                 let mut big = Ridge::new(k + ARMS * d, lambda);
                 let mut row = vec![0.0; padded(k + ARMS * d)];

@@ -4,6 +4,7 @@ pub mod cross;
 pub mod linear;
 pub mod ridge;
 pub mod symmetric;
+pub mod window;
 
 pub use linear::{Estimate, Linear, Model};
 pub use ridge::Ridge;

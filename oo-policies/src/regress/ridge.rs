@@ -6,6 +6,7 @@
 //! loses positivity is repaired the same way; if A itself is singular to working precision it is an error.
 
 use super::symmetric::{Symmetric, dot, padded};
+use crate::state::{Reader, Writer};
 use oo_core::{Error, Result};
 
 /// Rows between two factorisations: at d = 65 less than 2 % of the cost of the updates between.
@@ -24,11 +25,18 @@ pub struct Step {
 #[derive(Clone, Debug)]
 pub struct Ridge {
     rows: u64,
+    lambda: f64,
+    /// What is left of lambda in the Gram matrix.
+    penalty: f64,
     gram: Symmetric,
     inverse: Symmetric,
     moment: Vec<f64>,
     theta: Vec<f64>,
     gain: Vec<f64>,
+    /// A regression that fades factorises often and keeps the memory for it.
+    fades: bool,
+    work: Vec<f64>,
+    fresh: Symmetric,
 }
 
 impl Ridge {
@@ -37,17 +45,27 @@ impl Ridge {
         let blank = vec![0.0; padded(dim)];
         Ridge {
             rows: 0,
+            lambda,
+            penalty: lambda,
             gram: Symmetric::diagonal(dim, lambda),
             inverse: Symmetric::diagonal(dim, 1.0 / lambda),
             moment: blank.clone(),
             theta: blank.clone(),
             gain: blank,
+            fades: false,
+            work: Vec::new(),
+            fresh: Symmetric::diagonal(0, 0.0),
         }
     }
 
     /// Features a row.
     pub fn dim(&self) -> usize {
         self.gram.dim()
+    }
+
+    /// The ridge penalty.
+    pub fn lambda(&self) -> f64 {
+        self.lambda
     }
 
     /// Rows learned.
@@ -118,50 +136,125 @@ impl Ridge {
 
     /// Factorises A afresh.
     fn refresh(&mut self) -> Result<()> {
-        match self.gram.inverse() {
-            Some((inverse, condition)) if condition < 1e15 => self.inverse = inverse,
-            Some((_, condition)) => {
-                return Err(Error::Singular {
-                    what: "the Gram matrix",
-                    condition,
-                });
-            }
-            None => {
-                return Err(Error::Singular {
-                    what: "the Gram matrix",
-                    condition: f64::INFINITY,
-                });
-            }
+        let mut work = std::mem::take(&mut self.work);
+        // Into `fresh`, so that what was learned before stays usable when this fails.
+        let mut fresh = std::mem::replace(&mut self.fresh, Symmetric::diagonal(0, 0.0));
+        if fresh.dim() != self.dim() {
+            fresh = Symmetric::diagonal(self.dim(), 0.0);
+        }
+        let condition = self.gram.inverse_into(&mut fresh, &mut work).unwrap_or(f64::INFINITY);
+        let sound = condition < 1e15;
+        if sound {
+            std::mem::swap(&mut self.inverse, &mut fresh);
+        }
+        if self.fades {
+            (self.work, self.fresh) = (work, fresh);
+        }
+        if !sound {
+            return Err(Error::Singular {
+                what: "the Gram matrix",
+                condition,
+            });
         }
         self.inverse.times(&self.moment, &mut self.theta);
         Ok(())
     }
 
-    /// Appends the state to `out`.
-    pub fn write(&self, out: &mut crate::state::Writer) {
-        out.u64(self.rows);
-        for matrix in [&self.gram, &self.inverse] {
-            matrix.data().iter().flatten().for_each(|&v| out.f64(v));
+    /// Multiplies all that was learned by `keep`, in (0, 1]. What fades of the penalty is given back when a tenth of
+    /// it is gone, since giving it back costs a factorisation.
+    ///
+    /// # Errors
+    /// As [`update`](Ridge::update).
+    pub fn fade(&mut self, keep: f64) -> Result<()> {
+        if keep >= 1.0 {
+            return Ok(());
         }
-        for vector in [&self.moment, &self.theta] {
-            vector.iter().for_each(|&v| out.f64(v));
+        self.fades = true;
+        self.gram.scale(keep);
+        self.moment.iter_mut().for_each(|m| *m *= keep);
+        self.penalty *= keep;
+        if self.penalty < 0.9 * self.lambda {
+            self.gram.add_diagonal(self.lambda - self.penalty);
+            self.penalty = self.lambda;
+            self.refresh()
+        } else {
+            self.inverse.scale(1.0 / keep);
+            Ok(())
         }
     }
 
-    /// Reads what [`write`](Ridge::write) wrote, for the same dimension.
-    pub fn read(&mut self, from: &mut crate::state::Reader<'_>) -> Result<()> {
-        self.rows = from.u64()?;
-        for matrix in [&mut self.gram, &mut self.inverse] {
-            for v in matrix.data_mut().iter_mut().flatten() {
-                *v = from.f64()?;
-            }
+    /// Takes back a row that was learned before.
+    ///
+    /// # Errors
+    /// As [`update`](Ridge::update).
+    pub fn remove(&mut self, x: &[f64], reward: f64) -> Result<()> {
+        self.gram.rank_one(-1.0, x);
+        for (m, x) in self.moment.iter_mut().zip(x) {
+            *m -= reward * x;
         }
-        for vector in [&mut self.moment, &mut self.theta] {
-            for v in vector.iter_mut() {
-                *v = from.f64()?;
-            }
+        self.inverse.times(x, &mut self.gain);
+        let left = 1.0 - dot(&self.gain, x);
+        // Close to 0 the row was nearly all that was known in its direction, and the quotient is mostly rounding.
+        if !(left > 1e-4 && left.is_finite()) {
+            return self.refresh();
         }
+        let step = (reward - self.predict(x)) / left;
+        for (t, g) in self.theta.iter_mut().zip(&self.gain) {
+            *t -= step * g;
+        }
+        self.inverse.rank_one(1.0 / left, &self.gain);
         Ok(())
+    }
+
+    /// Saves several regressions of one dimension under names that begin with `prefix`.
+    pub fn write_all(all: &[Ridge], prefix: &str, out: &mut Writer) {
+        let name = |part: &str| format!("{prefix}.{part}");
+        out.u64s(&name("rows"), all.iter().map(|r| r.rows));
+        out.f64s(&name("penalty"), all.iter().map(|r| &r.penalty));
+        out.f64s(&name("gram"), all.iter().flat_map(|r| r.gram.data().as_flattened()));
+        out.f64s(
+            &name("inverse"),
+            all.iter().flat_map(|r| r.inverse.data().as_flattened()),
+        );
+        out.f64s(&name("moment"), all.iter().flat_map(|r| &r.moment));
+        out.f64s(&name("theta"), all.iter().flat_map(|r| &r.theta));
+    }
+
+    /// Reads what [`write_all`](Ridge::write_all) wrote, for regressions like `self`.
+    ///
+    /// # Errors
+    /// Numbers that are missing or left over.
+    pub fn read_all(&self, prefix: &str, from: &mut Reader<'_>) -> Result<Vec<Ridge>> {
+        let name = |part: &str| format!("{prefix}.{part}");
+        let rows = from.u64s(&name("rows"))?;
+        let mut all = vec![self.clone(); rows.len()];
+        type Part = fn(&mut Ridge) -> &mut [f64];
+        let parts: [(&str, Part); 5] = [
+            ("penalty", |r| std::slice::from_mut(&mut r.penalty)),
+            ("gram", |r| r.gram.data_mut().as_flattened_mut()),
+            ("inverse", |r| r.inverse.data_mut().as_flattened_mut()),
+            ("moment", |r| &mut r.moment),
+            ("theta", |r| &mut r.theta),
+        ];
+        for (part, of) in parts {
+            let values = from.f64s(&name(part))?;
+            let expected: usize = all.iter_mut().map(|r| of(r).len()).sum();
+            if values.len() != expected {
+                return Err(from.refuse(format!(
+                    "`{prefix}.{part}` holds {} numbers, expected {expected}",
+                    values.len()
+                )));
+            }
+            let mut rest = &values[..];
+            for ridge in &mut all {
+                let to = of(ridge);
+                let (own, others) = rest.split_at(to.len());
+                to.copy_from_slice(own);
+                rest = others;
+            }
+        }
+        all.iter_mut().zip(rows).for_each(|(ridge, rows)| ridge.rows = rows);
+        Ok(all)
     }
 }
 
@@ -198,6 +291,55 @@ mod tests {
             let (a, b) = (ridge.variance(&x).sqrt(), fresh.quadratic(&x).sqrt());
             assert!((a - b).abs() < 1e-9 * b, "width {a} {b} at dim {dim}, lambda {lambda}");
         }
+    }
+
+    #[test]
+    fn what_is_removed_was_never_there() {
+        let dim = 9;
+        let (mut all, mut kept) = (Ridge::new(dim, 0.5), Ridge::new(dim, 0.5));
+        let mut draws = Key::root(8).draws();
+        let rows: Vec<(Vec<f64>, f64)> = (0..3000)
+            .map(|_| {
+                let mut x = vec![0.0; padded(dim)];
+                x[..dim].fill_with(|| draws.normal());
+                (x, draws.normal())
+            })
+            .collect();
+        for (t, (x, r)) in rows.iter().enumerate() {
+            all.update(x, *r).unwrap();
+            if t >= 200 {
+                all.remove(&rows[t - 200].0, rows[t - 200].1).unwrap();
+            }
+        }
+        rows[2800..].iter().for_each(|(x, r)| {
+            kept.update(x, *r).unwrap();
+        });
+        for (a, b) in all.theta.iter().zip(&kept.theta) {
+            assert!((a - b).abs() < 1e-9, "{a} {b}");
+        }
+        let x = &rows[0].0;
+        assert!((all.variance(x) - kept.variance(x)).abs() < 1e-9 * kept.variance(x));
+    }
+
+    #[test]
+    fn what_fades_keeps_the_penalty() {
+        let dim = 5;
+        let keep = 0.98;
+        let mut ridge = Ridge::new(dim, 2.0);
+        let mut draws = Key::root(9).draws();
+        let mut x = vec![0.0; padded(dim)];
+        let mut gram = Symmetric::diagonal(dim, 0.0);
+        for _ in 0..2000 {
+            x[..dim].fill_with(|| draws.normal());
+            ridge.fade(keep).unwrap();
+            ridge.update(&x, 1.0).unwrap();
+            gram.scale(keep);
+            gram.rank_one(1.0, &x);
+        }
+        assert!((1.8..=2.0).contains(&ridge.penalty), "{}", ridge.penalty);
+        gram.add_diagonal(ridge.penalty);
+        let fresh = gram.inverse().unwrap().0;
+        assert!((fresh.quadratic(&x) - ridge.variance(&x)).abs() < 1e-9);
     }
 
     #[test]

@@ -90,13 +90,34 @@ impl Symmetric {
         kernels::rank_one(&mut self.blocks, scale, x);
     }
 
+    /// M ← factor · M.
+    pub fn scale(&mut self, factor: f64) {
+        self.blocks.iter_mut().flatten().for_each(|v| *v *= factor);
+    }
+
+    /// M ← M + value · I.
+    pub fn add_diagonal(&mut self, value: f64) {
+        for i in 0..self.dim {
+            self.set(i, i, self.get(i, i) + value);
+        }
+    }
+
     /// The inverse by Cholesky, and the squared ratio of the factor's largest to smallest pivot, which bounds the
     /// condition number from below. `None` when the matrix is not positive definite.
     pub fn inverse(&self) -> Option<(Symmetric, f64)> {
-        let (l, condition) = self.cholesky()?;
+        let mut out = Symmetric::diagonal(self.dim, 0.0);
+        let condition = self.inverse_into(&mut out, &mut Vec::new())?;
+        Some((out, condition))
+    }
+
+    /// The same into a matrix of the same size; `work` grows to 2 · dim² numbers.
+    pub fn inverse_into(&self, out: &mut Symmetric, work: &mut Vec<f64>) -> Option<f64> {
         let d = self.dim;
+        work.clear();
+        work.resize(2 * d * d, 0.0);
+        let (l, inv) = work.split_at_mut(d * d);
+        let condition = self.cholesky_into(l)?;
         // Columns of L⁻¹, then L⁻ᵀ L⁻¹.
-        let mut inv = vec![0.0; d * d];
         for j in 0..d {
             inv[j * d + j] = 1.0 / l[j * d + j];
             for i in j + 1..d {
@@ -104,13 +125,12 @@ impl Symmetric {
                 inv[i * d + j] = -s / l[i * d + i];
             }
         }
-        let mut out = Symmetric::diagonal(d, 0.0);
         for i in 0..d {
             for j in 0..=i {
                 out.set(i, j, (i..d).map(|k| inv[k * d + i] * inv[k * d + j]).sum());
             }
         }
-        Some((out, condition))
+        Some(condition)
     }
 
     /// The lower Cholesky factor, row-major `dim × dim`, and the estimate of [`inverse`](Symmetric::inverse).
