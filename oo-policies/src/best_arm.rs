@@ -54,15 +54,13 @@ pub fn probabilities(arms: &[impl Arm], probs: &mut [f64], scratch: &mut Vec<f64
         let mut step = high - t;
         for arm in arms {
             let (centre, width) = arm.window();
-            let (from, to) = (centre - REACH * width, centre + REACH * width);
-            if to <= t {
+            let from = centre - REACH * width;
+            if centre + REACH * width <= t {
                 continue;
             }
-            if from > t {
-                step = step.min(from - t);
-            } else {
-                step = step.min(width.min(to - t));
-            }
+            // A density that is still to come may be entered by one width: there it is dead in all but name. Its very
+            // beginning would be a border for every arm, and ten thousand arms would make ten thousand panels.
+            step = step.min(if from > t { from - t + width } else { width });
         }
         // Widths below the spacing of numbers around t must not stall the walk.
         let next = (t + step).max(t + 1e-12 * t.abs().max(high - low)).min(high);
