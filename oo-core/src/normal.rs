@@ -13,39 +13,64 @@ pub fn cdf(x: f64) -> f64 {
     0.5 * libm::erfc(-x * std::f64::consts::FRAC_1_SQRT_2)
 }
 
+/// Half the width of the central region of [`quantile`].
+const CENTRE: f64 = 0.425;
+
 /// The x with P(Z ≤ x) = p, for p in (0, 1). Relative error about 1e-16.
 ///
 /// Wichura (1988), Algorithm AS 241, PPND16.
 pub fn quantile(p: f64) -> f64 {
     let q = p - 0.5;
-    if q.abs() <= 0.425 {
-        let r = 0.180625 - q * q;
-        return q * poly(
-            r,
-            &[
-                3.387_132_872_796_366_5,
-                133.141_667_891_784_38,
-                1_971.590_950_306_551_3,
-                13_731.693_765_509_46,
-                45_921.953_931_549_87,
-                67_265.770_927_008_7,
-                33_430.575_583_588_13,
-                2_509.080_928_730_122_7,
-            ],
-        ) / poly(
-            r,
-            &[
-                1.0,
-                42.313_330_701_600_91,
-                687.187_007_492_057_9,
-                5_394.196_021_424_751,
-                21_213.794_301_586_597,
-                39_307.895_800_092_71,
-                28_729.085_735_721_943,
-                5_226.495_278_852_545,
-            ],
-        );
+    if q.abs() <= CENTRE { central(q) } else { tail(p) }
+}
+
+/// [`quantile`] of every number, in place. The same bits, several times faster: the central region, where 85 % of
+/// uniform numbers lie, has no branch and runs in vector instructions.
+pub fn quantiles(p: &mut [f64]) {
+    for block in p.chunks_mut(64) {
+        let mut before = [0.5; 64];
+        before[..block.len()].copy_from_slice(block);
+        block.iter_mut().for_each(|p| *p = central(*p - 0.5));
+        for (x, p) in block.iter_mut().zip(before) {
+            if (p - 0.5).abs() > CENTRE {
+                *x = tail(p);
+            }
+        }
     }
+}
+
+#[inline(always)]
+fn central(q: f64) -> f64 {
+    let r = 0.180625 - q * q;
+    q * poly(
+        r,
+        &[
+            3.387_132_872_796_366_5,
+            133.141_667_891_784_38,
+            1_971.590_950_306_551_3,
+            13_731.693_765_509_46,
+            45_921.953_931_549_87,
+            67_265.770_927_008_7,
+            33_430.575_583_588_13,
+            2_509.080_928_730_122_7,
+        ],
+    ) / poly(
+        r,
+        &[
+            1.0,
+            42.313_330_701_600_91,
+            687.187_007_492_057_9,
+            5_394.196_021_424_751,
+            21_213.794_301_586_597,
+            39_307.895_800_092_71,
+            28_729.085_735_721_943,
+            5_226.495_278_852_545,
+        ],
+    )
+}
+
+fn tail(p: f64) -> f64 {
+    let q = p - 0.5;
     let tail = if q < 0.0 { p } else { 1.0 - p };
     let r = libm::sqrt(-libm::log(tail));
     let x = if r <= 5.0 {
@@ -107,6 +132,7 @@ pub fn quantile(p: f64) -> f64 {
 }
 
 /// Horner's rule; the lowest coefficient first.
+#[inline(always)]
 fn poly(x: f64, c: &[f64]) -> f64 {
     c.iter().rev().fold(0.0, |acc, c| acc * x + c)
 }
@@ -114,6 +140,15 @@ fn poly(x: f64, c: &[f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn many_at_once_give_the_same_bits() {
+        let mut all: Vec<f64> = (0..1000).map(|i| (f64::from(i) + 0.5) / 1000.0).collect();
+        all.extend([1e-300, 1e-17, 1.0 - 1e-16]);
+        let single: Vec<f64> = all.iter().map(|&p| quantile(p)).collect();
+        quantiles(&mut all);
+        assert_eq!(all, single);
+    }
 
     #[test]
     fn quantile_inverts_cdf() {

@@ -17,6 +17,7 @@ pub mod best_joint;
 pub mod beta_ts;
 pub mod egreedy;
 pub mod greedy;
+pub mod hierarchical;
 pub mod kl_ucb;
 pub mod lin_ts;
 pub mod lin_ucb;
@@ -38,6 +39,7 @@ pub const POLICIES: &[Entry] = &[
     entry::<softmax::Softmax>(),
     entry::<lin_ucb::LinUcb>(),
     entry::<lin_ts::LinTs>(),
+    entry::<hierarchical::Hierarchical>(),
     entry::<ucb1::Ucb1>(),
     entry::<kl_ucb::KlUcb>(),
     entry::<beta_ts::BetaTs>(),

@@ -9,7 +9,7 @@
 //! Agrawal, Goyal (2013), arXiv:1209.3352; the disjoint form as in Chapelle, Li (2011).
 
 use crate::best_arm::{Arms, Normal, probabilities};
-use crate::best_joint::{self, Joint, factorise};
+use crate::best_joint;
 use crate::regress::linear;
 use crate::regress::symmetric::{dot, padded};
 use crate::regress::{Linear, Ridge};
@@ -104,54 +104,48 @@ impl LinTs {
         Method::Quadrature
     }
 
-    /// Where candidates move together. With few candidates their covariance is factorised, in the order of their
-    /// identities, so that their order in the round does not matter; with many, that of the weights.
+    /// Where candidates move together. With few candidates their covariance is factorised, with many that of the
+    /// weights.
     fn propose_joint(&self, joint: &Ridge, round: &Round<'_>, key: Key, out: Proposal<'_>) -> Result<Method> {
         let (n, d) = (round.candidates.len(), joint.dim());
         let (row_len, len) = (self.linear.row_len(), padded(d));
         let few = n <= d;
-        let (width, work) = if few { (n, n * len) } else { (d, d * d) };
+        let (turned, drawing) = match few {
+            true => (n * len, best_joint::covariance_work(n)),
+            false => (d * d + n * d, best_joint::factor_work(n, d)),
+        };
         out.scratch.clear();
-        out.scratch
-            .resize(row_len + n * len + work + n * width + 4 * n + width, 0.0);
+        out.scratch.resize(row_len + n * len + n + turned + drawing, 0.0);
         let (scratch, rest) = out.scratch.split_at_mut(row_len);
         let (rows, rest) = rest.split_at_mut(n * len);
-        let (work, rest) = rest.split_at_mut(work);
-        let (factor, rest) = rest.split_at_mut(n * width);
-        let (means, rest) = rest.split_at_mut(n);
         let (own, rest) = rest.split_at_mut(n);
-        let (counts, rest) = rest.split_at_mut(n);
-        let z = rest;
+        let (turned, work) = rest.split_at_mut(turned);
         self.linear.evaluate(round, scratch, |i, estimate| {
             let (row, variance) = estimate.parts();
             rows[i * len..(i + 1) * len].copy_from_slice(row);
             out.scores[i] = estimate.mean();
-            own[i] = variance.sqrt() * self.scale;
+            own[i] = self.scale * variance.sqrt();
         });
-        let ids = round.candidates.ids;
-        let rank = |i: usize| match few {
-            true => ids.iter().filter(|id| **id < ids[i]).count(),
-            false => i,
-        };
-        (0..n).for_each(|i| means[rank(i)] = out.scores[i]);
         if few {
-            for (row, turned) in rows.chunks_exact(len).zip(work.chunks_exact_mut(len)) {
+            for (row, turned) in rows.chunks_exact(len).zip(turned.chunks_exact_mut(len)) {
                 joint.inverse().times(row, turned);
             }
-            for i in 0..n {
-                let at = rank(i);
-                for j in 0..n {
-                    let to = rank(j);
-                    if to <= at {
-                        let product = dot(&rows[i * len..(i + 1) * len], &work[j * len..(j + 1) * len]);
-                        factor[at * n + to] = self.scale * self.scale * product;
-                    }
-                }
-                factor[at * n + at] += own[i] * own[i];
-            }
-            factorise(n, factor);
+            let k = |i: usize, j: usize| {
+                let shared = dot(&rows[i * len..(i + 1) * len], &turned[j * len..(j + 1) * len]);
+                self.scale * self.scale * shared + if i == j { own[i] * own[i] } else { 0.0 }
+            };
+            Ok(best_joint::by_covariance(
+                round.candidates.ids,
+                out.scores,
+                k,
+                self.draws,
+                key,
+                out.probs,
+                work,
+            ))
         } else {
-            if joint.inverse().cholesky_into(work).is_none() {
+            let (root, factor) = turned.split_at_mut(d * d);
+            if joint.inverse().cholesky_into(root).is_none() {
                 return Err(Error::Singular {
                     what: "the posterior covariance",
                     condition: f64::INFINITY,
@@ -159,19 +153,19 @@ impl LinTs {
             }
             for (x, spread) in rows.chunks_exact(len).zip(factor.chunks_exact_mut(d)) {
                 for (j, s) in spread.iter_mut().enumerate() {
-                    *s = self.scale * (j..d).map(|k| x[k] * work[k * d + j]).sum::<f64>();
+                    *s = self.scale * (j..d).map(|k| x[k] * root[k * d + j]).sum::<f64>();
                 }
             }
+            Ok(best_joint::by_factor(
+                out.scores,
+                (factor, d),
+                own,
+                self.draws,
+                key,
+                out.probs,
+                work,
+            ))
         }
-        let joint = Joint {
-            means,
-            factor,
-            width,
-            own: if few { &[] } else { own },
-        };
-        let method = best_joint::probabilities(&joint, self.draws, key, counts, z);
-        (0..n).for_each(|i| out.probs[i] = counts[rank(i)]);
-        Ok(method)
     }
 }
 

@@ -48,6 +48,7 @@ fn deciding_and_learning_allocate_nothing() {
         "lin-ts{model=hybrid}",
         "lin-ucb{model=disjoint,discount=0.9,window=50}",
         "lin-ucb+per-user",
+        "lin-ucb{fourier=20}",
     ];
     for spec in family {
         let mut policy = build(spec);

@@ -2,6 +2,7 @@
 
 use super::Ridge;
 use super::cross::Cross;
+use super::fourier::Fourier;
 use super::symmetric::{dot, padded};
 use super::window::Window;
 use crate::state::{Reader, Writer};
@@ -37,6 +38,8 @@ pub struct Options {
     pub features: String,
     pub discount: f64,
     pub window: usize,
+    pub fourier: usize,
+    pub width: f64,
 }
 
 impl Default for Options {
@@ -47,6 +50,8 @@ impl Default for Options {
             features: "all".into(),
             discount: 1.0,
             window: 0,
+            fourier: 0,
+            width: 1.0,
         }
     }
 }
@@ -63,6 +68,11 @@ pub const OPTIONS: &[OptionHelp] = &[
         "discount",
         "weight of a row against the next one, for worlds that drift; above 0, 1 forgets nothing",
     ),
+    ("fourier", "random Fourier features beside the row; 0 for none"),
+    (
+        "width",
+        "width of their kernel, in units of the root of the number of features; positive",
+    ),
     ("window", "learn from so many last rows only; 0 for all"),
 ];
 
@@ -73,6 +83,7 @@ pub struct Linear {
     model: Model,
     /// The row of an arm's own regression.
     columns: Columns,
+    fourier: Option<Fourier>,
     /// True for a fixed action set: arm `i` is action `i`.
     fixed: bool,
     /// The slot of an action, where the set is not fixed.
@@ -154,12 +165,17 @@ impl Linear {
             ref features,
             discount,
             window,
+            fourier,
+            width,
         } = options;
         let positive = lambda > 0.0 && lambda.is_finite();
         require(positive, owner, "lambda", "a positive number", lambda)?;
         let share = discount > 0.0 && discount <= 1.0;
         require(share, owner, "discount", "above 0, at most 1", discount)?;
         require(window <= 10_000_000, owner, "window", "at most 10000000 rows", window)?;
+        require(fourier <= 10_000, owner, "fourier", "at most 10000 features", fourier)?;
+        let positive = width > 0.0 && width.is_finite();
+        require(positive, owner, "width", "a positive number", width)?;
         let all = Columns::new(owner, shape, features)?;
         let unfit = |why: &str| {
             Err(Error::Unfit {
@@ -181,10 +197,17 @@ impl Linear {
         if model == Model::Hybrid && (discount < 1.0 || window > 0) {
             return unfit("a hybrid model forgets nothing; use model=shared or model=disjoint with discount or window");
         }
+        if model == Model::Hybrid && fourier > 0 {
+            return unfit("a hybrid model takes no Fourier features; use model=shared or model=disjoint");
+        }
         let layout = format!(
-            "{model:?} weights over {} features (spec {:016x}), {}",
+            "{model:?} weights over {} features (spec {:016x}){}, {}",
             all.dim(),
             hash_name(&all.names().join(",")),
+            match fourier {
+                0 => String::new(),
+                n => format!(" and {n} Fourier features of width {width}"),
+            },
             match window {
                 0 => format!("discount {discount}"),
                 n => format!("discount {discount}, window {n}"),
@@ -196,7 +219,8 @@ impl Linear {
             all.clone()
         };
         // Without context an action still has a level of its own: the constant.
-        let dim = columns.dim().max(1);
+        let fourier = (fourier > 0).then(|| Fourier::new(columns.dim().max(1), fourier, width));
+        let dim = fourier.as_ref().map_or(columns.dim().max(1), Fourier::dim);
         let blank = Ridge::new(dim, lambda);
         let arms = match (model, shape.actions) {
             (Model::Shared, _) => 1,
@@ -221,6 +245,7 @@ impl Linear {
             arms: vec![blank.clone(); arms],
             row: vec![0.0; padded(dim)],
             columns,
+            fourier,
             blank,
             common,
             discount,
@@ -255,6 +280,14 @@ impl Linear {
         }
     }
 
+    /// The padded row of candidate `i` for its arm, into `x`.
+    fn gather(&self, round: &Round<'_>, i: usize, x: &mut [f64]) {
+        gather(&self.columns, round, i, x);
+        if let Some(fourier) = &self.fourier {
+            fourier.extend(x);
+        }
+    }
+
     /// Calls `each(position, estimate)` for every candidate. `scratch` holds `row_len` numbers.
     pub fn evaluate(&self, round: &Round<'_>, scratch: &mut [f64], mut each: impl FnMut(usize, Estimate<'_>)) {
         let (x, w) = scratch.split_at_mut(self.row.len());
@@ -262,7 +295,7 @@ impl Linear {
         let varies = self.columns.varies();
         for (i, &id) in round.candidates.ids.iter().enumerate() {
             if varies || i == 0 {
-                gather(&self.columns, round, i, x);
+                self.gather(round, i, x);
             }
             let slot = self.slot(id);
             let own = (slot.and_then(|s| self.arms.get(s)).unwrap_or(&self.blank), &*x);
@@ -307,6 +340,9 @@ impl Linear {
             self.forget(slot)?;
             let arm = &mut self.arms[slot];
             gather(&self.columns, &row.round, row.chosen, &mut self.row);
+            if let Some(fourier) = &self.fourier {
+                fourier.extend(&mut self.row);
+            }
             let x = &self.row;
             let Some(common) = &mut self.common else {
                 error(reward - arm.predict(x));

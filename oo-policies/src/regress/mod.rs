@@ -1,6 +1,7 @@
 //! Regressors that several policies share.
 
 pub mod cross;
+pub mod fourier;
 pub mod linear;
 pub mod ridge;
 pub mod symmetric;

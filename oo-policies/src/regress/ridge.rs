@@ -58,6 +58,18 @@ impl Ridge {
         }
     }
 
+    /// What has this Gram matrix, penalty included, and this moment (padded).
+    ///
+    /// # Errors
+    /// [`Error::Singular`] when the matrix cannot be inverted.
+    pub fn from_sums(lambda: f64, gram: Symmetric, moment: &[f64]) -> Result<Self> {
+        let mut ridge = Ridge::new(gram.dim(), lambda);
+        ridge.gram = gram;
+        ridge.moment.copy_from_slice(moment);
+        ridge.refresh()?;
+        Ok(ridge)
+    }
+
     /// Features a row.
     pub fn dim(&self) -> usize {
         self.gram.dim()

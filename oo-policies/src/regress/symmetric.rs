@@ -95,6 +95,23 @@ impl Symmetric {
         self.blocks.iter_mut().flatten().for_each(|v| *v *= factor);
     }
 
+    /// M ← M + factor · other, of the same size.
+    pub fn add(&mut self, factor: f64, other: &Symmetric) {
+        debug_assert_eq!(self.dim, other.dim);
+        for (m, o) in self.blocks.iter_mut().zip(&other.blocks) {
+            m.iter_mut().zip(o).for_each(|(m, o)| *m += factor * o);
+        }
+    }
+
+    /// tr(M · other), of the same size.
+    pub fn inner(&self, other: &Symmetric) -> f64 {
+        let own = |i: usize| self.get(i, i) * other.get(i, i);
+        let pair = |i: usize, j: usize| 2.0 * self.get(i, j) * other.get(i, j);
+        (0..self.dim)
+            .map(|i| own(i) + (0..i).map(|j| pair(i, j)).sum::<f64>())
+            .sum()
+    }
+
     /// M ← M + value · I.
     pub fn add_diagonal(&mut self, value: f64) {
         for i in 0..self.dim {

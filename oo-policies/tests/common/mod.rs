@@ -17,6 +17,7 @@ pub fn specs() -> Vec<String> {
             "lin-ucb{discount=0.99}",
             "lin-ucb{model=disjoint,discount=0.99,window=50}",
             "lin-ts{model=disjoint,window=40}",
+            "lin-ucb{fourier=20,width=0.5}",
             "lin-ucb+per-user",
             "egreedy{schedule=decay}",
             "egreedy{schedule=adaptive}",
@@ -25,12 +26,10 @@ pub fn specs() -> Vec<String> {
     );
     // Few draws and features keep a million decisions affordable; the code is the same.
     all.into_iter()
-        .map(|s| {
-            if s == "lin-ts" {
-                "lin-ts{draws=16,features=v1}".into()
-            } else {
-                s
-            }
+        .map(|s| match s.as_str() {
+            "lin-ts" => "lin-ts{draws=16,features=v1}".into(),
+            "hierarchical" => "hierarchical{draws=16,features=v1}".into(),
+            _ => s,
         })
         .collect()
 }

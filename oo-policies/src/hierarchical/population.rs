@@ -1,0 +1,346 @@
+//! The people, what is known of each, and what they have in common.
+//!
+//! Σ and σ² are re-estimated by expectation–maximisation. With θ̂ᵤ and Vᵤ the posterior mean and covariance of a person,
+//! U people, N rows and inverse-Wishart-like priors of `people` people at Σ₀ = spread · I and σ₀²,
+//!
+//! - Σ ← (Σᵤ (Vᵤ + (θ̂ᵤ − μ̂)(θ̂ᵤ − μ̂)ᵀ) + people · Σ₀) / (U + people);
+//! - σ² ← (Σᵤ (Σ r² − 2 θ̂ᵤᵀbᵤ + θ̂ᵤᵀAᵤθ̂ᵤ + tr AᵤVᵤ) + people · σ₀²) / (N + people).
+
+use crate::regress::Ridge;
+use crate::regress::symmetric::{Symmetric, dot, padded};
+use crate::state::{Reader, Writer};
+use oo_core::{Error, Result, UserId};
+use std::collections::BTreeMap;
+
+/// The first re-estimation comes after so many rows.
+const FIRST: u64 = 64;
+/// Steps of expectation–maximisation a time; it goes on from where it stopped.
+const STEPS: usize = 3;
+
+/// What is believed before any data.
+#[derive(Clone, Copy, Debug)]
+pub struct Prior {
+    /// Precision of the population's weights.
+    pub lambda: f64,
+    /// Variance of a weight between people.
+    pub spread: f64,
+    /// The people's worth of evidence behind `spread` and `noise`.
+    pub people: f64,
+    /// Variance of a reward's noise.
+    pub noise: f64,
+}
+
+/// What is known of a person.
+#[derive(Clone, Debug)]
+pub struct Person {
+    rows: u64,
+    /// Σ xxᵀ, Σ r x, Σ r².
+    gram: Symmetric,
+    moment: Vec<f64>,
+    squares: f64,
+    /// Vᵤ and Vᵤbᵤ/σ².
+    covariance: Symmetric,
+    own: Vec<f64>,
+}
+
+impl Person {
+    /// Rows learned.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Vᵤ.
+    pub fn covariance(&self) -> &Symmetric {
+        &self.covariance
+    }
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct Population {
+    prior: Prior,
+    rows: u64,
+    /// The number of rows at which Σ and σ² are estimated next.
+    next: u64,
+    /// Σ and its inverse.
+    spread: Symmetric,
+    precision: Symmetric,
+    /// σ².
+    noise: f64,
+    /// The regression of μ.
+    common: Ridge,
+    people: BTreeMap<UserId, Person>,
+}
+
+impl Population {
+    /// Nobody yet.
+    pub fn new(dim: usize, prior: Prior) -> Self {
+        Population {
+            prior,
+            rows: 0,
+            next: FIRST,
+            spread: Symmetric::diagonal(dim, prior.spread),
+            precision: Symmetric::diagonal(dim, 1.0 / prior.spread),
+            noise: prior.noise,
+            common: Ridge::new(dim, prior.lambda),
+            people: BTreeMap::new(),
+        }
+    }
+
+    /// What is known of a person; `None` before the first row.
+    pub fn person(&self, user: UserId) -> Option<&Person> {
+        self.people.get(&user)
+    }
+
+    /// Σ, the covariance of weights between people.
+    pub fn spread(&self) -> &Symmetric {
+        &self.spread
+    }
+
+    /// σ², the variance of a reward's noise.
+    pub fn noise(&self) -> f64 {
+        self.noise
+    }
+
+    /// The regression of μ, the population's weights.
+    pub fn common(&self) -> &Ridge {
+        &self.common
+    }
+
+    /// Forgets a person.
+    pub fn forget(&mut self, user: UserId) {
+        self.people.remove(&user);
+    }
+
+    /// The estimate for row `x`, leaving Vx and w behind. All are padded.
+    pub fn read(&self, person: Option<&Person>, x: &[f64], vx: &mut [f64], w: &mut [f64]) -> f64 {
+        match person {
+            Some(person) => {
+                person.covariance.times(x, vx);
+                self.precision.times(vx, w);
+                dot(&person.own, x) + self.common.predict(w)
+            }
+            None => {
+                self.spread.times(x, vx);
+                w.copy_from_slice(x);
+                self.common.predict(w)
+            }
+        }
+    }
+
+    /// Learns a row; `x` is padded.
+    ///
+    /// # Errors
+    /// [`Error::Singular`] when a matrix can no longer be inverted.
+    pub fn learn(&mut self, user: UserId, x: &[f64], reward: f64) -> Result<()> {
+        let len = x.len();
+        if !self.people.contains_key(&user) {
+            let blank = Person {
+                rows: 0,
+                gram: Symmetric::diagonal(self.spread.dim(), 0.0),
+                moment: vec![0.0; len],
+                squares: 0.0,
+                covariance: self.spread.clone(),
+                own: vec![0.0; len],
+            };
+            self.people.insert(user, blank);
+        }
+        let Some(person) = self.people.get_mut(&user) else {
+            return Err(Error::Failed("a person who was just added is gone".into()));
+        };
+        let mut work = [0.0; 64];
+        let mut large = Vec::new();
+        let work: &mut [f64] = if 2 * len <= work.len() {
+            &mut work[..2 * len]
+        } else {
+            large.resize(2 * len, 0.0);
+            &mut large
+        };
+        let (vx, w) = work.split_at_mut(len);
+        person.covariance.times(x, vx);
+        self.precision.times(vx, w);
+        let variance = self.noise + dot(x, vx);
+        let rest = reward - dot(&person.own, x);
+        // To μ: a row with this variance counts as one of variance 1 that is shorter by the root of it.
+        let shorter = 1.0 / variance.sqrt();
+        w.iter_mut().for_each(|w| *w *= shorter);
+        self.common.update(w, rest * shorter)?;
+        // To the person.
+        person.covariance.rank_one(-1.0 / variance, vx);
+        for (own, vx) in person.own.iter_mut().zip(&*vx) {
+            *own += rest / variance * vx;
+        }
+        person.gram.rank_one(1.0, x);
+        for (m, x) in person.moment.iter_mut().zip(x) {
+            *m += reward * x;
+        }
+        person.squares += reward * reward;
+        person.rows += 1;
+        self.rows += 1;
+        if self.rows >= self.next {
+            self.next = self.rows + self.rows / 4;
+            self.estimate()?;
+        }
+        Ok(())
+    }
+
+    /// Σ and σ² from everybody's rows.
+    fn estimate(&mut self) -> Result<()> {
+        for _ in 0..STEPS {
+            self.recompute()?;
+            self.maximise()?;
+        }
+        self.recompute()
+    }
+
+    /// Every posterior under the present Σ and σ².
+    fn recompute(&mut self) -> Result<()> {
+        let d = self.spread.dim();
+        let len = padded(d);
+        let singular = |condition| Error::Singular {
+            what: "a person's precision",
+            condition,
+        };
+        let mut gram = Symmetric::diagonal(d, self.prior.lambda);
+        let mut moment = vec![0.0; len];
+        let mut precision = Symmetric::diagonal(d, 0.0);
+        let (mut work, mut column, mut turned, mut back) = (Vec::new(), vec![0.0; len], vec![0.0; len], vec![0.0; len]);
+        for person in self.people.values_mut() {
+            precision.clone_from(&self.precision);
+            precision.add(1.0 / self.noise, &person.gram);
+            precision
+                .inverse_into(&mut person.covariance, &mut work)
+                .ok_or_else(|| singular(f64::INFINITY))?;
+            person.covariance.times(&person.moment, &mut person.own);
+            person.own.iter_mut().for_each(|v| *v /= self.noise);
+            self.precision.times(&person.own, &mut turned);
+            moment.iter_mut().zip(&turned).for_each(|(m, t)| *m += t);
+            // Σ⁻¹ − Σ⁻¹VΣ⁻¹, column by column.
+            for j in 0..d {
+                (0..d).for_each(|i| column[i] = self.precision.get(i, j));
+                person.covariance.times(&column, &mut turned);
+                self.precision.times(&turned, &mut back);
+                for i in j..d {
+                    gram.set(i, j, gram.get(i, j) + column[i] - back[i]);
+                }
+            }
+        }
+        self.common = Ridge::from_sums(self.prior.lambda, gram, &moment)?;
+        Ok(())
+    }
+
+    /// Σ and σ² that make the rows likeliest, given the present posteriors and the prior.
+    fn maximise(&mut self) -> Result<()> {
+        let d = self.spread.dim();
+        let len = padded(d);
+        let Prior {
+            people, spread, noise, ..
+        } = self.prior;
+        let mut between = Symmetric::diagonal(d, people * spread);
+        let mut within = people * noise;
+        let (mut theta, mut turned, mut apart) = (vec![0.0; len], vec![0.0; len], vec![0.0; len]);
+        self.precision.times(self.common.theta(), &mut turned);
+        for person in self.people.values() {
+            // θ̂ = own + VΣ⁻¹μ̂.
+            person.covariance.times(&turned, &mut theta);
+            theta.iter_mut().zip(&person.own).for_each(|(t, o)| *t += o);
+            for ((a, t), m) in apart.iter_mut().zip(&theta).zip(self.common.theta()) {
+                *a = t - m;
+            }
+            between.add(1.0, &person.covariance);
+            between.rank_one(1.0, &apart);
+            let trace: f64 = person.gram.inner(&person.covariance);
+            let squares = person.squares - 2.0 * dot(&theta, &person.moment) + person.gram.quadratic(&theta) + trace;
+            within += squares.max(0.0);
+        }
+        between.scale(1.0 / (self.people.len() as f64 + people));
+        let (precision, condition) = between
+            .inverse()
+            .unwrap_or((Symmetric::diagonal(0, 0.0), f64::INFINITY));
+        if condition > 1e15 {
+            return Err(Error::Singular {
+                what: "the covariance between people",
+                condition,
+            });
+        }
+        (self.spread, self.precision) = (between, precision);
+        self.noise = within / (self.rows as f64 + people);
+        Ok(())
+    }
+
+    /// Adds the population to a saved state.
+    pub fn write(&self, out: &mut Writer) {
+        out.u64s("rows", [self.rows, self.next]);
+        out.f64s("noise", [&self.noise]);
+        out.f64s("spread", self.spread.data().as_flattened());
+        out.f64s("precision", self.precision.data().as_flattened());
+        Ridge::write_all(std::slice::from_ref(&self.common), "common", out);
+        out.u64s("users", self.people.keys().map(|u| u.0));
+        out.u64s("users.rows", self.people.values().map(|p| p.rows));
+        out.f64s("users.squares", self.people.values().map(|p| &p.squares));
+        let people = || self.people.values();
+        out.f64s("users.gram", people().flat_map(|p| p.gram.data().as_flattened()));
+        out.f64s(
+            "users.covariance",
+            people().flat_map(|p| p.covariance.data().as_flattened()),
+        );
+        out.f64s("users.moment", people().flat_map(|p| &p.moment));
+        out.f64s("users.own", people().flat_map(|p| &p.own));
+    }
+
+    /// Reads what [`write`](Population::write) wrote, for a population like this one.
+    ///
+    /// # Errors
+    /// A state that does not hold together.
+    pub fn from_state(&self, from: &mut Reader<'_>) -> Result<Population> {
+        let mut new = Population::new(self.spread.dim(), self.prior);
+        let len = padded(self.spread.dim());
+        let counts = from.u64s("rows")?;
+        let &[rows, next] = &counts[..] else {
+            return Err(from.refuse(format!("`rows` holds {} numbers, expected 2", counts.len())));
+        };
+        (new.rows, new.next) = (rows, next);
+        [new.noise] = from.few("noise")?;
+        from.fill("spread", new.spread.data_mut().as_flattened_mut())?;
+        from.fill("precision", new.precision.data_mut().as_flattened_mut())?;
+        let common = self.common.read_all("common", from)?;
+        [new.common] =
+            <[Ridge; 1]>::try_from(common).map_err(|_| from.refuse("it holds more than one common regression"))?;
+        let users = from.u64s("users")?;
+        let rows = from.u64s("users.rows")?;
+        let squares = from.f64s("users.squares")?;
+        let block = self.spread.data().as_flattened().len();
+        let mut parts = [("gram", block), ("covariance", block), ("moment", len), ("own", len)].map(|(name, size)| {
+            let values = from.f64s(&format!("users.{name}"));
+            (values, size)
+        });
+        let whole =
+            |(values, size): &(Result<Vec<f64>>, usize)| values.as_ref().is_ok_and(|v| v.len() == users.len() * size);
+        if rows.len() != users.len() || squares.len() != users.len() || !parts.iter().all(whole) {
+            return Err(from.refuse("its people do not hold together"));
+        }
+        let [gram, covariance, moment, own] = parts
+            .each_mut()
+            .map(|(values, _)| std::mem::replace(values, Ok(vec![])));
+        let (gram, covariance, moment, own) = (gram?, covariance?, moment?, own?);
+        for (i, user) in users.iter().enumerate() {
+            let matrix = |values: &[f64]| {
+                let mut m = Symmetric::diagonal(self.spread.dim(), 0.0);
+                m.data_mut()
+                    .as_flattened_mut()
+                    .copy_from_slice(&values[i * block..(i + 1) * block]);
+                m
+            };
+            let person = Person {
+                rows: rows[i],
+                gram: matrix(&gram),
+                moment: moment[i * len..(i + 1) * len].to_vec(),
+                squares: squares[i],
+                covariance: matrix(&covariance),
+                own: own[i * len..(i + 1) * len].to_vec(),
+            };
+            new.people.insert(UserId(*user), person);
+        }
+        Ok(new)
+    }
+}
