@@ -30,7 +30,8 @@ pub fn render(summary: &Summary, timings: &Timings, by_group: bool) -> String {
 /// A line under the header and nothing else: tables of numbers are read down the columns.
 const STYLE: TableStyle = TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
 
-fn table(header: &[&str], right: &[usize]) -> Table {
+/// An empty table; the columns in `right` hold numbers.
+pub(crate) fn table(header: &[&str], right: &[usize]) -> Table {
     let mut table = Table::new();
     table.load_style(STYLE);
     table.set_content_arrangement(ContentArrangement::Dynamic);
@@ -159,7 +160,8 @@ fn rounded(n: u64) -> u64 {
     n.div_ceil(unit) * unit
 }
 
-fn thousands(n: u64) -> String {
+/// Digits in groups of three.
+pub(crate) fn thousands(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::new();
     for (i, c) in digits.chars().enumerate() {

@@ -1,6 +1,7 @@
 //! The program's commands, one file each.
 
 pub mod compare;
+pub mod data;
 pub mod policies;
 
 use clap::{Parser, Subcommand};
@@ -23,6 +24,9 @@ enum Command {
     /// Run policies in environments and say which is better
     #[command(after_help = compare::AFTER_HELP)]
     Compare(Box<compare::Args>),
+    /// List data sets, download them, say where they are
+    #[command(after_help = data::AFTER_HELP)]
+    Data(data::Args),
     /// List policies, their options and where they were published
     Policies,
     /// List environments and wrappers with their options
@@ -45,6 +49,7 @@ impl std::error::Error for BadInput {}
 pub fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Compare(args) => compare::run(*args),
+        Command::Data(args) => data::run(args),
         Command::Policies => policies::policies(),
         Command::Environments => policies::environments(),
     };

@@ -1,5 +1,7 @@
 //! The sets the workbench knows: one TOML file each, compiled in.
 
+use super::convert::Rule;
+use oo_core::Error;
 use serde::Deserialize;
 use std::sync::LazyLock;
 
@@ -15,9 +17,11 @@ pub struct Dataset {
     pub task: String,
     /// The file, relative to the data folder.
     pub file: String,
-    /// SHA-256 of the file, in hex.
+    /// SHA-256 of one compressed file with the right content, in hex.
     pub sha256: String,
-    /// Size of the file.
+    /// SHA-256 of the content: the bytes of a gzip file differ between compressors.
+    pub content_sha256: String,
+    /// Size of that compressed file.
     pub bytes: u64,
     /// Rows without the header.
     pub rows: usize,
@@ -33,14 +37,64 @@ pub struct Dataset {
     pub citation: String,
     /// The page of the original.
     pub original_url: String,
-    /// The original file.
-    pub download_url: String,
     /// Its number at OpenML, where it has one.
     pub openml_id: Option<u64>,
     /// How our file came from the original, in one sentence.
     pub conversion: String,
     /// The columns of a log; only where `task` is `logged_bandit`.
     pub log: Option<LogColumns>,
+    /// The files of the original.
+    pub original: Vec<Original>,
+    /// How our files are made from them.
+    pub convert: Rule,
+}
+
+/// A file as its publisher offers it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Original {
+    /// Where it is.
+    pub url: String,
+    /// SHA-256, where it was seen; otherwise the content of the result decides.
+    pub sha256: Option<String>,
+    /// The members of a zip archive that are wanted, in this order; none where it is no archive.
+    #[serde(default)]
+    pub members: Vec<String>,
+}
+
+impl Original {
+    /// The last part of the address.
+    pub fn file_name(&self) -> &str {
+        self.url.rsplit('/').next().unwrap_or(&self.url)
+    }
+}
+
+/// A file of ours and what it must be.
+#[derive(Clone, Copy, Debug)]
+pub struct SetFile<'a> {
+    /// Relative to the data folder.
+    pub path: &'a str,
+    /// SHA-256 of one compressed file with the right content.
+    pub sha256: &'a str,
+    /// SHA-256 of the content.
+    pub content_sha256: &'a str,
+}
+
+impl Dataset {
+    /// The files of the set: the table or log, then the items of a log.
+    pub fn files(&self) -> Vec<SetFile<'_>> {
+        let table = SetFile {
+            path: &self.file,
+            sha256: &self.sha256,
+            content_sha256: &self.content_sha256,
+        };
+        let items = self.log.as_ref().map(|log| SetFile {
+            path: &log.item_file,
+            sha256: &log.item_sha256,
+            content_sha256: &log.item_content_sha256,
+        });
+        std::iter::once(table).chain(items).collect()
+    }
 }
 
 /// What the columns of a logged bandit file mean.
@@ -59,8 +113,10 @@ pub struct LogColumns {
     pub time: String,
     /// The table of the items, relative to the data folder.
     pub item_file: String,
-    /// SHA-256 of that table.
+    /// SHA-256 of one compressed file of that table.
     pub item_sha256: String,
+    /// SHA-256 of its content.
+    pub item_content_sha256: String,
 }
 
 /// In the order in which they are listed.
@@ -100,6 +156,18 @@ pub fn find(name: &str) -> Option<&'static Dataset> {
     SETS.iter().find(|s| s.name == name)
 }
 
+/// The set of this name.
+///
+/// # Errors
+/// An unknown name, with the nearest known one.
+pub fn named(name: &str) -> Result<&'static Dataset, Error> {
+    find(name).ok_or_else(|| Error::Unknown {
+        kind: "data set".into(),
+        name: name.into(),
+        known: sets().iter().map(|s| s.name.clone()).collect(),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,7 +177,16 @@ mod tests {
         assert_eq!(sets().len(), SOURCES.len());
         for (set, (name, _)) in sets().iter().zip(&SOURCES) {
             assert_eq!(set.name, *name);
-            assert_eq!(set.sha256.len(), 64, "{name}");
+            for file in set.files() {
+                assert_eq!((file.sha256.len(), file.content_sha256.len()), (64, 64), "{name}");
+            }
+            assert!(!set.original.is_empty(), "{name}");
+            for (i, original) in set.original.iter().enumerate() {
+                assert!(original.url.starts_with("https://"), "{}", original.url);
+                // Downloads of a set lie side by side.
+                let same = |other: &Original| other.file_name() == original.file_name();
+                assert_eq!(set.original.iter().position(same), Some(i), "{name}");
+            }
             assert_eq!(set.log.is_some(), set.task == "logged_bandit", "{name}");
         }
     }

@@ -1,6 +1,9 @@
-//! Real data: what sets there are, where they lie on this machine, and how they are read.
+//! Real data: what sets there are, where they lie on this machine, how they get there, and how they are read.
 
 pub mod cache;
+pub mod convert;
+mod download;
+pub mod get;
 pub mod manifest;
 pub mod reader;
 
