@@ -1,8 +1,8 @@
 //! One file over HTTP: resumed where it broke off, tried again after a passing failure.
 //!
-//! The bytes go into `FILE.part`. `FILE.part.tag` keeps the address and what the server called this version: its strong
-//! ETag, or the time of its last change. A resumed download asks for the rest on condition that the version is the same;
-//! a server that knows no ranges, or has another version by now, sends the whole, and the file starts anew.
+//! The bytes go into `FILE.part`. `FILE.part.tag` keeps the address and what the server called this version: its
+//! strong ETag, or the time of its last change. A resumed download asks for the rest on condition that the version is
+//! the same; a server that knows no ranges, or has another version by now, sends the whole, and the file starts anew.
 //!
 //! RFC 9110, sections 13.1.5 (If-Range) and 14.2 (Range).
 
@@ -18,6 +18,8 @@ use ureq::{Agent, Body};
 
 /// Tries in a row that bring nothing new.
 const TRIES: u32 = 5;
+/// The same where no server answers at all: most often there is no network, and waiting helps nobody.
+const TRIES_WITHOUT_ANSWER: u32 = 3;
 /// Before the second try; it doubles from try to try.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// No longer than this, whatever the server asks for.
@@ -29,25 +31,31 @@ const LARGEST: u64 = 1 << 30;
 
 struct Failure {
     error: Error,
-    /// Whether another try may help, and how long the server wants us to wait.
-    passing: Option<Duration>,
+    /// How many of this kind in a row are too many; 1 where another try cannot help.
+    tries: u32,
+    /// How long the server wants us to wait.
+    wait: Duration,
 }
 
 fn passing(error: Error) -> Failure {
     Failure {
         error,
-        passing: Some(Duration::ZERO),
+        tries: TRIES,
+        wait: Duration::ZERO,
     }
 }
 
 fn lasting(error: Error) -> Failure {
-    Failure { error, passing: None }
+    Failure {
+        tries: 1,
+        ..passing(error)
+    }
 }
 
 /// Downloads into `part`, which on success holds the whole file.
 ///
 /// # Errors
-/// The last failure, where another try does not help or [`TRIES`] brought nothing new. What has arrived stays for the
+/// The last failure, where another try does not help or several brought nothing new. What has arrived stays for the
 /// next call.
 pub(super) fn fetch(url: &str, part: &Path, bar: &ProgressBar) -> anyhow::Result<()> {
     let agent = agent(url);
@@ -61,10 +69,10 @@ pub(super) fn fetch(url: &str, part: &Path, bar: &ProgressBar) -> anyhow::Result
             (failures, most, wait) = (0, arrived, FIRST_WAIT);
         }
         failures += 1;
-        let Some(asked) = failure.passing.filter(|_| failures < TRIES) else {
+        if failures >= failure.tries {
             return Err(failure.error.context(format!("cannot download {url}")));
-        };
-        let pause = wait.max(asked).min(LONGEST_WAIT);
+        }
+        let pause = wait.max(failure.wait).min(LONGEST_WAIT);
         bar.suspend(|| {
             // A closed stderr is no reason to stop.
             let _ = writeln!(
@@ -139,26 +147,22 @@ fn attempt(agent: &Agent, url: &str, part: &Path, bar: &ProgressBar) -> Result<(
             Err(passing(anyhow!("the server's file ends before byte {have}")))
         }
         code @ (408 | 425 | 429 | 500 | 502 | 503 | 504) => Err(Failure {
-            error: anyhow!("the server answered {code}"),
-            passing: Some(Duration::from_secs(
-                number(&head.headers, header::RETRY_AFTER).unwrap_or(0),
-            )),
+            wait: Duration::from_secs(number(&head.headers, header::RETRY_AFTER).unwrap_or(0)),
+            ..passing(anyhow!("the server answered {code}"))
         }),
         code => Err(lasting(anyhow!("the server answered {code}, expected 200"))),
     }
 }
 
-/// An unknown host is most often a machine without a network, where waiting helps nobody.
 fn refused(error: ureq::Error) -> Failure {
     use ureq::Error as E;
     let may_pass = matches!(
         error,
         E::Io(_) | E::Timeout(_) | E::ConnectionFailed | E::Protocol(_) | E::BodyStalled
     );
-    if may_pass {
-        passing(error.into())
-    } else {
-        lasting(error.into())
+    Failure {
+        tries: if may_pass { TRIES_WITHOUT_ANSWER } else { 1 },
+        ..passing(error.into())
     }
 }
 

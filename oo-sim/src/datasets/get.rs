@@ -33,15 +33,18 @@ pub fn get(set: &Dataset, folder: &Path, mirror: Option<&str>) -> Result<Got> {
     }
     let downloads = folder.join(DOWNLOADS);
     let place = downloads.join(&set.name);
-    fs::create_dir_all(&place).with_context(|| unwritable(folder))?;
+    fs::create_dir_all(&downloads).with_context(|| unwritable(folder))?;
     let _lock = lock(&downloads).with_context(|| unwritable(folder))?;
     // Another process may have made it while this one waited.
     if present(set, folder)? {
         return Ok(Got::Present);
     }
+    fs::create_dir_all(&place).with_context(|| unwritable(folder))?;
     let mut originals = Vec::new();
     for original in &set.original {
-        originals.push(original_file(set, original, &place, mirror)?);
+        originals.push(original_file(set, original, &place, mirror).inspect_err(|_| {
+            let _ = fs::remove_dir(&place); // where nothing has arrived
+        })?);
     }
     let made = convert::convert(set, &originals).and_then(|contents| check(set, contents));
     // Whatever they are, these downloads have served: right ones are converted, wrong ones must not come back.
