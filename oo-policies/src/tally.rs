@@ -122,8 +122,8 @@ macro_rules! tally_policy {
             const PAPER: &'static str = $paper;
             const OPTIONS: &'static [(&'static str, &'static str)] = &[
                 $((stringify!($field), $help),)*
-                ("low", "the smallest reward; lower ones are clipped"),
-                ("high", "the largest reward; higher ones are clipped"),
+                ("low", "the smallest reward; lower ones are clipped; below high"),
+                ("high", "the largest reward; higher ones are clipped; above low"),
             ];
             type Config = Config;
             fn build(config: Config, _: &oo_core::Shape) -> oo_core::Result<Self> {

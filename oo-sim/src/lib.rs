@@ -7,7 +7,13 @@ pub mod commands;
 pub mod datasets;
 pub mod environments;
 pub mod experiment;
+pub mod report;
 pub mod runner;
 pub mod store;
 pub mod summary;
 pub mod table;
+
+/// The examples of `docs/adding.md` are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/adding.md")]
+pub struct Adding;

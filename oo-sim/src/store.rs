@@ -63,6 +63,14 @@ impl Store {
         })
     }
 
+    /// A folder that is only read; nothing is made.
+    pub fn existing(root: &Path) -> Self {
+        Store {
+            root: root.into(),
+            cells: root.join("cells"),
+        }
+    }
+
     /// The folder.
     pub fn root(&self) -> &Path {
         &self.root
@@ -140,8 +148,16 @@ impl Store {
     /// # Errors
     /// A full disk or a folder that cannot be written.
     pub fn write_text(&self, name: &str, text: &str) -> Result<()> {
-        write_whole(&self.root.join(name), |file| Ok(file.write_all(text.as_bytes())?))
+        write_text(&self.root.join(name), text)
     }
+}
+
+/// Writes text to any file, under a temporary name first.
+///
+/// # Errors
+/// A full disk, or a folder that is not there or cannot be written.
+pub fn write_text(path: &Path, text: &str) -> Result<()> {
+    write_whole(path, |file| Ok(file.write_all(text.as_bytes())?))
 }
 
 /// SHA-256 in 64 hexadecimal digits.

@@ -8,10 +8,11 @@ use crate::store::Store;
 use anyhow::{Context, Result};
 use oo_core::tips::Reaction;
 use oo_judge::stats::{Cluster, difference, holm, mean_interval, units_for_power};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-const LEVEL: f64 = 0.95;
+/// Of every interval.
+pub(crate) const LEVEL: f64 = 0.95;
 const ALPHA: f64 = 0.05;
 const POWER: f64 = 0.8;
 const BINS: usize = 20;
@@ -103,14 +104,14 @@ pub struct GroupLine {
 }
 
 /// CPU time of the policies. Kept apart from [`Summary`], since it differs from run to run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Timings {
     /// One line an environment and policy.
     pub policies: Vec<TimingLine>,
 }
 
 /// CPU time of one policy.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TimingLine {
     /// The environment.
     pub env: String,

@@ -133,7 +133,7 @@ fn pairs(summary: &Summary, env: &str) -> Table {
 }
 
 /// `seen` decisions were made by each of the two.
-fn verdict(pair: &PairLine, seen: Option<u64>) -> String {
+pub(crate) fn verdict(pair: &PairLine, seen: Option<u64>) -> String {
     match (pair.verdict.as_str(), pair.decisions_for_80_percent_power) {
         // The calculation takes the spread as known, which with two or three clusters it is not.
         ("not decided", Some(n)) if seen.is_some_and(|seen| n <= seen) => {

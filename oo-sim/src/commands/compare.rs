@@ -9,10 +9,13 @@ use clap::ValueEnum;
 use std::path::PathBuf;
 
 /// Shown under `compare --help`.
-pub(super) const AFTER_HELP: &str = "\
-A run that was stopped goes on where it stopped when the same command is given again: finished runs are kept in \
-OUT/cells.\nNo result depends on --threads.\n\nExit codes:\n  0  fine\n  1  failure while running\n  2  bad input: a \
-flag, a name, an option, or the experiment file";
+pub(super) fn after_help() -> String {
+    format!(
+        "A run that was stopped goes on where it stopped when the same command is given again: finished runs are kept \
+         in OUT/cells.\nNo result depends on --threads.\n\n{}",
+        super::exit_codes()
+    )
+}
 
 /// The command's flags. A flag wins over the experiment file.
 #[derive(Debug, clap::Args)]

@@ -3,17 +3,32 @@
 pub mod compare;
 pub mod data;
 pub mod policies;
+pub mod reference;
+pub mod report;
 
 use clap::{Parser, Subcommand};
 use std::io::Write;
 use std::process::ExitCode;
 
-const EXIT_CODES: &str = "Exit codes:\n  0  fine\n  1  failure while running\n  2  bad input: a flag, a name, an option, \
-                          or the experiment file";
+/// What the program's exit codes mean.
+pub(crate) const EXITS: &[(u8, &str)] = &[
+    (0, "fine"),
+    (1, "failure while running"),
+    (
+        2,
+        "bad input: a flag, a name, an option, the experiment file, or a folder that is no finished run",
+    ),
+];
+
+/// The same for help texts.
+fn exit_codes() -> String {
+    let lines = EXITS.iter().map(|(code, meaning)| format!("\n  {code}  {meaning}"));
+    format!("Exit codes:{}", lines.collect::<String>())
+}
 
 /// Compare bandit policies in simulated and recorded worlds.
 #[derive(Debug, Parser)]
-#[command(name = "oo-sim", version, after_help = EXIT_CODES)]
+#[command(name = "oo-sim", version, after_help = exit_codes())]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -22,15 +37,19 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run policies in environments and say which is better
-    #[command(after_help = compare::AFTER_HELP)]
+    #[command(after_help = compare::after_help())]
     Compare(Box<compare::Args>),
     /// List data sets, download them, say where they are
     #[command(after_help = data::AFTER_HELP)]
     Data(data::Args),
+    /// Write one HTML page about a finished run
+    Report(report::Args),
     /// List policies, their options and where they were published
     Policies,
     /// List environments and wrappers with their options
     Environments,
+    /// Print docs/reference.md: everything that has a name, with options, types, ranges and defaults
+    Reference,
 }
 
 /// Something that the caller should put right: exit code 2.
@@ -50,8 +69,10 @@ pub fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Compare(args) => compare::run(*args),
         Command::Data(args) => data::run(args),
+        Command::Report(args) => report::run(args),
         Command::Policies => policies::policies(),
         Command::Environments => policies::environments(),
+        Command::Reference => reference::run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

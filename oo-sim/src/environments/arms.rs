@@ -1,6 +1,6 @@
 //! Actions that come and go: each epoch offers a part of them, drawn by their identities.
 
-use super::position;
+use super::{Wrap, position};
 use oo_core::spec::require;
 use oo_core::{ActionId, Candidates, Environment, Key, Outcome, Result, Round, Shape, UserId};
 use serde::{Deserialize, Serialize};
@@ -20,15 +20,6 @@ impl Default for Config {
     }
 }
 
-/// Name and help an option.
-pub const OPTIONS: &[(&str, &str)] = &[
-    (
-        "keep",
-        "probability that an action is offered in an epoch; one is always offered",
-    ),
-    ("every", "rounds an epoch"),
-];
-
 /// What is left of an open round.
 #[derive(Default)]
 struct Offer {
@@ -47,12 +38,23 @@ pub struct Arms {
     offers: Vec<Offer>,
 }
 
-impl Arms {
+impl Wrap for Arms {
+    const NAME: &'static str = "arms";
+    const SUMMARY: &'static str = "actions come and go: each epoch offers a part of them";
+    const OPTIONS: &'static [(&'static str, &'static str)] = &[
+        (
+            "keep",
+            "probability that an action is offered in an epoch; one is always offered; above 0, at most 1",
+        ),
+        ("every", "rounds an epoch; at least 1"),
+    ];
+    type Config = Config;
+
     /// Wraps `inner`. The shape names no number of actions any more, since they come and go.
     ///
     /// # Errors
     /// An option out of range.
-    pub fn build(config: Config, inner: Box<dyn Environment>, key: Key) -> Result<Arms> {
+    fn build(config: Config, inner: Box<dyn Environment>, key: Key) -> Result<Self> {
         let ok = config.keep > 0.0 && config.keep <= 1.0;
         require(ok, "arms", "keep", "above 0, at most 1", config.keep)?;
         require(config.every > 0, "arms", "every", "at least 1", config.every)?;
@@ -68,7 +70,9 @@ impl Arms {
             offers: vec![],
         })
     }
+}
 
+impl Arms {
     fn offer(&self, r: usize) -> Offer {
         let round = self.inner.round(r);
         let all = round.candidates;

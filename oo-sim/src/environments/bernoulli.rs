@@ -1,6 +1,6 @@
 //! Arms without context that pay 0 or 1.
 
-use super::{Stage, World, staged};
+use super::{Make, Stage, World, staged};
 use oo_core::key::hash_name;
 use oo_core::spec::require;
 use oo_core::{Environment, Error, Key, Outcome, Result};
@@ -24,24 +24,29 @@ impl Default for Config {
     }
 }
 
-/// Name and help an option.
-pub const OPTIONS: &[(&str, &str)] = &[
-    ("means", "probability of a reward for each arm, as 0.1/0.5/0.9"),
-    ("rounds", "rounds, unless the run says otherwise"),
-];
-
 /// See the module.
 pub struct Bernoulli {
     stage: Stage,
     key: Key,
 }
 
-impl Bernoulli {
+impl Make for Bernoulli {
+    const NAME: &'static str = "bernoulli";
+    const SUMMARY: &'static str = "arms without context that pay 0 or 1";
+    const OPTIONS: &'static [(&'static str, &'static str)] = &[
+        (
+            "means",
+            "probability of a reward for each arm, as 0.1/0.5/0.9; each 0 to 1",
+        ),
+        ("rounds", "rounds, unless the run says otherwise; at least 0"),
+    ];
+    type Config = Config;
+
     /// One arm for each mean.
     ///
     /// # Errors
     /// Means that are not numbers from 0 to 1.
-    pub fn build(config: Config, world: &World) -> Result<Bernoulli> {
+    fn build(config: Config, world: &World) -> Result<Self> {
         let read = |text: &str| text.trim().parse().ok().filter(|p| (0.0..=1.0).contains(p));
         let means: Option<Vec<f64>> = config.means.split(['/', ',']).map(read).collect();
         let means = means.ok_or_else(|| Error::Option {

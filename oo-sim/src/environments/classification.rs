@@ -1,9 +1,9 @@
 //! A classification set as a bandit: the features are the context, the classes are the actions, and only the
 //! chosen class says whether it was right.
 
-use super::{Stage, World, staged};
+use super::{DATA, Entry, Stage, World, staged};
 use crate::datasets::Table;
-use oo_core::spec::require;
+use oo_core::spec::{configure, require};
 use oo_core::{Environment, Error, Outcome, Result};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -44,15 +44,29 @@ impl Default for Config {
 }
 
 /// Name and help an option.
-pub const OPTIONS: &[(&str, &str)] = &[
+const OPTIONS: &[(&str, &str)] = &[
     ("order", "shuffle (by the seed) or file (as the rows stand)"),
-    ("clip", "scaled features are cut off at plus and minus this"),
+    ("clip", "scaled features are cut off at plus and minus this; above 0"),
     (
         "scale",
         "bring features to mean 0 and standard deviation 1 over the file; without it they stay as they are",
     ),
     ("bias", "append a feature that is always 1"),
 ];
+
+/// The row of the table. It is written out because the name carries the data set.
+pub(super) const ENTRY: Entry = Entry {
+    name: "data:NAME",
+    summary: "a classification set by name or path; reward 1 for the right class",
+    options: OPTIONS,
+    defaults: super::defaults::<Config>,
+    make: |part, world| {
+        let name = part.name.strip_prefix(DATA).unwrap_or(&part.name);
+        let config = configure(&part.name, &part.options)?;
+        let table = crate::datasets::load(name)?;
+        Ok(Box::new(Classification::build(&part.name, config, table, world)?))
+    },
+};
 
 /// See the module.
 pub struct Classification {

@@ -1,6 +1,6 @@
 //! Outcomes that become known later, or never.
 
-use super::position;
+use super::{Wrap, position};
 use oo_core::spec::require;
 use oo_core::{Arrival, Environment, Key, Outcome, Result, Round, Shape, UserId};
 use serde::{Deserialize, Serialize};
@@ -37,16 +37,6 @@ impl Default for Config {
     }
 }
 
-/// Name and help an option.
-pub const OPTIONS: &[(&str, &str)] = &[
-    (
-        "rounds",
-        "the delay or its mean, in the world's unit of time (rounds; minutes in tips)",
-    ),
-    ("kind", "fixed or geometric"),
-    ("missing", "probability that an outcome never becomes known"),
-];
-
 /// See the module.
 pub struct Delay {
     inner: Box<dyn Environment>,
@@ -54,12 +44,24 @@ pub struct Delay {
     key: Key,
 }
 
-impl Delay {
+impl Wrap for Delay {
+    const NAME: &'static str = "delay";
+    const SUMMARY: &'static str = "outcomes become known later, or never";
+    const OPTIONS: &'static [(&'static str, &'static str)] = &[
+        (
+            "rounds",
+            "the delay or its mean, in the world's unit of time (rounds; minutes in tips); at least 0, for geometric 1",
+        ),
+        ("kind", "fixed, or geometric (at least 1)"),
+        ("missing", "probability that an outcome never becomes known; 0 to 1"),
+    ];
+    type Config = Config;
+
     /// Wraps `inner`.
     ///
     /// # Errors
     /// An option out of range.
-    pub fn build(config: Config, inner: Box<dyn Environment>, key: Key) -> Result<Delay> {
+    fn build(config: Config, inner: Box<dyn Environment>, key: Key) -> Result<Self> {
         require(
             (0.0..=1.0).contains(&config.missing),
             "delay",
@@ -71,7 +73,9 @@ impl Delay {
         require(ok, "delay", "rounds", "at least 1 for kind=geometric", config.rounds)?;
         Ok(Delay { inner, config, key })
     }
+}
 
+impl Delay {
     /// What `key` adds to the time of an outcome; `None` where it is lost.
     fn wait(&self, key: Key) -> Option<u64> {
         let mut draws = key.draws();

@@ -3,7 +3,7 @@
 //! Features stay with their actions. In worlds with candidate features the rewards then follow the features of
 //! other candidates, so there the wrapper shows how a policy bears a model that has become wrong.
 
-use super::position;
+use super::{Wrap, position};
 use oo_core::spec::require;
 use oo_core::{Environment, Error, Key, Outcome, Result, Round, Shape, UserId};
 use serde::{Deserialize, Serialize};
@@ -23,12 +23,6 @@ impl Default for Config {
     }
 }
 
-/// Name and help an option.
-pub const OPTIONS: &[(&str, &str)] = &[
-    ("at", "the first round with exchanged rewards"),
-    ("every", "rounds between further exchanges; 0 for none"),
-];
-
 /// See the module.
 pub struct Drift {
     inner: Box<dyn Environment>,
@@ -40,12 +34,20 @@ pub struct Drift {
     expected: Vec<Option<Vec<f64>>>,
 }
 
-impl Drift {
+impl Wrap for Drift {
+    const NAME: &'static str = "drift";
+    const SUMMARY: &'static str = "from a round on, the actions exchange their rewards";
+    const OPTIONS: &'static [(&'static str, &'static str)] = &[
+        ("at", "the first round with exchanged rewards; at least 0"),
+        ("every", "rounds between further exchanges; at least 0, where 0 is none"),
+    ];
+    type Config = Config;
+
     /// Wraps `inner`.
     ///
     /// # Errors
     /// [`Error::Unfit`] where the set of actions is not fixed.
-    pub fn build(config: Config, inner: Box<dyn Environment>, key: Key) -> Result<Drift> {
+    fn build(config: Config, inner: Box<dyn Environment>, key: Key) -> Result<Self> {
         let Some(actions) = inner.shape().actions else {
             let why = "it exchanges the rewards of fixed actions, and here actions come and go; put it before `arms`, \
                        or take a world with fixed actions (bernoulli, wheel, data:NAME)";
@@ -64,7 +66,9 @@ impl Drift {
             expected: vec![],
         })
     }
+}
 
+impl Drift {
     fn epoch_of(&self, index: u64) -> u64 {
         match index.checked_sub(self.config.at) {
             None => 0,

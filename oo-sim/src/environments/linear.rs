@@ -1,6 +1,6 @@
 //! Rewards that are linear in the candidate's features: the home ground of LinUCB and linear Thompson sampling.
 
-use super::{Stage, World, feature_names, unit_vector};
+use super::{Make, Stage, World, feature_names, unit_vector};
 use oo_core::key::hash_name;
 use oo_core::spec::require;
 use oo_core::{Environment, Key, Outcome, Result};
@@ -29,14 +29,6 @@ impl Default for Config {
         }
     }
 }
-
-/// Name and help an option.
-pub const OPTIONS: &[(&str, &str)] = &[
-    ("d", "features a candidate"),
-    ("actions", "candidates a round"),
-    ("noise", "standard deviation of the reward's noise"),
-    ("rounds", "rounds, unless the run says otherwise"),
-];
 
 /// Candidates with unit features drawn anew each round, and the scalar product of each with one hidden unit vector.
 pub(super) struct Slopes {
@@ -110,12 +102,25 @@ pub struct Linear {
     noise: f64,
 }
 
-impl Linear {
+impl Make for Linear {
+    const NAME: &'static str = "linear";
+    const SUMMARY: &'static str = "reward linear in the candidate's features, with normal noise";
+    const OPTIONS: &'static [(&'static str, &'static str)] = &[
+        ("d", "features a candidate; 1 to 100000"),
+        (
+            "actions",
+            "candidates a round; 1 to 100000, and d × actions at most 1e8",
+        ),
+        ("noise", "standard deviation of the reward's noise; at least 0"),
+        ("rounds", "rounds, unless the run says otherwise; at least 0"),
+    ];
+    type Config = Config;
+
     /// Draws the hidden vector.
     ///
     /// # Errors
     /// An option out of range.
-    pub fn build(config: Config, world: &World) -> Result<Linear> {
+    fn build(config: Config, world: &World) -> Result<Self> {
         let ok = config.noise >= 0.0 && config.noise.is_finite();
         require(ok, "linear", "noise", "a number of at least 0", config.noise)?;
         let slopes = Slopes::new("linear", config.d, config.actions, config.rounds, world)?;

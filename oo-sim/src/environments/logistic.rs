@@ -1,7 +1,7 @@
 //! Rewards of 0 or 1 whose log-odds are linear in the candidate's features.
 
-use super::World;
 use super::linear::Slopes;
+use super::{Make, World};
 use oo_core::spec::require;
 use oo_core::{Environment, Outcome, Result};
 use serde::{Deserialize, Serialize};
@@ -30,29 +30,34 @@ impl Default for Config {
     }
 }
 
-/// Name and help an option.
-pub const OPTIONS: &[(&str, &str)] = &[
-    ("d", "features a candidate"),
-    ("actions", "candidates a round"),
-    (
-        "scale",
-        "length of the hidden vector; more of it sets the candidates further apart",
-    ),
-    ("rounds", "rounds, unless the run says otherwise"),
-];
-
 /// See the module.
 pub struct Logistic {
     slopes: Slopes,
     scale: f64,
 }
 
-impl Logistic {
+impl Make for Logistic {
+    const NAME: &'static str = "logistic";
+    const SUMMARY: &'static str = "reward 0 or 1, its log-odds linear in the candidate's features";
+    const OPTIONS: &'static [(&'static str, &'static str)] = &[
+        ("d", "features a candidate; 1 to 100000"),
+        (
+            "actions",
+            "candidates a round; 1 to 100000, and d × actions at most 1e8",
+        ),
+        (
+            "scale",
+            "length of the hidden vector; more of it sets the candidates further apart; at least 0",
+        ),
+        ("rounds", "rounds, unless the run says otherwise; at least 0"),
+    ];
+    type Config = Config;
+
     /// Draws the hidden vector.
     ///
     /// # Errors
     /// An option out of range.
-    pub fn build(config: Config, world: &World) -> Result<Logistic> {
+    fn build(config: Config, world: &World) -> Result<Self> {
         let ok = config.scale >= 0.0 && config.scale.is_finite();
         require(ok, "logistic", "scale", "a number of at least 0", config.scale)?;
         let slopes = Slopes::new("logistic", config.d, config.actions, config.rounds, world)?;

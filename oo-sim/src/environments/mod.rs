@@ -14,6 +14,8 @@ use oo_core::judge::Judge;
 use oo_core::spec::{Part, configure};
 use oo_core::tips::RewardSpec;
 use oo_core::{ActionId, Candidates, Environment, Error, Key, Result, Round, Shape, Spec, UserId};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
@@ -49,6 +51,34 @@ impl World {
     }
 }
 
+/// How a world comes from its options: its file's one promise to the table.
+pub trait Make: Environment + Sized + 'static {
+    /// The name on the command line.
+    const NAME: &'static str;
+    /// One line of help.
+    const SUMMARY: &'static str;
+    /// Name and one line of help an option; every field of `Config` has one (tested).
+    const OPTIONS: &'static [(&'static str, &'static str)];
+    /// The options with their defaults.
+    type Config: Default + Serialize + DeserializeOwned;
+    /// Makes the world of one seed.
+    fn build(config: Self::Config, world: &World) -> Result<Self>;
+}
+
+/// How a wrapper comes from its options and the world inside it.
+pub trait Wrap: Environment + Sized + 'static {
+    /// The name on the command line, after the plus sign.
+    const NAME: &'static str;
+    /// One line of help.
+    const SUMMARY: &'static str;
+    /// Name and one line of help an option; every field of `Config` has one (tested).
+    const OPTIONS: &'static [(&'static str, &'static str)];
+    /// The options with their defaults.
+    type Config: Default + Serialize + DeserializeOwned;
+    /// Wraps `inner`; `key` is the wrapper's own.
+    fn build(config: Self::Config, inner: Box<dyn Environment>, key: Key) -> Result<Self>;
+}
+
 /// One world in the table.
 pub struct Entry {
     /// The name on the command line.
@@ -62,7 +92,7 @@ pub struct Entry {
     make: fn(&Part, &World) -> anyhow::Result<Box<dyn Environment>>,
 }
 
-type Wrap = fn(Box<dyn Environment>, &Map<String, Value>, Key) -> Result<Box<dyn Environment>>;
+type WrapFn = fn(Box<dyn Environment>, &Map<String, Value>, Key) -> Result<Box<dyn Environment>>;
 
 /// One wrapper in the table.
 pub struct Wrapper {
@@ -74,10 +104,32 @@ pub struct Wrapper {
     pub options: &'static [(&'static str, &'static str)],
     /// The options with their default values.
     pub defaults: fn() -> Map<String, Value>,
-    wrap: Wrap,
+    wrap: WrapFn,
 }
 
-fn defaults<C: Default + serde::Serialize>() -> Map<String, Value> {
+/// The table entry of a world.
+pub const fn entry<W: Make>() -> Entry {
+    Entry {
+        name: W::NAME,
+        summary: W::SUMMARY,
+        options: W::OPTIONS,
+        defaults: defaults::<W::Config>,
+        make: |part, world| Ok(Box::new(W::build(configure(W::NAME, &part.options)?, world)?)),
+    }
+}
+
+/// The table entry of a wrapper.
+pub const fn wrapper<W: Wrap>() -> Wrapper {
+    Wrapper {
+        name: W::NAME,
+        summary: W::SUMMARY,
+        options: W::OPTIONS,
+        defaults: defaults::<W::Config>,
+        wrap: |inner, options, key| Ok(Box::new(W::build(configure(W::NAME, options)?, inner, key)?)),
+    }
+}
+
+fn defaults<C: Default + Serialize>() -> Map<String, Value> {
     match serde_json::to_value(C::default()) {
         Ok(Value::Object(map)) => map,
         _ => Map::new(),
@@ -89,124 +141,19 @@ const DATA: &str = "data:";
 
 /// All worlds.
 pub static ENVIRONMENTS: &[Entry] = &[
-    Entry {
-        name: "tips",
-        summary: "people with habits who are shown one tip at a time",
-        options: &[
-            (
-                "preset",
-                "standard (several sessions a day) or sparse (four sessions a week)",
-            ),
-            ("users", "people, unless the run says otherwise"),
-            ("days", "days, unless the run says otherwise"),
-            ("tasks", "the usual number of open tasks, 2 to 30"),
-            ("drift", "hours by which everybody's best hour moves each day"),
-            (
-                "delayed",
-                "probability that a snoozed task is finished elsewhere within 1 to 24 hours",
-            ),
-            ("missing", "probability that a feedback is lost"),
-        ],
-        defaults: defaults::<tips::TipsConfig>,
-        make: |part, world| {
-            let config = configure("tips", &part.options)?;
-            let horizon = world.horizon;
-            Ok(Box::new(tips::Tips::build(
-                config,
-                horizon,
-                world.reward.clone(),
-                world.judge.clone(),
-                world.key,
-            )?))
-        },
-    },
-    Entry {
-        name: "linear",
-        summary: "reward linear in the candidate's features, with normal noise",
-        options: linear::OPTIONS,
-        defaults: defaults::<linear::Config>,
-        make: |part, world| {
-            Ok(Box::new(linear::Linear::build(
-                configure("linear", &part.options)?,
-                world,
-            )?))
-        },
-    },
-    Entry {
-        name: "logistic",
-        summary: "reward 0 or 1, its log-odds linear in the candidate's features",
-        options: logistic::OPTIONS,
-        defaults: defaults::<logistic::Config>,
-        make: |part, world| {
-            Ok(Box::new(logistic::Logistic::build(
-                configure("logistic", &part.options)?,
-                world,
-            )?))
-        },
-    },
-    Entry {
-        name: "bernoulli",
-        summary: "arms without context that pay 0 or 1",
-        options: bernoulli::OPTIONS,
-        defaults: defaults::<bernoulli::Config>,
-        make: |part, world| {
-            Ok(Box::new(bernoulli::Bernoulli::build(
-                configure("bernoulli", &part.options)?,
-                world,
-            )?))
-        },
-    },
-    Entry {
-        name: "wheel",
-        summary: "a rare region of the disc pays much: how well does a policy explore? (Riquelme et al. 2018)",
-        options: wheel::OPTIONS,
-        defaults: defaults::<wheel::Config>,
-        make: |part, world| {
-            Ok(Box::new(wheel::Wheel::build(
-                configure("wheel", &part.options)?,
-                world,
-            )?))
-        },
-    },
-    Entry {
-        name: "data:NAME",
-        summary: "a classification set by name or path; reward 1 for the right class",
-        options: classification::OPTIONS,
-        defaults: defaults::<classification::Config>,
-        make: |part, world| {
-            let name = part.name.strip_prefix(DATA).unwrap_or(&part.name);
-            let config = configure(&part.name, &part.options)?;
-            let table = crate::datasets::load(name)?;
-            Ok(Box::new(classification::Classification::build(
-                &part.name, config, table, world,
-            )?))
-        },
-    },
+    entry::<tips::Tips>(),
+    entry::<linear::Linear>(),
+    entry::<logistic::Logistic>(),
+    entry::<bernoulli::Bernoulli>(),
+    entry::<wheel::Wheel>(),
+    classification::ENTRY,
 ];
 
 /// All wrappers.
 pub static WRAPPERS: &[Wrapper] = &[
-    Wrapper {
-        name: "drift",
-        summary: "from a round on, the actions exchange their rewards",
-        options: drift::OPTIONS,
-        defaults: defaults::<drift::Config>,
-        wrap: |inner, options, key| Ok(Box::new(drift::Drift::build(configure("drift", options)?, inner, key)?)),
-    },
-    Wrapper {
-        name: "delay",
-        summary: "outcomes become known later, or never",
-        options: delay::OPTIONS,
-        defaults: defaults::<delay::Config>,
-        wrap: |inner, options, key| Ok(Box::new(delay::Delay::build(configure("delay", options)?, inner, key)?)),
-    },
-    Wrapper {
-        name: "arms",
-        summary: "actions come and go: each epoch offers a part of them",
-        options: arms::OPTIONS,
-        defaults: defaults::<arms::Config>,
-        wrap: |inner, options, key| Ok(Box::new(arms::Arms::build(configure("arms", options)?, inner, key)?)),
-    },
+    wrapper::<drift::Drift>(),
+    wrapper::<delay::Delay>(),
+    wrapper::<arms::Arms>(),
 ];
 
 /// Builds the world that `spec` names, with its wrappers around it, the first of them innermost.

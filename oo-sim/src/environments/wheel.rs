@@ -1,7 +1,7 @@
 //! The wheel (Riquelme, Tucker, Snoek 2018): within the radius `delta` arm 0 is a little better; outside, one arm a
 //! quadrant pays 50. The closer `delta` to 1, the rarer the occasions to find that out.
 
-use super::{Stage, World, staged};
+use super::{Make, Stage, World, staged};
 use oo_core::key::hash_name;
 use oo_core::spec::require;
 use oo_core::{Environment, Key, Outcome, Result};
@@ -25,12 +25,6 @@ impl Default for Config {
     }
 }
 
-/// Name and help an option.
-pub const OPTIONS: &[(&str, &str)] = &[
-    ("delta", "radius of the inner disc, 0 to 1"),
-    ("rounds", "rounds, unless the run says otherwise"),
-];
-
 const SAFE: f64 = 1.2;
 const OTHER: f64 = 1.0;
 const RARE: f64 = 50.0;
@@ -43,12 +37,21 @@ pub struct Wheel {
     key: Key,
 }
 
-impl Wheel {
+impl Make for Wheel {
+    const NAME: &'static str = "wheel";
+    const SUMMARY: &'static str =
+        "a rare region of the disc pays much: how well does a policy explore? (Riquelme et al. 2018)";
+    const OPTIONS: &'static [(&'static str, &'static str)] = &[
+        ("delta", "radius of the inner disc; 0 to 1"),
+        ("rounds", "rounds, unless the run says otherwise; at least 0"),
+    ];
+    type Config = Config;
+
     /// The wheel with the paper's rewards.
     ///
     /// # Errors
     /// A radius outside 0 to 1.
-    pub fn build(config: Config, world: &World) -> Result<Wheel> {
+    fn build(config: Config, world: &World) -> Result<Self> {
         require(
             (0.0..=1.0).contains(&config.delta),
             "wheel",

@@ -9,7 +9,7 @@
 mod person;
 pub mod personas;
 
-use super::Horizon;
+use super::{Horizon, Make, World};
 use oo_core::environment::{Arrival, Environment, Outcome};
 use oo_core::judge::Judge;
 use oo_core::spec::require;
@@ -305,6 +305,35 @@ fn late_feedback(minutes: u64) -> Feedback {
     Feedback {
         reaction: Reaction::Done,
         dwell_ms: Some(minutes * 60_000),
+    }
+}
+
+impl Make for Tips {
+    const NAME: &'static str = NAME;
+    const SUMMARY: &'static str = "people with habits who are shown one tip at a time";
+    const OPTIONS: &'static [(&'static str, &'static str)] = &[
+        (
+            "preset",
+            "standard (several sessions a day) or sparse (four sessions a week)",
+        ),
+        ("users", "people, unless the run says otherwise; at least 1"),
+        ("days", "days, unless the run says otherwise; 1 to 60000"),
+        ("tasks", "the usual number of open tasks; 2 to 30"),
+        (
+            "drift",
+            "hours by which everybody's best hour moves each day; any finite number",
+        ),
+        (
+            "delayed",
+            "probability that a snoozed task is finished elsewhere within 1 to 24 hours; 0 to 1",
+        ),
+        ("missing", "probability that a feedback is lost; 0 to 1"),
+    ];
+    type Config = TipsConfig;
+
+    fn build(config: TipsConfig, world: &World) -> Result<Tips> {
+        let (reward, judge) = (world.reward.clone(), world.judge.clone());
+        Tips::build(config, world.horizon, reward, judge, world.key)
     }
 }
 
