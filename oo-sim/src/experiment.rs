@@ -6,7 +6,7 @@ use crate::environments::{self, Horizon, World};
 use anyhow::{Context, Result, bail, ensure};
 use oo_core::judge::Judge;
 use oo_core::tips::RewardSpec;
-use oo_core::{Environment, Error, Key, Spec};
+use oo_core::{Environment, Error, Key, Shape, Spec};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ pub struct Experiment {
     pub name: String,
     /// Environments with their wrappers.
     pub env: Vec<String>,
-    /// Policies, presets allowed.
+    /// Policies, presets allowed; where none is named, the first of `USUAL` that fits every environment.
     pub policies: Vec<String>,
     /// The judge of reactions.
     pub judge: String,
@@ -43,14 +43,19 @@ pub struct Experiment {
     pub baseline: Option<String>,
 }
 
+/// What is compared when nobody says: in the tips world, where there are features, where there are none.
+const USUAL: [&[&str]; 3] = [
+    &["uniform", "egreedy-v1", "egreedy-v2", "lin-ucb", "lin-ts"],
+    &["uniform", "egreedy", "lin-ucb", "lin-ts"],
+    &["uniform", "ucb1", "kl-ucb", "beta-ts"],
+];
+
 impl Default for Experiment {
     fn default() -> Self {
         Experiment {
             name: "compare".into(),
             env: vec!["tips".into()],
-            policies: ["uniform", "egreedy-v1", "egreedy-v2", "lin-ucb", "lin-ts"]
-                .map(String::from)
-                .to_vec(),
+            policies: Vec::new(),
             judge: "rule".into(),
             reward: "r2".into(),
             users: None,
@@ -153,7 +158,7 @@ impl Experiment {
     ///
     /// # Errors
     /// The first thing that is wrong, with what exists instead.
-    pub fn plan(self) -> Result<Plan> {
+    pub fn plan(mut self) -> Result<Plan> {
         let word = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         ensure!(
             self.name.chars().all(word) && self.name.chars().any(|c| c != '.'),
@@ -161,7 +166,6 @@ impl Experiment {
             self.name
         );
         ensure!(!self.env.is_empty(), "env: expected at least one environment");
-        ensure!(!self.policies.is_empty(), "policies: expected at least one policy");
         ensure!(self.seeds >= 1, "seeds: expected at least 1, got 0");
         ensure!(
             self.seed.checked_add(self.seeds).is_some(),
@@ -199,6 +203,26 @@ impl Experiment {
             );
             envs.push(named);
         }
+        let mut plan = Plan {
+            experiment: self.clone(),
+            envs,
+            policies: Vec::new(),
+            baseline: None,
+            judge,
+            reward,
+        };
+        let shapes = plan
+            .envs
+            .iter()
+            .map(|env| {
+                let world = plan.environment(env, self.seed);
+                let world = world.with_context(|| format!("environment `{}`", env.name))?;
+                Ok(world.shape().clone())
+            })
+            .collect::<Result<Vec<Shape>>>()?;
+        if self.policies.is_empty() {
+            self.policies = usual(&shapes)?;
+        }
         let mut policies: Vec<Named> = Vec::new();
         for text in &self.policies {
             let spec = Spec::parse(text)?;
@@ -226,25 +250,28 @@ impl Experiment {
                 })?)
             }
         };
-        let plan = Plan {
-            experiment: self,
-            envs,
-            policies,
-            baseline,
-            judge,
-            reward,
-        };
-        for env in &plan.envs {
-            let world = plan
-                .environment(env, plan.experiment.seed)
-                .with_context(|| format!("environment `{}`", env.name))?;
-            for policy in &plan.policies {
-                oo_policies::build(&policy.spec, world.shape())
+        for (env, shape) in plan.envs.iter().zip(&shapes) {
+            for policy in &policies {
+                oo_policies::build(&policy.spec, shape)
                     .with_context(|| format!("policy `{}` in environment `{}`", policy.name, env.name))?;
             }
         }
+        (plan.experiment, plan.policies, plan.baseline) = (self, policies, baseline);
         Ok(plan)
     }
+}
+
+/// The policies to compare when none is named.
+fn usual(shapes: &[Shape]) -> Result<Vec<String>> {
+    let fits = |name: &&str| {
+        let spec = Spec::parse(name);
+        shapes
+            .iter()
+            .all(|shape| spec.as_ref().is_ok_and(|spec| oo_policies::build(spec, shape).is_ok()))
+    };
+    let found = USUAL.iter().find(|names| names.iter().all(|name| fits(&name)));
+    let names = found.context("no usual set of policies fits these environments together; name some with --policies")?;
+    Ok(names.iter().map(ToString::to_string).collect())
 }
 
 /// A spec with the two ways to write it.
