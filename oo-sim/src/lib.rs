@@ -17,3 +17,4 @@ pub mod table;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/adding.md")]
 pub struct Adding;
+pub mod weeks;

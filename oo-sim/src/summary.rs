@@ -5,6 +5,7 @@ use crate::environments::ENVIRONMENTS;
 use crate::experiment::{Named, Plan};
 use crate::runner::{Cell, cells};
 use crate::store::Store;
+use crate::weeks::{self, WeekLine, WeekPair};
 use anyhow::{Context, Result};
 use oo_core::tips::Reaction;
 use oo_judge::stats::{Cluster, difference, holm, mean_interval, units_for_power};
@@ -17,6 +18,12 @@ const ALPHA: f64 = 0.05;
 const POWER: f64 = 0.8;
 const BINS: usize = 20;
 const MINUTES_A_DAY: u64 = 1440;
+const MINUTES_A_WEEK: u64 = 7 * MINUTES_A_DAY;
+
+/// Only the tips world counts minutes; the others count rounds.
+fn has_weeks(env: &Named) -> bool {
+    env.spec.base().name == crate::environments::tips::NAME
+}
 
 /// All results of an experiment.
 #[derive(Clone, Debug, Serialize)]
@@ -31,6 +38,10 @@ pub struct Summary {
     pub pairs: Vec<PairLine>,
     /// The same means by group of people.
     pub groups: Vec<GroupLine>,
+    /// The same by week, in worlds that have weeks.
+    pub weeks: Vec<WeekLine>,
+    /// Comparisons by week.
+    pub week_pairs: Vec<WeekPair>,
 }
 
 /// A policy in an environment, over all seeds.
@@ -131,6 +142,8 @@ struct CellStats {
     users: BTreeMap<u64, Cluster>,
     groups: BTreeMap<String, Cluster>,
     last_time: u64,
+    /// By week, then user.
+    weeks: Vec<BTreeMap<u64, Cluster>>,
 }
 
 fn add(to: &mut Cluster, reward: f64) {
@@ -179,6 +192,13 @@ fn boil_down(plan: &Plan, store: &Store, cell: Cell<'_>) -> Result<CellStats> {
             (Some(e), Some(b)) => regret += b - e,
             _ => known = false,
         }
+        if has_weeks(cell.env) {
+            let week = (times.get(i).unwrap_or(0) / MINUTES_A_WEEK) as usize;
+            if stats.weeks.len() <= week {
+                stats.weeks.resize_with(week + 1, BTreeMap::new);
+            }
+            add(stats.weeks[week].entry(users.get(i).unwrap_or(0)).or_default(), reward);
+        }
         stats.last_time = stats.last_time.max(times.get(i).unwrap_or(0));
     }
     stats.regret = known.then_some(regret);
@@ -214,7 +234,8 @@ fn clusters(by: By, seeds: &[CellStats], users: &[u64]) -> Vec<Cluster> {
     }
 }
 
-fn interval(low: Option<f64>, high: Option<f64>) -> Option<[f64; 2]> {
+/// An interval with two finite ends.
+pub(crate) fn interval(low: Option<f64>, high: Option<f64>) -> Option<[f64; 2]> {
     Some([low?, high?]).filter(|ci| ci.iter().all(|x| x.is_finite()))
 }
 
@@ -265,7 +286,7 @@ fn policy_line(plan: &Plan, env: &Named, policy: &Named, seeds: &[CellStats], cl
         ci: interval(estimate.low, estimate.high),
         mean_regret: regret.filter(|_| total.count > 0.0).map(|r| r / total.count),
         rounds: total.count as u64,
-        rewards_per_user_week: (env.spec.base().name == "tips" && user_weeks > 0.0).then(|| total.count / user_weeks),
+        rewards_per_user_week: (has_weeks(env) && user_weeks > 0.0).then(|| total.count / user_weeks),
         reactions: (reacted > 0).then(|| Shares {
             done: share(Reaction::Done),
             snooze: share(Reaction::Snooze),
@@ -275,13 +296,40 @@ fn policy_line(plan: &Plan, env: &Named, policy: &Named, seeds: &[CellStats], cl
     }
 }
 
-/// The pairs of one environment; Holm runs over them.
-fn pair_lines(plan: &Plan, env: &Named, clusters: &[Vec<Cluster>]) -> Vec<PairLine> {
-    let n = clusters.len();
-    let pairs: Vec<(usize, usize)> = match plan.baseline {
+/// Who is compared with whom.
+fn pairs(plan: &Plan) -> Vec<(usize, usize)> {
+    let n = plan.policies.len();
+    match plan.baseline {
         Some(b) => (0..n).filter(|&a| a != b).map(|a| (a, b)).collect(),
         None => (0..n).flat_map(|a| (a + 1..n).map(move |b| (a, b))).collect(),
+    }
+}
+
+/// `weeks` lists of clusters, as [`clusters`] makes them for the whole run.
+fn weekly_clusters(by: By, seeds: &[CellStats], users: &[u64], weeks: usize) -> Vec<Vec<Cluster>> {
+    let none = BTreeMap::new();
+    let of = |week: usize| {
+        let mut all = seeds.iter().map(|c| c.weeks.get(week).unwrap_or(&none));
+        match by {
+            By::Seed | By::Nothing => all
+                .map(|week| {
+                    let mut total = Cluster::default();
+                    week.values().for_each(|c| merge(&mut total, c));
+                    total
+                })
+                .collect(),
+            By::User => {
+                let week = all.next().unwrap_or(&none);
+                users.iter().map(|u| week.get(u).copied().unwrap_or_default()).collect()
+            }
+        }
     };
+    (0..weeks).map(of).collect()
+}
+
+/// The pairs of one environment; Holm runs over them.
+fn pair_lines(plan: &Plan, env: &Named, clusters: &[Vec<Cluster>]) -> Vec<PairLine> {
+    let pairs = pairs(plan);
     let differences: Vec<_> = pairs
         .iter()
         .map(|&(a, b)| difference(&clusters[a], &clusters[b], LEVEL))
@@ -350,7 +398,8 @@ pub fn summarize(plan: &Plan, store: &Store) -> Result<Summary> {
         .map(|c| boil_down(plan, store, c))
         .collect::<Result<_>>()?;
     let seeds = plan.experiment.seeds as usize;
-    let (mut policies, mut pairs, mut groups) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut policies, mut lines, mut groups) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut weeks, mut week_pairs) = (Vec::new(), Vec::new());
     let mut weakest = By::Seed;
     for (env, of_env) in plan.envs.iter().zip(all.chunks(seeds * plan.policies.len())) {
         let by = clusters_by(plan, of_env);
@@ -363,10 +412,13 @@ pub fn summarize(plan: &Plan, store: &Store) -> Result<Summary> {
         users.sort_unstable();
         users.dedup();
         let mut by_policy = Vec::new();
+        let mut weekly = Vec::new();
+        let number_of_weeks = of_env.iter().map(|c| c.weeks.len()).max().unwrap_or(0);
         for (policy, of_policy) in plan.policies.iter().zip(of_env.chunks(seeds)) {
             let own = clusters(by, of_policy, &users);
             policies.push(policy_line(plan, env, policy, of_policy, &own));
             by_policy.push(own);
+            weekly.push(weekly_clusters(by, of_policy, &users, number_of_weeks));
             let mut merged: BTreeMap<&str, Cluster> = BTreeMap::new();
             for (group, cluster) in of_policy.iter().flat_map(|c| &c.groups) {
                 merge(merged.entry(group).or_default(), cluster);
@@ -379,15 +431,20 @@ pub fn summarize(plan: &Plan, store: &Store) -> Result<Summary> {
                 rounds: c.count as u64,
             }));
         }
-        pairs.extend(pair_lines(plan, env, &by_policy));
+        lines.extend(pair_lines(plan, env, &by_policy));
+        let (of_week, between) = weeks::compare(env, &plan.policies, &pairs(plan), &weekly);
+        weeks.extend(of_week);
+        week_pairs.extend(between);
     }
-    let method = method_text(weakest, !pairs.is_empty());
+    let method = method_text(weakest, !lines.is_empty());
     Ok(Summary {
         experiment: plan.experiment.name.clone(),
         method,
         policies,
-        pairs,
+        pairs: lines,
         groups,
+        weeks,
+        week_pairs,
     })
 }
 

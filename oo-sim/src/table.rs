@@ -1,11 +1,12 @@
 //! The summary for people.
 
+use crate::commands::compare::By;
 use crate::summary::{PairLine, PolicyLine, Summary, Timings};
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
 use std::fmt::Write;
 
-/// Lays the summary out; groups of people on request.
-pub fn render(summary: &Summary, timings: &Timings, by_group: bool) -> String {
+/// Lays the summary out; slices on request.
+pub(crate) fn render(summary: &Summary, timings: &Timings, by: Option<By>) -> String {
     let mut out = String::new();
     let mut envs: Vec<&str> = Vec::new();
     for line in &summary.policies {
@@ -19,8 +20,18 @@ pub fn render(summary: &Summary, timings: &Timings, by_group: bool) -> String {
         if summary.pairs.iter().any(|p| p.env == env) {
             let _ = writeln!(out, "{}\n", pairs(summary, env));
         }
-        if by_group {
-            let _ = writeln!(out, "{}\n", groups(summary, env));
+        match by {
+            None => {}
+            Some(By::Persona) => {
+                let _ = writeln!(out, "{}\n", groups(summary, env));
+            }
+            Some(By::Week) => {
+                let _ = writeln!(out, "{}\n", weeks(summary, env));
+                if summary.week_pairs.iter().any(|p| p.env == env) {
+                    let note = "Difference by week; * marks p < 0.05 after Holm over all pairs and weeks.";
+                    let _ = writeln!(out, "{}\n{note}\n", week_pairs(summary, env));
+                }
+            }
         }
     }
     let _ = writeln!(out, "{}", summary.method);
@@ -186,6 +197,54 @@ fn groups(summary: &Summary, env: &str) -> Table {
         ]);
     }
     t
+}
+
+/// One row a name, one column a week; `cells` come row by row.
+fn by_week<'s>(first: &str, cells: impl Iterator<Item = (String, usize, String)> + 's) -> Table {
+    let mut rows: Vec<(String, Vec<String>)> = Vec::new();
+    for (name, week, text) in cells {
+        if rows.last().is_none_or(|(last, _)| *last != name) {
+            rows.push((name, Vec::new()));
+        }
+        if let Some((_, row)) = rows.last_mut() {
+            row.resize(week, "–".into());
+            row[week - 1] = text;
+        }
+    }
+    let weeks = rows.iter().map(|(_, row)| row.len()).max().unwrap_or(0);
+    let header: Vec<String> = std::iter::once(first.into())
+        .chain((1..=weeks).map(|w| format!("week {w}")))
+        .collect();
+    let right: Vec<usize> = (1..=weeks).collect();
+    let mut t = table(&header.iter().map(String::as_str).collect::<Vec<_>>(), &right);
+    for (name, row) in rows {
+        t.add_row(std::iter::once(name).chain(row));
+    }
+    t
+}
+
+fn weeks(summary: &Summary, env: &str) -> Table {
+    let lines = summary.weeks.iter().filter(|w| w.env == env);
+    by_week(
+        "policy",
+        lines.map(|w| (w.policy.clone(), w.week, number(w.mean_reward))),
+    )
+}
+
+fn week_pairs(summary: &Summary, env: &str) -> Table {
+    let lines = summary.week_pairs.iter().filter(|w| w.env == env);
+    by_week(
+        "pair",
+        lines.map(|w| {
+            let mark = if w.p_adjusted.is_some_and(|p| p < 0.05) {
+                "*"
+            } else {
+                " "
+            };
+            let diff = w.diff.map_or_else(|| "–".into(), |d| format!("{d:+.4}{mark}"));
+            (format!("{} − {}", w.a, w.b), w.week, diff)
+        }),
+    )
 }
 
 #[cfg(test)]

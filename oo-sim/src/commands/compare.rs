@@ -58,7 +58,7 @@ pub struct Args {
     /// Folder of the results; runs/NAME by default
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Also show means by group
+    /// Also show slices
     #[arg(long)]
     by: Option<By>,
     /// What to print
@@ -67,9 +67,11 @@ pub struct Args {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-enum By {
-    /// The kind of person
+pub(crate) enum By {
+    /// Means by the kind of person
     Persona,
+    /// Means and differences by week, in the tips world
+    Week,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -123,6 +125,6 @@ pub fn run(args: Args) -> Result<()> {
     store.write_text("timings.json", &(serde_json::to_string_pretty(&timings)? + "\n"))?;
     match args.format {
         Format::Json => print(&json),
-        Format::Table => print(&table::render(&summary, &timings, args.by == Some(By::Persona))),
+        Format::Table => print(&table::render(&summary, &timings, args.by)),
     }
 }

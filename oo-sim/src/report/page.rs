@@ -394,6 +394,8 @@ mod tests {
             policies: vec![line(BAD), line("<i>")],
             pairs: vec![pair],
             groups: vec![],
+            weeks: vec![],
+            week_pairs: vec![],
         };
         let experiment = Experiment {
             name: BAD.into(),

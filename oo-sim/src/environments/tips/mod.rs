@@ -41,6 +41,8 @@ pub struct TipsConfig {
     pub days: usize,
     /// The usual number of open tasks, 2 to 30.
     pub tasks: usize,
+    /// How much people differ in what they like, 1 as the table of personas has it, 0 not at all.
+    pub differences: f64,
     /// Hours by which everybody's best hour moves each day.
     pub drift: f64,
     /// Probability that a snoozed task is finished outside the application within the next 1 to 24 hours.
@@ -56,6 +58,7 @@ impl Default for TipsConfig {
             users: 40,
             days: 14,
             tasks: 8,
+            differences: 1.0,
             drift: 0.0,
             delayed: 0.0,
             missing: 0.0,
@@ -159,6 +162,13 @@ impl Tips {
             config.tasks,
         )?;
         require(
+            (0.0..=4.0).contains(&config.differences),
+            NAME,
+            "differences",
+            "0 to 4",
+            config.differences,
+        )?;
+        require(
             config.drift.is_finite(),
             NAME,
             "drift",
@@ -192,7 +202,10 @@ impl Tips {
         let people: Vec<Person> = (0..users)
             .map(|u| {
                 let key = key.name("person").fold(u);
-                let habits: Habits = personas::individual(&kinds[u as usize % kinds.len()], key.name("habits"));
+                let mut habits: Habits = personas::individual(&kinds[u as usize % kinds.len()], key.name("habits"));
+                if config.differences != 1.0 {
+                    personas::differ(&mut habits, &kinds, config.differences);
+                }
                 let quota = horizon
                     .rounds
                     .map_or(u64::MAX, |r| r / users + u64::from(u < r % users));
@@ -319,6 +332,10 @@ impl Make for Tips {
         ("users", "people, unless the run says otherwise; at least 1"),
         ("days", "days, unless the run says otherwise; 1 to 60000"),
         ("tasks", "the usual number of open tasks; 2 to 30"),
+        (
+            "differences",
+            "how much people differ in what they like: 1 as the personas say, 0 not at all; 0 to 4",
+        ),
         (
             "drift",
             "hours by which everybody's best hour moves each day; any finite number",

@@ -186,9 +186,54 @@ pub fn individual(persona: &Habits, key: Key) -> Habits {
     habits
 }
 
+/// Moves a person towards the average of all personas (`differences` below 1) or away from it (above 1), in all that
+/// says what the person likes. Their hours stay as they are.
+pub fn differ(habits: &mut Habits, personas: &[Habits], differences: f64) {
+    type Trait = fn(&mut Habits) -> &mut f64;
+    let traits: [Trait; 12] = [
+        |h| &mut h.done_bias,
+        |h| &mut h.dismiss_bias,
+        |h| &mut h.overdue_pull,
+        |h| &mut h.priority_pull,
+        |h| &mut h.age_pull,
+        |h| &mut h.ease_pull,
+        |h| &mut h.peak_pull,
+        |h| &mut h.priority_at_peak,
+        |h| &mut h.weekend_pull,
+        |h| &mut h.fatigue_cost,
+        |h| &mut h.repetition_cost,
+        |h| &mut h.log_dwell,
+    ];
+    for of in traits {
+        let sum: f64 = personas.iter().map(|p| *of(&mut p.clone())).sum();
+        let mean = sum / personas.len() as f64;
+        let value = of(habits);
+        *value = mean + differences * (*value - mean);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn differences_scale_about_the_average() {
+        let all = personas();
+        let mut same = all[0].clone();
+        differ(&mut same, &all, 1.0);
+        assert!((same.overdue_pull - all[0].overdue_pull).abs() < 1e-12);
+        let mut people = all.clone();
+        people.iter_mut().for_each(|p| differ(p, &all, 0.0));
+        assert!(
+            people
+                .iter()
+                .all(|p| (p.priority_pull - people[0].priority_pull).abs() < 1e-12)
+        );
+        let mut double = all[0].clone();
+        differ(&mut double, &all, 2.0);
+        let moved = double.overdue_pull - people[0].overdue_pull;
+        assert!((moved - 2.0 * (all[0].overdue_pull - people[0].overdue_pull)).abs() < 1e-12);
+    }
 
     #[test]
     fn rows_are_well_formed() {
