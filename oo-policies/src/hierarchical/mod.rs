@@ -47,9 +47,9 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Config {
-            scale: 0.2,
+            scale: 0.1,
             features: "all".into(),
-            lambda: 1.0,
+            lambda: 30.0,
             spread: 0.05,
             people: 10.0,
             noise: 0.5,
