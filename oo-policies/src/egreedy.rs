@@ -1,4 +1,4 @@
-//! ε-greedy on a ridge regression.
+//! ε-greedy on a regression (see [`learner`](crate::regress::learner)).
 //!
 //! With probability 1 − ε the candidate with the highest θᵀx, else one at random (which may be the same). ε is
 //! fixed, falls as min(ε, c/t) with c = ε·`half_life` (Auer, Cesa-Bianchi, Fischer 2002, Theorem 3 with their
@@ -6,8 +6,7 @@
 //! at the given value (VDBE; Tokic 2010, Eq. 5, with the state collapsed to one).
 
 use crate::greedy::argmax;
-use crate::regress::Linear;
-use crate::regress::linear;
+use crate::regress::{Learner, learner};
 use crate::state::{Reader, Writer};
 use oo_core::registry::{OptionHelp, join};
 use oo_core::{Batch, Build, Key, Method, Policy, Proposal, Result, Round, Shape, spec::require};
@@ -30,7 +29,7 @@ pub struct Config {
     half_life: f64,
     sigma: f64,
     #[serde(flatten)]
-    linear: linear::Options,
+    learner: learner::Options,
 }
 
 impl Default for Config {
@@ -40,7 +39,7 @@ impl Default for Config {
             schedule: Schedule::Fixed,
             half_life: 100.0,
             sigma: 1.0,
-            linear: linear::Options::default(),
+            learner: learner::Options::default(),
         }
     }
 }
@@ -64,14 +63,14 @@ pub struct EGreedy {
     config: Config,
     epsilon: f64,
     rows: u64,
-    linear: Linear,
+    learner: Learner,
 }
 
 impl Build for EGreedy {
     const NAME: &'static str = "egreedy";
-    const SUMMARY: &'static str = "Best estimate of a ridge regression, a random candidate with probability epsilon";
+    const SUMMARY: &'static str = "Best estimate of a regression, a random candidate with probability epsilon";
     const PAPER: &'static str = "Auer, Cesa-Bianchi, Fischer (2002); Tokic (2010) for the adaptive schedule";
-    const OPTIONS: &'static [OptionHelp] = &join::<{ OWN.len() + linear::OPTIONS.len() }>(OWN, linear::OPTIONS);
+    const OPTIONS: &'static [OptionHelp] = &join::<{ OWN.len() + learner::OPTIONS.len() }>(OWN, learner::OPTIONS);
     type Config = Config;
     fn build(c: Config, shape: &Shape) -> Result<Self> {
         require(
@@ -89,22 +88,19 @@ impl Build for EGreedy {
             c.half_life,
         )?;
         require(c.sigma > 0.0, Self::NAME, "sigma", "a positive number", c.sigma)?;
-        let linear = Linear::new(Self::NAME, shape, &c.linear)?;
+        let learner = Learner::new(Self::NAME, shape, &c.learner)?;
         Ok(EGreedy {
             epsilon: c.epsilon,
             config: c,
             rows: 0,
-            linear,
+            learner,
         })
     }
 }
 
 impl Policy for EGreedy {
     fn propose(&self, round: &Round<'_>, _: Key, out: Proposal<'_>) -> Result<Method> {
-        out.scratch.clear();
-        out.scratch.resize(self.linear.row_len(), 0.0);
-        self.linear
-            .evaluate(round, out.scratch, |i, estimate| out.scores[i] = estimate.mean());
+        self.learner.means(round, out.scores, out.scratch);
         out.probs.fill(self.epsilon / out.probs.len() as f64);
         out.probs[argmax(out.scores)] += 1.0 - self.epsilon;
         Ok(Method::Exact)
@@ -115,9 +111,9 @@ impl Policy for EGreedy {
             config,
             epsilon,
             rows,
-            linear,
+            learner,
         } = self;
-        linear.update(batch, |error| {
+        learner.update(batch, |error| {
             *rows += 1;
             match config.schedule {
                 Schedule::Fixed => {}
@@ -131,16 +127,16 @@ impl Policy for EGreedy {
     }
 
     fn save(&self) -> Vec<u8> {
-        let mut w = Writer::new(Self::NAME, self.linear.layout());
-        self.linear.write(&mut w);
+        let mut w = Writer::new(Self::NAME, self.learner.layout());
+        self.learner.write(&mut w);
         w.f64s("epsilon", [&self.epsilon]);
         w.u64s("rows", [self.rows]);
         w.finish()
     }
 
     fn load(&mut self, bytes: &[u8]) -> Result<()> {
-        let mut r = Reader::new(Self::NAME, self.linear.layout(), bytes)?;
-        let linear = self.linear.read(&mut r)?;
+        let mut r = Reader::new(Self::NAME, self.learner.layout(), bytes)?;
+        let learner = self.learner.read(&mut r)?;
         let [epsilon] = r.few("epsilon")?;
         let rows = r.count("rows")?;
         r.finish()?;
@@ -148,7 +144,7 @@ impl Policy for EGreedy {
             config: self.config.clone(),
             epsilon,
             rows,
-            linear,
+            learner,
         };
         Ok(())
     }

@@ -1,9 +1,8 @@
-//! Boltzmann exploration on a ridge regression: probability ∝ exp(θᵀx / temperature).
+//! Boltzmann exploration on a regression: probability ∝ exp(estimate / temperature).
 //!
 //! Sutton, Barto (2018), §2.8 for the distribution.
 
-use crate::regress::Linear;
-use crate::regress::linear;
+use crate::regress::{Learner, learner};
 use crate::state::{Reader, Writer};
 use oo_core::registry::{OptionHelp, join};
 use oo_core::{Batch, Build, Key, Method, Policy, Proposal, Result, Round, Shape, spec::require};
@@ -14,14 +13,14 @@ use serde::{Deserialize, Serialize};
 pub struct Config {
     temperature: f64,
     #[serde(flatten)]
-    linear: linear::Options,
+    learner: learner::Options,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Config {
             temperature: 0.1,
-            linear: linear::Options::default(),
+            learner: learner::Options::default(),
         }
     }
 }
@@ -35,14 +34,14 @@ const OWN: &[OptionHelp] = &[(
 #[derive(Clone, Debug)]
 pub struct Softmax {
     temperature: f64,
-    linear: Linear,
+    learner: Learner,
 }
 
 impl Build for Softmax {
     const NAME: &'static str = "softmax";
-    const SUMMARY: &'static str = "Boltzmann exploration on a ridge regression";
+    const SUMMARY: &'static str = "Boltzmann exploration on a regression";
     const PAPER: &'static str = "Sutton, Barto (2018), section 2.8";
-    const OPTIONS: &'static [OptionHelp] = &join::<{ OWN.len() + linear::OPTIONS.len() }>(OWN, linear::OPTIONS);
+    const OPTIONS: &'static [OptionHelp] = &join::<{ OWN.len() + learner::OPTIONS.len() }>(OWN, learner::OPTIONS);
     type Config = Config;
     fn build(c: Config, shape: &Shape) -> Result<Self> {
         let t = c.temperature;
@@ -55,17 +54,14 @@ impl Build for Softmax {
         )?;
         Ok(Softmax {
             temperature: t,
-            linear: Linear::new(Self::NAME, shape, &c.linear)?,
+            learner: Learner::new(Self::NAME, shape, &c.learner)?,
         })
     }
 }
 
 impl Policy for Softmax {
     fn propose(&self, round: &Round<'_>, _: Key, out: Proposal<'_>) -> Result<Method> {
-        out.scratch.clear();
-        out.scratch.resize(self.linear.row_len(), 0.0);
-        self.linear
-            .evaluate(round, out.scratch, |i, estimate| out.scores[i] = estimate.mean());
+        self.learner.means(round, out.scores, out.scratch);
         let high = out.scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         for (p, s) in out.probs.iter_mut().zip(out.scores.iter()) {
             *p = libm::exp((s - high) / self.temperature);
@@ -76,20 +72,20 @@ impl Policy for Softmax {
     }
 
     fn update(&mut self, batch: &Batch<'_>) -> Result<()> {
-        self.linear.update(batch, |_| ())
+        self.learner.update(batch, |_| ())
     }
 
     fn save(&self) -> Vec<u8> {
-        let mut w = Writer::new(Self::NAME, self.linear.layout());
-        self.linear.write(&mut w);
+        let mut w = Writer::new(Self::NAME, self.learner.layout());
+        self.learner.write(&mut w);
         w.finish()
     }
 
     fn load(&mut self, bytes: &[u8]) -> Result<()> {
-        let mut r = Reader::new(Self::NAME, self.linear.layout(), bytes)?;
-        let linear = self.linear.read(&mut r)?;
+        let mut r = Reader::new(Self::NAME, self.learner.layout(), bytes)?;
+        let learner = self.learner.read(&mut r)?;
         r.finish()?;
-        self.linear = linear;
+        self.learner = learner;
         Ok(())
     }
 }

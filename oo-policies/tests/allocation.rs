@@ -49,6 +49,8 @@ fn deciding_and_learning_allocate_nothing() {
         "lin-ucb{model=disjoint,discount=0.9,window=50}",
         "lin-ucb+per-user",
         "lin-ucb{fourier=20}",
+        "egreedy{learner=sgd}",
+        "egreedy{learner=logistic,model=disjoint}",
     ];
     for spec in family {
         let mut policy = build(spec);

@@ -330,43 +330,61 @@ impl Linear {
         slot
     }
 
-    /// Learns the rows of a batch; `error` hears each prediction error before it is learned.
+    /// Learns the rows of a batch; `error` hears the error of each prediction made before the row was learned.
     ///
     /// # Errors
     /// [`Error::Singular`] when a matrix can no longer be inverted.
     pub fn update(&mut self, batch: &Batch<'_>, mut error: impl FnMut(f64)) -> Result<()> {
         for (row, reward) in batch.iter() {
-            let slot = self.slot_for(row.action());
-            self.forget(slot)?;
-            let arm = &mut self.arms[slot];
-            gather(&self.columns, &row.round, row.chosen, &mut self.row);
-            if let Some(fourier) = &self.fourier {
-                fourier.extend(&mut self.row);
-            }
-            let x = &self.row;
-            let Some(common) = &mut self.common else {
-                error(reward - arm.predict(x));
-                arm.update(x, reward)?;
-                if let Some(window) = &mut self.window {
-                    window.push(slot, x, reward);
-                }
-                continue;
-            };
-            let Common { z, w, ridge, .. } = common;
-            gather(&common.columns, &row.round, row.chosen, z);
-            let cross = &mut common.crosses[slot];
-            w.copy_from_slice(z);
-            cross.reduce(x, &mut w[..common.columns.dim()]);
-            let rest = reward - arm.predict(x);
-            error(rest - ridge.predict(w));
-            let step = arm.update(x, reward)?;
-            cross.follow(arm, step, x, &z[..common.columns.dim()], w);
-            // A row with noise 1 + leverage counts as a row with noise 1 that is shorter by the root of it.
-            let shorter = 1.0 / (1.0 + step.leverage).sqrt();
-            w.iter_mut().for_each(|w| *w *= shorter);
-            ridge.update(w, rest * shorter)?;
+            error(self.learn(&row.round, row.chosen, reward, 1.0)?);
         }
         Ok(())
+    }
+
+    /// Learns that candidate `i` is worth `reward`, as if the row had come `weight` times; returns the error of the
+    /// prediction made before. With weight 0 the row only ages the others.
+    ///
+    /// # Errors
+    /// [`Error::Singular`] when a matrix can no longer be inverted.
+    pub fn learn(&mut self, round: &Round<'_>, i: usize, reward: f64, weight: f64) -> Result<f64> {
+        if weight <= 0.0 {
+            self.clock += 1;
+            return Ok(0.0);
+        }
+        let root = weight.sqrt();
+        let reward = root * reward;
+        let slot = self.slot_for(round.candidates.ids[i]);
+        self.forget(slot)?;
+        let arm = &mut self.arms[slot];
+        gather(&self.columns, round, i, &mut self.row);
+        if let Some(fourier) = &self.fourier {
+            fourier.extend(&mut self.row);
+        }
+        stretch(&mut self.row, root);
+        let x = &self.row;
+        let Some(common) = &mut self.common else {
+            let error = reward - arm.predict(x);
+            arm.update(x, reward)?;
+            if let Some(window) = &mut self.window {
+                window.push(slot, x, reward);
+            }
+            return Ok(error / root);
+        };
+        let Common { z, w, ridge, .. } = common;
+        gather(&common.columns, round, i, z);
+        stretch(z, root);
+        let cross = &mut common.crosses[slot];
+        w.copy_from_slice(z);
+        cross.reduce(x, &mut w[..common.columns.dim()]);
+        let rest = reward - arm.predict(x);
+        let error = rest - ridge.predict(w);
+        let step = arm.update(x, reward)?;
+        cross.follow(arm, step, x, &z[..common.columns.dim()], w);
+        // A row with noise 1 + leverage counts as a row with noise 1 that is shorter by the root of it.
+        let shorter = 1.0 / (1.0 + step.leverage).sqrt();
+        w.iter_mut().for_each(|w| *w *= shorter);
+        ridge.update(w, rest * shorter)?;
+        Ok(error / root)
     }
 
     /// One row passes: arm `slot`, which is about to learn, fades to the present, and the window drops its oldest.
@@ -475,6 +493,13 @@ impl Linear {
     /// The number of arms before anything was learned.
     fn arms_at_first(&self) -> usize {
         self.arms.len() - self.slots.len()
+    }
+}
+
+/// A row that counts for several is one row, longer by the root of their number.
+fn stretch(x: &mut [f64], root: f64) {
+    if root != 1.0 {
+        x.iter_mut().for_each(|x| *x *= root);
     }
 }
 

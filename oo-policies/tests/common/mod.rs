@@ -21,6 +21,8 @@ pub fn specs() -> Vec<String> {
             "lin-ucb+per-user",
             "egreedy{schedule=decay}",
             "egreedy{schedule=adaptive}",
+            "egreedy{learner=sgd}",
+            "softmax{learner=logistic,model=disjoint,low=-0.5,high=1.5}",
         ]
         .map(String::from),
     );
