@@ -1,4 +1,4 @@
-//! The highest score, ties to the lowest index.
+//! The highest score: the first of several, or all of them.
 
 /// Position of the largest number; the first one of several. NaN never wins.
 pub fn argmax(scores: &[f64]) -> usize {
@@ -9,4 +9,28 @@ pub fn argmax(scores: &[f64]) -> usize {
         }
     }
     best
+}
+
+/// Adds `weight` to the entry of `probs` with the highest score, in equal parts where several are exactly as high.
+pub fn share(scores: &[f64], weight: f64, probs: &mut [f64]) {
+    let high = scores[argmax(scores)];
+    let winners = scores.iter().filter(|&&s| s == high).count();
+    for (p, &s) in probs.iter_mut().zip(scores) {
+        if s == high {
+            *p += weight / winners as f64;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ties_share() {
+        let mut probs = [0.1, 0.0, 0.0, 0.3];
+        share(&[1.0, 2.0, 2.0, 0.0], 0.6, &mut probs);
+        assert_eq!(probs, [0.1, 0.3, 0.3, 0.3]);
+        assert_eq!(argmax(&[1.0, 2.0, 2.0]), 1);
+    }
 }

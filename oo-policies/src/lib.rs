@@ -12,18 +12,28 @@
 //! # Ok::<(), oo_core::Error>(())
 //! ```
 
+pub mod bag;
 pub mod best_arm;
 pub mod best_joint;
 pub mod beta_ts;
+pub mod conservative;
+pub mod cover;
 pub mod egreedy;
+pub mod exp4;
+pub mod explore_first;
 pub mod greedy;
 pub mod hierarchical;
 pub mod kl_ucb;
+pub mod lin_full_post;
 pub mod lin_ts;
 pub mod lin_ucb;
+pub mod logistic_ts;
 pub mod per_user;
+pub mod reg_cb;
 pub mod regress;
+pub mod rnd;
 pub mod softmax;
+pub mod square_cb;
 pub mod state;
 mod tally;
 pub mod ucb1;
@@ -43,6 +53,16 @@ pub const POLICIES: &[Entry] = &[
     entry::<ucb1::Ucb1>(),
     entry::<kl_ucb::KlUcb>(),
     entry::<beta_ts::BetaTs>(),
+    entry::<square_cb::SquareCb>(),
+    entry::<explore_first::ExploreFirst>(),
+    entry::<reg_cb::RegCb>(),
+    entry::<bag::Bag>(),
+    entry::<cover::Cover>(),
+    entry::<lin_full_post::LinFullPost>(),
+    entry::<logistic_ts::LogisticTs>(),
+    entry::<rnd::Rnd>(),
+    entry::<exp4::Exp4>(),
+    entry::<conservative::Conservative>(),
 ];
 
 /// Names for specs that are used often.

@@ -50,6 +50,17 @@ fn deciding_and_learning_allocate_nothing() {
         "lin-ucb+per-user",
         "lin-ucb{fourier=20}",
         "egreedy{learner=sgd}",
+        "square-cb",
+        "square-cb{learner=sgd,weighting=fast}",
+        "explore-first",
+        "reg-cb",
+        "reg-cb{variant=elimination,learner=sgd}",
+        "bag",
+        "cover{learner=sgd}",
+        "lin-full-post",
+        "logistic-ts",
+        "logistic-ts{model=disjoint}",
+        "rnd",
         "egreedy{learner=logistic,model=disjoint}",
     ];
     for spec in family {

@@ -22,6 +22,17 @@ pub fn specs() -> Vec<String> {
             "egreedy{schedule=decay}",
             "egreedy{schedule=adaptive}",
             "egreedy{learner=sgd}",
+            "square-cb{learner=sgd,weighting=fast,model=disjoint}",
+            "explore-first{frozen=true,model=disjoint}",
+            "reg-cb{variant=elimination}",
+            "reg-cb{learner=logistic}",
+            "bag{learner=sgd,greedify=true,epsilon=0.1}",
+            "cover{learner=sgd,nounif=false}",
+            "lin-full-post{pulls=0,features=v1}",
+            "logistic-ts{model=disjoint}",
+            "rnd{learner=logistic,model=disjoint}",
+            "exp4{experts='lin-ts{features=v1,draws=16}/uniform',rate=0.1}",
+            "conservative{baseline='egreedy{epsilon=0}',value=0.3}",
             "softmax{learner=logistic,model=disjoint,low=-0.5,high=1.5}",
         ]
         .map(String::from),
@@ -29,8 +40,7 @@ pub fn specs() -> Vec<String> {
     // Few draws and features keep a million decisions affordable; the code is the same.
     all.into_iter()
         .map(|s| match s.as_str() {
-            "lin-ts" => "lin-ts{draws=16,features=v1}".into(),
-            "hierarchical" => "hierarchical{draws=16,features=v1}".into(),
+            "lin-ts" | "logistic-ts" | "hierarchical" => format!("{s}{{draws=16,features=v1}}"),
             _ => s,
         })
         .collect()
