@@ -11,7 +11,7 @@
 //! Oza, Russell (2001) for the online bootstrap; Eckles, Kaptein (2014), arXiv:1410.4009; Bietti, Agarwal, Langford
 //! (2021), arXiv:1802.04064, Algorithm 4, for `greedify`.
 
-use crate::greedy::share;
+use crate::greedy::{round_off, share};
 use crate::regress::{Learner, learner};
 use crate::state::{Reader, Writer};
 use oo_core::registry::{OptionHelp, join};
@@ -111,6 +111,7 @@ impl Policy for Bag {
             share(means, (1.0 - epsilon) * weight, out.probs);
             out.scores.iter_mut().zip(&*means).for_each(|(s, m)| *s += weight * m);
         }
+        round_off(out.probs);
         Ok(Method::Exact)
     }
 

@@ -13,7 +13,7 @@
 //! Agarwal, Hsu, Kale, Langford, Li, Schapire (2014), arXiv:1402.0555, Algorithm 5; Bietti, Agarwal, Langford (2021),
 //! arXiv:1802.04064, for ψ, the doubly robust estimates and nounif ("Cover-NU").
 
-use crate::greedy::share;
+use crate::greedy::{round_off, share};
 use crate::regress::{Learner, learner};
 use crate::state::{Reader, Writer};
 use oo_core::registry::{OptionHelp, join};
@@ -116,6 +116,7 @@ impl Policy for Cover {
             share(means, (1.0 - n as f64 * mu) * weight, out.probs);
             out.scores.iter_mut().zip(&*means).for_each(|(s, m)| *s += weight * m);
         }
+        round_off(out.probs);
         Ok(Method::Exact)
     }
 

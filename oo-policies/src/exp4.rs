@@ -157,6 +157,7 @@ impl Policy for Exp4 {
             let weight = (1.0 - gamma) * libm::exp(self.weights[i]) / sum;
             out.probs.iter_mut().zip(probs).for_each(|(p, q)| *p += weight * q);
         })?;
+        crate::greedy::round_off(out.probs);
         // The experts' scores have no scale in common; the mixture's index is its probability.
         out.scores.copy_from_slice(out.probs);
         Ok(method)

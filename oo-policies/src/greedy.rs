@@ -22,6 +22,12 @@ pub fn share(scores: &[f64], weight: f64, probs: &mut [f64]) {
     }
 }
 
+/// Divides by the sum, which is 1 but for rounding: a sole candidate then has probability 1 to the last bit.
+pub fn round_off(probs: &mut [f64]) {
+    let sum: f64 = probs.iter().sum();
+    probs.iter_mut().for_each(|p| *p /= sum);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
