@@ -72,7 +72,7 @@ pub const OPTIONS: &[OptionHelp] = &join::<{ OWN.len() + linear::OPTIONS.len() }
 
 #[derive(Clone, Debug)]
 enum Inner {
-    Ridge(Linear),
+    Ridge(Box<Linear>),
     FirstOrder(FirstOrder),
 }
 
@@ -155,7 +155,7 @@ impl Learner {
             FirstOrder::new(owner, shape, loss, rates, linear.model, &linear.features)
         };
         let inner = match o.learner {
-            Kind::Ridge => Inner::Ridge(Linear::new(owner, shape, linear)?),
+            Kind::Ridge => Inner::Ridge(Box::new(Linear::new(owner, shape, linear)?)),
             Kind::Sgd => Inner::FirstOrder(first_order(Loss::Squared)?),
             Kind::Logistic => Inner::FirstOrder(first_order(Loss::Logistic)?),
         };
@@ -275,7 +275,7 @@ impl Learner {
     /// A state that does not hold together.
     pub fn read(&self, from: &mut Reader<'_>) -> Result<Learner> {
         let inner = match &self.inner {
-            Inner::Ridge(linear) => Inner::Ridge(linear.read(from)?),
+            Inner::Ridge(linear) => Inner::Ridge(Box::new(linear.read(from)?)),
             Inner::FirstOrder(model) => Inner::FirstOrder(model.read("", from)?),
         };
         Ok(Learner { inner, ..self.clone() })
