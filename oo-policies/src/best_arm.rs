@@ -1,8 +1,9 @@
 //! The probability that each of several independent random variables is the largest, by quadrature.
 //!
 //! P(i is best) = ∫ fᵢ(t) ∏ⱼ≠ᵢ Fⱼ(t) dt, over one grid for all arms: panels no wider than the narrowest density
-//! that is alive there (with heavy tails: than its detail there), six Gauss–Legendre nodes a panel. One evaluation of every density a node, whatever the
-//! number of arms. Absolute error below 1e-8 before the final normalisation.
+//! that is alive there (in heavy tails: than the detail it has there), six Gauss–Legendre nodes a panel. One
+//! evaluation of every density a node, whatever the number of arms. Absolute error below 1e-8 before the final
+//! normalisation.
 
 mod student;
 

@@ -96,6 +96,11 @@ fn bonus(psi: f64, mu: f64, candidates: usize, q: f64) -> f64 {
     psi * mu / (mu + (1.0 - candidates as f64 * mu) * q)
 }
 
+/// Turns estimates into doubly robust ones: right on average where either they or the propensities are.
+fn correct(estimates: &mut [f64], chosen: usize, reward: f64, propensity: f64) {
+    estimates[chosen] += (reward - estimates[chosen]) / propensity;
+}
+
 impl Cover {
     fn layout(&self) -> String {
         format!("{} of: {}", self.policies.len(), self.estimate.layout())
@@ -131,7 +136,7 @@ impl Policy for Cover {
             let (robust, rest) = rest.split_at_mut(n);
             let (means, before) = rest.split_at_mut(n);
             self.estimate.evaluate(round, scratch, |i, e| robust[i] = e.mean());
-            robust[row.chosen] += (reward - robust[row.chosen]) / row.propensity();
+            correct(robust, row.chosen, reward, row.propensity());
             self.estimate.learn(round, row.chosen, reward, 1.0)?;
             let mu = floor(n, self.rows);
             for (m, policy) in self.policies.iter_mut().enumerate() {
@@ -179,6 +184,20 @@ impl Policy for Cover {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn doubly_robust_estimates_are_unbiased() {
+        let (rewards, wrong, probs) = ([0.3, 0.9, 0.5], [1.0, 0.2, 0.0], [0.7, 0.1, 0.2]);
+        let mut mean = [0.0; 3];
+        for chosen in 0..3 {
+            let mut estimates = wrong;
+            correct(&mut estimates, chosen, rewards[chosen], probs[chosen]);
+            mean.iter_mut()
+                .zip(estimates)
+                .for_each(|(m, e)| *m += probs[chosen] * e);
+        }
+        assert!(mean.iter().zip(rewards).all(|(m, r)| (m - r).abs() < 1e-12), "{mean:?}");
+    }
 
     #[test]
     fn what_others_leave_out_is_paid_in_full() {

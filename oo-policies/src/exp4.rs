@@ -229,6 +229,51 @@ mod tests {
     }
 
     #[test]
+    fn the_mixture_by_hand_and_the_better_expert_wins() {
+        use oo_core::{ActionId, Candidates, Decision, Log, UserId};
+        let shape = Shape {
+            context: vec!["bias".into()],
+            candidate: vec![],
+            actions: Some(4),
+        };
+        let config = Config {
+            experts: "uniform/egreedy{epsilon=0,start=1}".into(),
+            gamma: 0.1,
+            ..Config::default()
+        };
+        let mut policy = Exp4::build(config, &shape).unwrap();
+        let ids: Vec<ActionId> = (0..4).map(ActionId).collect();
+        let (mut decision, mut log) = (Decision::new(), Log::new());
+        for t in 0..2000 {
+            let round = Round {
+                index: t,
+                user: UserId(0),
+                context: &[1.0],
+                candidates: Candidates {
+                    ids: &ids,
+                    features: &[],
+                    dim: 0,
+                },
+            };
+            (&policy as &dyn Policy)
+                .decide(&round, Key::root(1).fold(t), &mut decision)
+                .unwrap();
+            if t == 0 {
+                // γ/K + (1 − γ)(½ · ¼ + ½ · 1 for the one that greed takes).
+                let rest = 0.025 + 0.9 * 0.125;
+                let exact = [rest + 0.45, rest, rest, rest];
+                assert!(decision.probs().iter().zip(exact).all(|(p, e)| (p - e).abs() < 1e-15));
+            }
+            log.clear();
+            log.push(&round, &decision);
+            log.settle(0, f64::from(u8::from(decision.chosen() == 2)), None);
+            policy.update(&Batch::new(&log, &[0])).unwrap();
+        }
+        assert!(policy.weights[0] < -5.0, "{:?}", policy.weights);
+        assert!(decision.probs()[2] > 0.9);
+    }
+
+    #[test]
     fn weights_are_exponential_in_the_estimates() {
         let mut weights = vec![0.0; 3];
         for _ in 0..4 {

@@ -99,3 +99,58 @@ impl Policy for ExploreFirst {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use oo_core::{ActionId, Candidates, Decision, Log, UserId};
+
+    #[test]
+    fn uniform_then_greedy_and_frozen_where_asked() {
+        let shape = Shape {
+            context: vec!["bias".into()],
+            candidate: vec![],
+            actions: Some(2),
+        };
+        let round = Round {
+            index: 0,
+            user: UserId(0),
+            context: &[1.0],
+            candidates: Candidates {
+                ids: &[ActionId(0), ActionId(1)],
+                features: &[],
+                dim: 0,
+            },
+        };
+        for frozen in [true, false] {
+            let config = Config {
+                rows: 4,
+                frozen,
+                ..Config::default()
+            };
+            let mut policy = ExploreFirst::build(config, &shape).unwrap();
+            let (mut decision, mut log) = (Decision::new(), Log::new());
+            // Arm 1 pays more in the first four rows, arm 0 much more in those after.
+            for t in 0..12 {
+                (&policy as &dyn Policy)
+                    .decide(&round, Key::root(t), &mut decision)
+                    .unwrap();
+                match t {
+                    0..4 => assert_eq!(decision.probs(), [0.5, 0.5]),
+                    4 => assert_eq!(decision.probs(), [0.0, 1.0]),
+                    _ => {}
+                }
+                let arm = t as usize % 2;
+                log.clear();
+                log.push_parts(&round, &[0.5, 0.5], arm, Method::Exact);
+                let reward = if t < 4 { arm as f64 } else { 9.0 * (1 - arm) as f64 };
+                log.settle(0, reward, None);
+                policy.update(&Batch::new(&log, &[0])).unwrap();
+            }
+            (&policy as &dyn Policy)
+                .decide(&round, Key::root(9), &mut decision)
+                .unwrap();
+            assert_eq!(decision.chosen(), usize::from(frozen));
+        }
+    }
+}

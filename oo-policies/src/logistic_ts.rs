@@ -16,7 +16,7 @@
 //! log-likelihood's linear mix of success and failure.
 
 use crate::best_arm::{Arms, Normal, probabilities};
-use crate::best_joint::{self, Joint};
+use crate::best_joint;
 use crate::regress::Model;
 use crate::regress::first_order::{implicit, sigmoid};
 use crate::regress::symmetric::{dot, padded};
@@ -172,10 +172,11 @@ impl LogisticTs {
         let arm = self.arm(ActionId(0));
         let (mean, precision) = arm.split_at(len);
         out.scratch.clear();
-        out.scratch.resize(len + n * len + 2 * n + len, 0.0);
+        out.scratch
+            .resize(len + n * len + n + best_joint::factor_work(n, len), 0.0);
         let (x, rest) = out.scratch.split_at_mut(len);
         let (factor, rest) = rest.split_at_mut(n * len);
-        let (means, z) = rest.split_at_mut(n);
+        let (means, work) = rest.split_at_mut(n);
         for (i, factor) in factor.chunks_exact_mut(len).enumerate() {
             self.columns.gather(round, i, &mut x[..self.columns.dim()]);
             means[i] = dot(mean, x);
@@ -184,13 +185,7 @@ impl LogisticTs {
                 *f = self.config.scale * x / q.sqrt();
             }
         }
-        let joint = Joint {
-            means,
-            factor,
-            width: len,
-            own: &[],
-        };
-        best_joint::probabilities(&joint, self.config.draws, key, out.probs, z)
+        best_joint::by_factor(means, (factor, len), &[], self.config.draws, key, out.probs, work)
     }
 
     fn reward(&self, z: f64) -> f64 {

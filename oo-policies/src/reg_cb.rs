@@ -40,7 +40,7 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             variant: Variant::Optimistic,
-            mellowness: 0.001,
+            mellowness: 0.01,
             learner: learner::Options::default(),
         }
     }
@@ -127,5 +127,77 @@ impl Policy for RegCb {
         r.finish()?;
         (self.learner, self.rows) = (learner, rows);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use oo_core::{ActionId, Candidates, Decision, Log, UserId};
+
+    const IDS: [ActionId; 3] = [ActionId(0), ActionId(1), ActionId(2)];
+
+    fn round<'a>(index: u64, context: &'a [f32]) -> Round<'a> {
+        Round {
+            index,
+            user: UserId(0),
+            context,
+            candidates: Candidates {
+                ids: &IDS,
+                features: &[],
+                dim: 0,
+            },
+        }
+    }
+
+    /// A policy that learned 60 rows: arm 0 pays 1, arm 1 pays 0.9, arm 2 pays 0, all for the context (1).
+    fn trained(spec: &str) -> Box<dyn Policy> {
+        let shape = Shape {
+            context: vec!["bias".into()],
+            candidate: vec![],
+            actions: Some(3),
+        };
+        let mut policy = crate::build(&oo_core::Spec::parse(spec).unwrap(), &shape).unwrap();
+        let mut log = Log::new();
+        for t in 0..60 {
+            let arm = t as usize % 3;
+            let row = log.push_parts(&round(t, &[1.0]), &[1.0 / 3.0; 3], arm, Method::Exact);
+            log.settle(row, [1.0, 0.9, 0.0][arm], None);
+        }
+        let rows: Vec<usize> = (0..60).collect();
+        policy.update(&Batch::new(&log, &rows)).unwrap();
+        policy
+    }
+
+    #[test]
+    fn the_upper_bound_is_where_the_error_exceeds_the_least_by_beta() {
+        let mellowness = 0.03;
+        let policy = trained(&format!("reg-cb{{mellowness={mellowness},lambda=2}}"));
+        let mut decision = Decision::new();
+        policy.decide(&round(60, &[1.0]), Key::root(1), &mut decision).unwrap();
+        let beta = mellowness * libm::log1p(3.0 * 60.0);
+        for (arm, reward) in [1.0, 0.9, 0.0].into_iter().enumerate() {
+            // 20 rows of one reward: the penalised error of θ is 2θ² + 20 (r − θ)².
+            let error = |theta: f64| 2.0 * theta * theta + 20.0 * (reward - theta) * (reward - theta);
+            let least = error(20.0 * reward / 22.0);
+            let bound = decision.scores()[arm];
+            assert!((error(bound) - least - beta).abs() < 1e-12, "{arm}: {bound}");
+            assert!(bound > reward * 20.0 / 22.0);
+        }
+        assert_eq!(decision.probs(), [1.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn elimination_keeps_what_may_be_best() {
+        let probs = |mellowness: f64| {
+            let policy = trained(&format!("reg-cb{{variant=elimination,mellowness={mellowness}}}"));
+            let mut decision = Decision::new();
+            policy.decide(&round(60, &[1.0]), Key::root(1), &mut decision).unwrap();
+            decision.probs().to_vec()
+        };
+        // Widths √(β/21): the gap of arm 1 is 0.095, that of arm 2 0.952.
+        assert_eq!(probs(1e-6), [1.0, 0.0, 0.0]);
+        assert_eq!(probs(0.05), [0.5, 0.5, 0.0]);
+        assert_eq!(probs(5.0), [1.0 / 3.0; 3]);
     }
 }

@@ -7,8 +7,9 @@
 //!   FastCB's reweighted gaps, which explore less the nearer the best candidate is to the highest reward.
 //!
 //! γ = `gamma` · t^`exponent`, t counting the rows learned. Several candidates that are exactly best share. A round
-//! costs what the estimates cost. The range is assumed, and rewards outside it are not clipped: only the gaps are
-//! measured in it.
+//! costs what the estimates cost. The range is assumed (0 to 1 unless said), and rewards outside it are not clipped:
+//! only the gaps are measured in it. By default what was never tried is rated 1, at the top of that range, so that a
+//! high γ still tries everything.
 //!
 //! Foster, Rakhlin (2020), arXiv:2002.04926, Algorithm 1; Foster, Krishnamurthy (2021), arXiv:2107.02237, for
 //! `fast`. Departs from them: γ grows with t, where the papers fix it by the horizon.
@@ -40,10 +41,13 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Config {
-            gamma: 10.0,
+            gamma: 100.0,
             exponent: 0.5,
             weighting: Weighting::Gap,
-            learner: learner::Options::default(),
+            learner: learner::Options {
+                start: 1.0,
+                ..learner::Options::default()
+            },
         }
     }
 }

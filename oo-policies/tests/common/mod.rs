@@ -31,7 +31,7 @@ pub fn specs() -> Vec<String> {
             "lin-full-post{pulls=0,features=v1}",
             "logistic-ts{model=disjoint}",
             "rnd{learner=logistic,model=disjoint}",
-            "exp4{experts='lin-ts{features=v1,draws=16}/uniform',rate=0.1}",
+            "exp4{experts='lin-ts{features=v1,draws=4}/uniform',rate=0.1}",
             "conservative{baseline='egreedy{epsilon=0}',value=0.3}",
             "softmax{learner=logistic,model=disjoint,low=-0.5,high=1.5}",
         ]
