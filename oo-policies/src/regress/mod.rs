@@ -1,8 +1,8 @@
 //! Regressors that several policies share.
 
 pub mod cross;
-pub mod fourier;
 pub mod first_order;
+pub mod fourier;
 pub mod learner;
 pub mod linear;
 pub mod ridge;
