@@ -39,7 +39,7 @@ pub struct Options {
     pub discount: f64,
     pub window: usize,
     pub fourier: usize,
-    pub width: f64,
+    pub kernel_width: f64,
 }
 
 impl Default for Options {
@@ -51,7 +51,7 @@ impl Default for Options {
             discount: 1.0,
             window: 0,
             fourier: 0,
-            width: 1.0,
+            kernel_width: 0.5,
         }
     }
 }
@@ -70,7 +70,7 @@ pub const OPTIONS: &[OptionHelp] = &[
     ),
     ("fourier", "random Fourier features beside the row; 0 for none"),
     (
-        "width",
+        "kernel_width",
         "width of their kernel, in units of the root of the number of features; positive",
     ),
     ("window", "learn from so many last rows only; 0 for all"),
@@ -166,7 +166,7 @@ impl Linear {
             discount,
             window,
             fourier,
-            width,
+            kernel_width,
         } = options;
         let positive = lambda > 0.0 && lambda.is_finite();
         require(positive, owner, "lambda", "a positive number", lambda)?;
@@ -174,8 +174,8 @@ impl Linear {
         require(share, owner, "discount", "above 0, at most 1", discount)?;
         require(window <= 10_000_000, owner, "window", "at most 10000000 rows", window)?;
         require(fourier <= 10_000, owner, "fourier", "at most 10000 features", fourier)?;
-        let positive = width > 0.0 && width.is_finite();
-        require(positive, owner, "width", "a positive number", width)?;
+        let positive = kernel_width > 0.0 && kernel_width.is_finite();
+        require(positive, owner, "kernel_width", "a positive number", kernel_width)?;
         let all = Columns::new(owner, shape, features)?;
         let unfit = |why: &str| {
             Err(Error::Unfit {
@@ -206,7 +206,7 @@ impl Linear {
             hash_name(&all.names().join(",")),
             match fourier {
                 0 => String::new(),
-                n => format!(" and {n} Fourier features of width {width}"),
+                n => format!(" and {n} Fourier features of width {kernel_width}"),
             },
             match window {
                 0 => format!("discount {discount}"),
@@ -219,7 +219,7 @@ impl Linear {
             all.clone()
         };
         // Without context an action still has a level of its own: the constant.
-        let fourier = (fourier > 0).then(|| Fourier::new(columns.dim().max(1), fourier, width));
+        let fourier = (fourier > 0).then(|| Fourier::new(columns.dim().max(1), fourier, kernel_width));
         let dim = fourier.as_ref().map_or(columns.dim().max(1), Fourier::dim);
         let blank = Ridge::new(dim, lambda);
         let arms = match (model, shape.actions) {

@@ -17,7 +17,7 @@ pub fn specs() -> Vec<String> {
             "lin-ucb{discount=0.99}",
             "lin-ucb{model=disjoint,discount=0.99,window=50}",
             "lin-ts{model=disjoint,window=40}",
-            "lin-ucb{fourier=20,width=0.5}",
+            "lin-ucb{fourier=20,kernel_width=0.5}",
             "lin-ucb+per-user",
             "egreedy{schedule=decay}",
             "egreedy{schedule=adaptive}",
