@@ -51,7 +51,7 @@ impl Default for Config {
             features: "all".into(),
             lambda: 30.0,
             spread: 0.05,
-            people: 10.0,
+            people: 3.0,
             noise: 0.5,
             draws: 64,
         }

@@ -14,8 +14,10 @@ use std::collections::BTreeMap;
 
 /// The first re-estimation comes after so many rows.
 const FIRST: u64 = 64;
-/// Steps of expectation–maximisation a time; it goes on from where it stopped.
-const STEPS: usize = 3;
+/// Steps of expectation–maximisation a time, at most; it goes on from where it stopped.
+const STEPS: usize = 10;
+/// It stops when no variance moved by more than this share.
+const SETTLED: f64 = 0.03;
 
 /// What is believed before any data.
 #[derive(Clone, Copy, Debug)]
@@ -182,7 +184,9 @@ impl Population {
     fn estimate(&mut self) -> Result<()> {
         for _ in 0..STEPS {
             self.recompute()?;
-            self.maximise()?;
+            if self.maximise()? < SETTLED {
+                break;
+            }
         }
         self.recompute()
     }
@@ -223,8 +227,9 @@ impl Population {
         Ok(())
     }
 
-    /// Σ and σ² that make the rows likeliest, given the present posteriors and the prior.
-    fn maximise(&mut self) -> Result<()> {
+    /// Σ and σ² that make the rows likeliest, given the present posteriors and the prior; returns the largest relative
+    /// change of a variance.
+    fn maximise(&mut self) -> Result<f64> {
         let d = self.spread.dim();
         let len = padded(d);
         let Prior {
@@ -257,9 +262,13 @@ impl Population {
                 condition,
             });
         }
-        (self.spread, self.precision) = (between, precision);
-        self.noise = within / (self.rows as f64 + people);
-        Ok(())
+        let noise = within / (self.rows as f64 + people);
+        let moved = |old: f64, new: f64| (new / old - 1.0).abs();
+        let change = (0..d).fold(moved(self.noise, noise), |most, i| {
+            most.max(moved(self.spread.get(i, i), between.get(i, i)))
+        });
+        (self.spread, self.precision, self.noise) = (between, precision, noise);
+        Ok(change)
     }
 
     /// Adds the population to a saved state.
