@@ -12,6 +12,7 @@
 //! # Ok::<(), oo_core::Error>(())
 //! ```
 
+pub mod auto;
 pub mod bag;
 pub mod best_arm;
 pub mod best_joint;
@@ -44,6 +45,7 @@ use oo_core::{Policy, Result, Shape, Spec};
 
 /// Every policy of the library.
 pub const POLICIES: &[Entry] = &[
+    entry::<auto::Auto>(),
     entry::<uniform::Uniform>(),
     entry::<egreedy::EGreedy>(),
     entry::<softmax::Softmax>(),

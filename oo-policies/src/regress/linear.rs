@@ -159,6 +159,21 @@ impl Linear {
     /// # Errors
     /// A penalty that is not positive, features that do not exist, a model that the features cannot carry.
     pub fn new(owner: &str, shape: &Shape, options: &Options) -> Result<Self> {
+        if shape.context.is_empty() && shape.candidate.is_empty() {
+            let why = "it learns from features and this environment has none; use ucb1, kl-ucb or beta-ts".into();
+            return Err(Error::Unfit {
+                owner: owner.into(),
+                why,
+            });
+        }
+        Self::with_constant(owner, shape, options)
+    }
+
+    /// The same, but without features every action has a constant: its mean reward.
+    ///
+    /// # Errors
+    /// As [`new`](Linear::new), except for that.
+    pub fn with_constant(owner: &str, shape: &Shape, options: &Options) -> Result<Self> {
         let &Options {
             lambda,
             model,
@@ -183,9 +198,6 @@ impl Linear {
                 why: why.into(),
             })
         };
-        if all.dim() == 0 {
-            return unfit("it learns from features and this environment has none; use ucb1, kl-ucb or beta-ts");
-        }
         let model = match model {
             Model::Auto if all.varies() => Model::Shared,
             Model::Auto => Model::Disjoint,
@@ -347,9 +359,17 @@ impl Linear {
     /// # Errors
     /// [`Error::Singular`] when a matrix can no longer be inverted.
     pub fn learn(&mut self, round: &Round<'_>, i: usize, reward: f64, weight: f64) -> Result<f64> {
+        Ok(self.learn_all(round, i, reward, weight)?.0)
+    }
+
+    /// [`learn`](Linear::learn), which also returns the variance of the prediction, in units of the noise's.
+    ///
+    /// # Errors
+    /// As [`learn`](Linear::learn).
+    pub fn learn_all(&mut self, round: &Round<'_>, i: usize, reward: f64, weight: f64) -> Result<(f64, f64)> {
         if weight <= 0.0 {
             self.clock += 1;
-            return Ok(0.0);
+            return Ok((0.0, 0.0));
         }
         let root = weight.sqrt();
         let reward = root * reward;
@@ -364,11 +384,11 @@ impl Linear {
         let x = &self.row;
         let Some(common) = &mut self.common else {
             let error = reward - arm.predict(x);
-            arm.update(x, reward)?;
+            let step = arm.update(x, reward)?;
             if let Some(window) = &mut self.window {
                 window.push(slot, x, reward);
             }
-            return Ok(error / root);
+            return Ok((error / root, step.leverage / weight));
         };
         let Common { z, w, ridge, .. } = common;
         gather(&common.columns, round, i, z);
@@ -383,8 +403,9 @@ impl Linear {
         // A row with noise 1 + leverage counts as a row with noise 1 that is shorter by the root of it.
         let shorter = 1.0 / (1.0 + step.leverage).sqrt();
         w.iter_mut().for_each(|w| *w *= shorter);
-        ridge.update(w, rest * shorter)?;
-        Ok(error / root)
+        let common_step = ridge.update(w, rest * shorter)?;
+        let variance = step.leverage + common_step.leverage * (1.0 + step.leverage);
+        Ok((error / root, variance / weight))
     }
 
     /// One row passes: arm `slot`, which is about to learn, fades to the present, and the window drops its oldest.
