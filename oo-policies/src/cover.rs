@@ -61,6 +61,7 @@ pub struct Cover {
     estimate: Learner,
     policies: Vec<Learner>,
     work: Vec<f64>,
+    order: Vec<usize>,
 }
 
 impl Build for Cover {
@@ -81,6 +82,7 @@ impl Build for Cover {
             rows: 0,
             estimate,
             work: Vec::new(),
+            order: Vec::new(),
         })
     }
 }
@@ -139,9 +141,13 @@ impl Policy for Cover {
             correct(robust, row.chosen, reward, row.propensity());
             self.estimate.learn(round, row.chosen, reward, 1.0)?;
             let mu = floor(n, self.rows);
+            // Shared weights hang on the order of rows, so it is that of the identities.
+            self.order.clear();
+            self.order.extend(0..n);
+            self.order.sort_unstable_by_key(|&i| round.candidates.ids[i]);
             for (m, policy) in self.policies.iter_mut().enumerate() {
                 policy.evaluate(round, scratch, |i, e| means[i] = e.mean());
-                for i in 0..n {
+                for &i in &self.order {
                     // The first has none before it and is paid nothing.
                     let paid = match m {
                         0 => 0.0,

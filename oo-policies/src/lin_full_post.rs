@@ -236,6 +236,47 @@ mod tests {
     }
 
     #[test]
+    fn draws_from_the_posterior_win_as_often_as_computed() {
+        let shape = Shape {
+            context: ["x", "bias"].map(String::from).to_vec(),
+            candidate: vec![],
+            actions: Some(3),
+        };
+        let mut policy = LinFullPost::build(Config::default(), &shape).unwrap();
+        // Even counts, so that a is whole and a gamma variable is a sum of exponential ones.
+        for (arm, rewards) in [[1.0, 0.2, 0.7, 1.5], [0.9, 1.1, 0.8, 1.0], [3.0, -2.0, 0.0, 1.0]]
+            .iter()
+            .enumerate()
+        {
+            for (t, &r) in rewards.iter().enumerate() {
+                policy.row[..2].copy_from_slice(&[t as f64 - 1.0, 1.0]);
+                policy.learn(ActionId(arm as u64), r).unwrap();
+            }
+        }
+        let mut x = [0.0; 8];
+        x[..2].copy_from_slice(&[0.5, 1.0]);
+        let arms: Vec<Student> = (0..3).map(|a| policy.marginal(ActionId(a), &x)).collect();
+        let mut probs = [0.0; 3];
+        probabilities(&arms, &mut probs, &mut Vec::new());
+        let (n, mut wins, mut draws) = (200_000, [0.0; 3], Key::root(4).draws());
+        for _ in 0..n {
+            let drawn: Vec<f64> = (0..3)
+                .map(|arm| {
+                    let (ridge, b) = policy.arm(ActionId(arm));
+                    let gamma: f64 = (0..8).map(|_| draws.exponential()).sum();
+                    ridge.predict(&x) + (b / gamma * ridge.variance(&x)).sqrt() * draws.normal()
+                })
+                .collect();
+            wins[crate::greedy::argmax(&drawn)] += 1.0 / f64::from(n);
+        }
+        for (w, p) in wins.iter().zip(probs) {
+            // Five standard deviations: false alarm 2e-6 over the three.
+            let sd = (p * (1.0 - p) / f64::from(n)).sqrt();
+            assert!((w - p).abs() < 5.0 * sd, "{wins:?} {probs:?}");
+        }
+    }
+
+    #[test]
     fn before_any_row_the_marginal_is_the_prior() {
         let shape = Shape {
             context: vec!["x".into()],

@@ -73,7 +73,7 @@ pub const OPTIONS: &[OptionHelp] = &join::<{ OWN.len() + linear::OPTIONS.len() }
 #[derive(Clone, Debug)]
 enum Inner {
     Ridge(Box<Linear>),
-    FirstOrder(FirstOrder),
+    FirstOrder(Box<FirstOrder>),
 }
 
 /// A regressor.
@@ -156,8 +156,8 @@ impl Learner {
         };
         let inner = match o.learner {
             Kind::Ridge => Inner::Ridge(Box::new(Linear::new(owner, shape, linear)?)),
-            Kind::Sgd => Inner::FirstOrder(first_order(Loss::Squared)?),
-            Kind::Logistic => Inner::FirstOrder(first_order(Loss::Logistic)?),
+            Kind::Sgd => Inner::FirstOrder(Box::new(first_order(Loss::Squared)?)),
+            Kind::Logistic => Inner::FirstOrder(Box::new(first_order(Loss::Logistic)?)),
         };
         let (start, range) = match o.learner {
             Kind::Logistic => (0.0, (o.low, o.high)),
@@ -276,7 +276,7 @@ impl Learner {
     pub fn read(&self, from: &mut Reader<'_>) -> Result<Learner> {
         let inner = match &self.inner {
             Inner::Ridge(linear) => Inner::Ridge(Box::new(linear.read(from)?)),
-            Inner::FirstOrder(model) => Inner::FirstOrder(model.read("", from)?),
+            Inner::FirstOrder(model) => Inner::FirstOrder(Box::new(model.read("", from)?)),
         };
         Ok(Learner { inner, ..self.clone() })
     }

@@ -23,6 +23,8 @@ pub fn specs() -> Vec<String> {
             "egreedy{schedule=adaptive}",
             "egreedy{learner=sgd}",
             "square-cb{learner=sgd,weighting=fast,model=disjoint}",
+            "square-cb{model=hybrid,features=v1}",
+            "bag{models=2,discount=0.99,model=disjoint,window=30,features=v1}",
             "explore-first{frozen=true,model=disjoint}",
             "reg-cb{variant=elimination}",
             "reg-cb{learner=logistic}",
