@@ -354,7 +354,7 @@ impl Linear {
     }
 
     /// Learns that candidate `i` is worth `reward`, as if the row had come `weight` times; returns the error of the
-    /// prediction made before. With weight 0 the row only ages the others.
+    /// prediction made before. With weight 0 there was no row, and none ages.
     ///
     /// # Errors
     /// [`Error::Singular`] when a matrix can no longer be inverted.
@@ -368,7 +368,6 @@ impl Linear {
     /// As [`learn`](Linear::learn).
     pub fn learn_all(&mut self, round: &Round<'_>, i: usize, reward: f64, weight: f64) -> Result<(f64, f64)> {
         if weight <= 0.0 {
-            self.clock += 1;
             return Ok((0.0, 0.0));
         }
         let root = weight.sqrt();
