@@ -8,13 +8,13 @@
 //!
 //! A round costs `policies` times the estimates, an update `policies`·K times a row: K is the number of candidates.
 //! f̂ learns the rows as they come. By default it and the policies start at the reward 1, optimistic where rewards
-//! lie in [0, 1].
+//! lie in [0, 1]; and the ridge penalty is 10, since doubly robust estimates are noisier than rewards.
 //!
 //! Agarwal, Hsu, Kale, Langford, Li, Schapire (2014), arXiv:1402.0555, Algorithm 5; Bietti, Agarwal, Langford (2021),
 //! arXiv:1802.04064, for ψ, the doubly robust estimates and nounif ("Cover-NU").
 
 use crate::greedy::{round_off, share};
-use crate::regress::{Learner, learner};
+use crate::regress::{Learner, learner, linear};
 use crate::state::{Reader, Writer};
 use oo_core::registry::{OptionHelp, join};
 use oo_core::{Batch, Build, Key, Method, Policy, Proposal, Result, Round, Shape, spec::require};
@@ -38,6 +38,10 @@ impl Default for Config {
             nounif: true,
             learner: learner::Options {
                 start: 1.0,
+                linear: linear::Options {
+                    lambda: 10.0,
+                    ..linear::Options::default()
+                },
                 ..learner::Options::default()
             },
         }
