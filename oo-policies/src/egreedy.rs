@@ -1,4 +1,4 @@
-//! ε-greedy on a regression (see [`learner`](crate::regress::learner)).
+//! ε-greedy on a regression (see [`learner`]).
 //!
 //! With probability 1 − ε the candidate with the highest θᵀx, else one at random (which may be the same). ε is
 //! fixed, falls as min(ε, c/t) with c = ε·`half_life` (Auer, Cesa-Bianchi, Fischer 2002, Theorem 3 with their

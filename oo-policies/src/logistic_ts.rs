@@ -5,9 +5,9 @@
 //! mode of posterior × likelihood and adds p(1 − p)x² to q there (Laplace). σ is monotone, so the best candidate of a
 //! posterior draw is the one of largest θᵀx, which is normal with mean mᵀx and variance `scale`² · Σ x²/q:
 //!
-//! - disjoint: the candidates are independent and the probabilities are integrals (see [`best_arm`]
-//!   (crate::best_arm));
-//! - shared: relative frequencies of `draws` draws (see [`best_joint`](crate::best_joint)).
+//! - disjoint: the candidates are independent and the probabilities are integrals (see
+//!   [`best_arm`](crate::best_arm));
+//! - shared: relative frequencies of `draws` draws (see [`best_joint`]).
 //!
 //! A round costs n·d, and n·d a draw where shared; an update d. The mode costs one scalar equation, since a single
 //! row moves m along x/q.
