@@ -299,3 +299,89 @@ impl Learner {
         Ok(learner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use oo_core::{ActionId, Candidates, Key, UserId};
+
+    const IDS: [ActionId; 2] = [ActionId(0), ActionId(1)];
+
+    fn learner(options: &str) -> Learner {
+        let shape = Shape {
+            context: ["a", "b"].map(String::from).to_vec(),
+            candidate: vec![],
+            actions: Some(2),
+        };
+        let spec = oo_core::Spec::parse(&format!("x{options}")).unwrap();
+        let options = oo_core::spec::configure("x", &spec.base().options).unwrap();
+        Learner::new("x", &shape, &options).unwrap()
+    }
+
+    fn with_round<T>(context: [f32; 2], then: impl FnOnce(&Round<'_>) -> T) -> T {
+        then(&Round {
+            index: 0,
+            user: UserId(0),
+            context: &context,
+            candidates: Candidates {
+                ids: &IDS,
+                features: &[],
+                dim: 0,
+            },
+        })
+    }
+
+    fn bounds(learner: &Learner, context: [f32; 2]) -> [(f64, f64); 2] {
+        let mut out = [(0.0, 0.0); 2];
+        with_round(context, |round| {
+            learner.evaluate(round, &mut vec![0.0; learner.row_len()], |i, e| out[i] = e.bounds(1.0));
+        });
+        out
+    }
+
+    #[test]
+    fn a_row_of_weight_two_is_two_rows_and_of_weight_zero_none() {
+        let (mut heavy, mut twice) = (learner(""), learner(""));
+        let mut draws = Key::root(6).draws();
+        for t in 0..50 {
+            let (context, reward) = ([draws.normal() as f32, 1.0], draws.normal());
+            with_round(context, |round| {
+                heavy.learn(round, t % 2, reward, 2.0).unwrap();
+                heavy.learn(round, t % 2, 9.0, 0.0).unwrap();
+                twice.learn(round, t % 2, reward, 1.0).unwrap();
+                twice.learn(round, t % 2, reward, 1.0).unwrap();
+            });
+        }
+        for (a, b) in bounds(&heavy, [0.4, 1.0]).iter().zip(bounds(&twice, [0.4, 1.0])) {
+            assert!((a.0 - b.0).abs() < 1e-12 && (a.1 - b.1).abs() < 1e-12, "{a:?} {b:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_never_tried_is_rated_at_the_start() {
+        for kind in ["ridge", "sgd"] {
+            let mut model = learner(&format!("{{learner={kind},start=3}}"));
+            for _ in 0..200 {
+                with_round([0.5, 1.0], |round| model.learn(round, 0, 1.0, 1.0).unwrap());
+            }
+            let middle = |(low, high): (f64, f64)| 0.5 * (low + high);
+            let [known, new] = bounds(&model, [0.5, 1.0]).map(middle);
+            assert!(
+                (known - 1.0).abs() < 0.05 && (new - 3.0).abs() < 1e-12,
+                "{kind}: {known} {new}"
+            );
+        }
+    }
+
+    #[test]
+    fn chances_stay_in_their_range() {
+        let mut model = learner("{learner=logistic,low=-1,high=3,rate=5}");
+        let [(low, high), _] = bounds(&model, [1.0, 1.0]);
+        assert!((low + high - 2.0).abs() < 1e-12, "it starts in the middle");
+        for _ in 0..100 {
+            with_round([1.0, 1.0], |round| model.learn(round, 0, 70.0, 1.0).unwrap());
+        }
+        let [(low, high), _] = bounds(&model, [1.0, 1.0]);
+        assert!(2.5 < low && low <= high && high <= 3.0, "{low} {high}");
+    }
+}
