@@ -16,6 +16,47 @@ pub fn cdf(x: f64) -> f64 {
 /// Half the width of the central region of [`quantile`].
 const CENTRE: f64 = 0.425;
 
+/// Density and P(Z ≤ x) at once, at the price of one exponential; the second with an absolute error below 1e-14.
+///
+/// Hart et al. (1968), as given by West (2005), "Better approximations to cumulative normal functions".
+pub fn density_and_cdf(x: f64) -> (f64, f64) {
+    let exponential = libm::exp(-0.5 * x * x);
+    let z = x.abs();
+    let tail = if z < 7.071_067_811_865_47 {
+        let above = poly(
+            z,
+            &[
+                220.206_867_912_376,
+                221.213_596_169_931,
+                112.079_291_497_871,
+                33.912_866_078_383,
+                6.373_962_203_531_65,
+                0.700_383_064_443_688,
+                3.526_249_659_989_11e-2,
+            ],
+        );
+        let below = poly(
+            z,
+            &[
+                440.413_735_824_752,
+                793.826_512_519_948,
+                637.333_633_378_831,
+                296.564_248_779_674,
+                86.780_732_202_946_1,
+                16.064_177_579_207,
+                1.755_667_163_182_64,
+                8.838_834_764_831_84e-2,
+            ],
+        );
+        exponential * above / below
+    } else {
+        let fraction = z + 1.0 / (z + 2.0 / (z + 3.0 / (z + 4.0 / (z + 0.65))));
+        exponential / fraction / 2.506_628_274_631
+    };
+    let below = if x > 0.0 { 1.0 - tail } else { tail };
+    (0.398_942_280_401_432_7 * exponential, below)
+}
+
 /// The x with P(Z ≤ x) = p, for p in (0, 1). Relative error about 1e-16.
 ///
 /// Wichura (1988), Algorithm AS 241, PPND16.
@@ -148,6 +189,17 @@ mod tests {
         let single: Vec<f64> = all.iter().map(|&p| quantile(p)).collect();
         quantiles(&mut all);
         assert_eq!(all, single);
+    }
+
+    #[test]
+    fn both_at_once_are_each() {
+        for i in -9000..=9000 {
+            let x = f64::from(i) / 1000.0;
+            let (d, c) = density_and_cdf(x);
+            assert_eq!(d, density(x));
+            assert!((c - cdf(x)).abs() < 1e-14, "{x}: {c} {}", cdf(x));
+            assert!((c - cdf(x)).abs() < 1e-6 * cdf(x), "{x}: {c} {}", cdf(x));
+        }
     }
 
     #[test]

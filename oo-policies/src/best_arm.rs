@@ -176,7 +176,8 @@ impl Arm for Normal {
         if z < -38.0 {
             return (0.0, 0.0);
         }
-        (normal::density(z) / sd, normal::cdf(z))
+        let (density, cdf) = normal::density_and_cdf(z);
+        (density / sd, cdf)
     }
 }
 

@@ -5,7 +5,9 @@
 //! the normal numbers and never widens the spread. The frequencies are true propensities of what is drawn from them;
 //! as estimates of the ideal ones their standard error is at most 1/(2√draws).
 
-use oo_core::{ActionId, Key, Method, normal};
+use crate::regress::Ridge;
+use crate::regress::symmetric::{dot, padded};
+use oo_core::{ActionId, Error, Key, Method, Result, normal};
 
 /// Draws side by side; four pairs.
 const LANES: usize = 8;
@@ -170,6 +172,75 @@ fn count<'f>(
         }
         left -= left.min(LANES);
     }
+}
+
+/// Candidates whose values are their rows times the weights of one regression, and a part of their own.
+#[derive(Debug)]
+pub struct Sharing<'a> {
+    /// The regression; the weights' covariance is scale² times its inverse Gram matrix.
+    pub ridge: &'a Ridge,
+    /// Posterior standard deviations a width.
+    pub scale: f64,
+    /// n identities.
+    pub ids: &'a [ActionId],
+    /// n padded rows.
+    pub rows: &'a [f64],
+    /// n means.
+    pub means: &'a [f64],
+    /// n standard deviations of what is a candidate's own.
+    pub own: &'a [f64],
+}
+
+/// Numbers that [`of_sharing`] works on, for `n` candidates and `d` features.
+pub const fn room(n: usize, d: usize) -> usize {
+    if n <= d {
+        n * padded(d) + covariance_work(n)
+    } else {
+        d * d + n * d + factor_work(n, d)
+    }
+}
+
+/// The probability that a candidate's value is the largest. With few candidates their covariance is factorised, with
+/// many that of the weights. `work` holds [`room`] numbers.
+///
+/// # Errors
+/// [`Error::Singular`] when the covariance of the weights cannot be factorised.
+pub fn of_sharing(from: &Sharing<'_>, draws: u32, key: Key, probs: &mut [f64], work: &mut [f64]) -> Result<Method> {
+    let &Sharing {
+        ridge,
+        scale,
+        ids,
+        rows,
+        means,
+        own,
+    } = from;
+    let (n, d) = (ids.len(), ridge.dim());
+    let len = padded(d);
+    if n <= d {
+        let (turned, work) = work.split_at_mut(n * len);
+        for (row, turned) in rows.chunks_exact(len).zip(turned.chunks_exact_mut(len)) {
+            ridge.inverse().times(row, turned);
+        }
+        let k = |i: usize, j: usize| {
+            let shared = dot(&rows[i * len..(i + 1) * len], &turned[j * len..(j + 1) * len]);
+            scale * scale * shared + if i == j { own[i] * own[i] } else { 0.0 }
+        };
+        return Ok(by_covariance(ids, means, k, draws, key, probs, work));
+    }
+    let (root, rest) = work.split_at_mut(d * d);
+    let (factor, work) = rest.split_at_mut(n * d);
+    if ridge.inverse().cholesky_into(root).is_none() {
+        return Err(Error::Singular {
+            what: "the posterior covariance",
+            condition: f64::INFINITY,
+        });
+    }
+    for (x, spread) in rows.chunks_exact(len).zip(factor.chunks_exact_mut(d)) {
+        for (j, s) in spread.iter_mut().enumerate() {
+            *s = scale * (j..d).map(|k| x[k] * root[k * d + j]).sum::<f64>();
+        }
+    }
+    Ok(by_factor(means, (factor, d), own, draws, key, probs, work))
 }
 
 #[cfg(test)]

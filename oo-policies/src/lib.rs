@@ -29,6 +29,12 @@ pub mod lin_full_post;
 pub mod lin_ts;
 pub mod lin_ucb;
 pub mod logistic_ts;
+pub mod neural_dropout;
+pub mod neural_egreedy;
+pub mod neural_ensemble;
+pub mod neural_linear;
+pub mod neural_ts;
+pub mod neural_ucb;
 pub mod per_user;
 pub mod reg_cb;
 pub mod regress;
@@ -37,6 +43,7 @@ pub mod softmax;
 pub mod square_cb;
 pub mod state;
 mod tally;
+pub mod two_tower;
 pub mod ucb1;
 pub mod uniform;
 
@@ -65,6 +72,13 @@ pub const POLICIES: &[Entry] = &[
     entry::<rnd::Rnd>(),
     entry::<exp4::Exp4>(),
     entry::<conservative::Conservative>(),
+    entry::<neural_egreedy::NeuralEGreedy>(),
+    entry::<neural_linear::NeuralLinear>(),
+    entry::<neural_ucb::NeuralUcb>(),
+    entry::<neural_ts::NeuralTs>(),
+    entry::<neural_ensemble::NeuralEnsemble>(),
+    entry::<neural_dropout::NeuralDropout>(),
+    entry::<two_tower::TwoTower>(),
 ];
 
 /// Names for specs that are used often.

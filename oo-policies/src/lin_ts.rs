@@ -9,13 +9,13 @@
 //! Agrawal, Goyal (2013), arXiv:1209.3352; the disjoint form as in Chapelle, Li (2011).
 
 use crate::best_arm::{Arms, Normal, probabilities};
-use crate::best_joint;
+use crate::best_joint::{Sharing, of_sharing, room};
 use crate::regress::linear;
-use crate::regress::symmetric::{dot, padded};
+use crate::regress::symmetric::padded;
 use crate::regress::{Linear, Ridge};
 use crate::state::{Reader, Writer};
 use oo_core::registry::{OptionHelp, join};
-use oo_core::{Batch, Build, Error, Key, Method, Policy, Proposal, Result, Round, Shape, spec::require};
+use oo_core::{Batch, Build, Key, Method, Policy, Proposal, Result, Round, Shape, spec::require};
 use serde::{Deserialize, Serialize};
 
 /// Options.
@@ -104,68 +104,30 @@ impl LinTs {
         Method::Quadrature
     }
 
-    /// Where candidates move together. With few candidates their covariance is factorised, with many that of the
-    /// weights.
+    /// Where candidates move together.
     fn propose_joint(&self, joint: &Ridge, round: &Round<'_>, key: Key, out: Proposal<'_>) -> Result<Method> {
-        let (n, d) = (round.candidates.len(), joint.dim());
-        let (row_len, len) = (self.linear.row_len(), padded(d));
-        let few = n <= d;
-        let (turned, drawing) = match few {
-            true => (n * len, best_joint::covariance_work(n)),
-            false => (d * d + n * d, best_joint::factor_work(n, d)),
-        };
+        let (n, len) = (round.candidates.len(), padded(joint.dim()));
+        let row_len = self.linear.row_len();
         out.scratch.clear();
-        out.scratch.resize(row_len + n * len + n + turned + drawing, 0.0);
+        out.scratch.resize(row_len + n * len + n + room(n, joint.dim()), 0.0);
         let (scratch, rest) = out.scratch.split_at_mut(row_len);
         let (rows, rest) = rest.split_at_mut(n * len);
-        let (own, rest) = rest.split_at_mut(n);
-        let (turned, work) = rest.split_at_mut(turned);
+        let (own, work) = rest.split_at_mut(n);
         self.linear.evaluate(round, scratch, |i, estimate| {
             let (row, variance) = estimate.parts();
             rows[i * len..(i + 1) * len].copy_from_slice(row);
             out.scores[i] = estimate.mean();
             own[i] = self.scale * variance.sqrt();
         });
-        if few {
-            for (row, turned) in rows.chunks_exact(len).zip(turned.chunks_exact_mut(len)) {
-                joint.inverse().times(row, turned);
-            }
-            let k = |i: usize, j: usize| {
-                let shared = dot(&rows[i * len..(i + 1) * len], &turned[j * len..(j + 1) * len]);
-                self.scale * self.scale * shared + if i == j { own[i] * own[i] } else { 0.0 }
-            };
-            Ok(best_joint::by_covariance(
-                round.candidates.ids,
-                out.scores,
-                k,
-                self.draws,
-                key,
-                out.probs,
-                work,
-            ))
-        } else {
-            let (root, factor) = turned.split_at_mut(d * d);
-            if joint.inverse().cholesky_into(root).is_none() {
-                return Err(Error::Singular {
-                    what: "the posterior covariance",
-                    condition: f64::INFINITY,
-                });
-            }
-            for (x, spread) in rows.chunks_exact(len).zip(factor.chunks_exact_mut(d)) {
-                for (j, s) in spread.iter_mut().enumerate() {
-                    *s = self.scale * (j..d).map(|k| x[k] * root[k * d + j]).sum::<f64>();
-                }
-            }
-            Ok(best_joint::by_factor(
-                out.scores,
-                (factor, d),
-                own,
-                self.draws,
-                key,
-                out.probs,
-                work,
-            ))
-        }
+        let sharing = Sharing {
+            ridge: joint,
+            scale: self.scale,
+            ids: round.candidates.ids,
+            rows,
+            means: out.scores,
+            own,
+        };
+        of_sharing(&sharing, self.draws, key, out.probs, work)
     }
 }
 

@@ -1,10 +1,17 @@
 //! Regressors that several policies share.
 
+pub mod adam;
 pub mod cross;
 pub mod first_order;
 pub mod fourier;
+pub mod graph;
+pub mod lanes;
 pub mod learner;
 pub mod linear;
+pub mod mlp;
+pub mod net;
+pub mod novelty;
+pub mod replay;
 pub mod ridge;
 pub mod symmetric;
 pub mod window;

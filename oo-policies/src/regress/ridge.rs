@@ -120,11 +120,7 @@ impl Ridge {
     /// # Errors
     /// [`Error::Singular`] when A can no longer be inverted; what was learned before stays usable.
     pub fn update(&mut self, x: &[f64], reward: f64) -> Result<Step> {
-        self.gram.rank_one(1.0, x);
-        for (m, x) in self.moment.iter_mut().zip(x) {
-            *m += reward * x;
-        }
-        self.rows += 1;
+        self.add(x, reward);
         self.inverse.times(x, &mut self.gain);
         let leverage = dot(&self.gain, x);
         if self.rows.is_multiple_of(REFRESH) || !(leverage >= 0.0 && leverage.is_finite()) {
@@ -170,6 +166,28 @@ impl Ridge {
         }
         self.inverse.times(&self.moment, &mut self.theta);
         Ok(())
+    }
+
+    /// Counts a row whose consequences wait for [`settle`](Ridge::settle).
+    pub fn add(&mut self, x: &[f64], reward: f64) {
+        self.gram.rank_one(1.0, x);
+        for (m, x) in self.moment.iter_mut().zip(x) {
+            *m += reward * x;
+        }
+        self.rows += 1;
+    }
+
+    /// Draws the consequences of all rows that were added.
+    ///
+    /// # Errors
+    /// As [`update`](Ridge::update).
+    pub fn settle(&mut self) -> Result<()> {
+        self.refresh()
+    }
+
+    /// Σ reward · x.
+    pub fn moment(&self) -> &[f64] {
+        &self.moment
     }
 
     /// Multiplies all that was learned by `keep`, in (0, 1]. What fades of the penalty is given back when a tenth of

@@ -20,6 +20,10 @@ pub fn specs() -> Vec<String> {
             "lin-ucb{fourier=20,kernel_width=0.5}",
             "lin-ucb+per-user",
             "egreedy{schedule=decay}",
+            // The row-by-row training, and the defaults' sizes.
+            "neural-egreedy{batch=2,half_life=100,optimiser=sgd,rate=0.01,stop=0.001,steps=3,every=8,warm=0}",
+            "neural-linear{refresh=0,draws=1,noise=1,skip=false,width=16,layers=2,every=16,warm=0,features=v1}",
+            "neural-ucb{every=64,warm=0,optimiser=rmsprop}",
             "egreedy{schedule=adaptive}",
             "egreedy{learner=sgd}",
             "square-cb{learner=sgd,weighting=fast,model=disjoint}",
@@ -41,9 +45,18 @@ pub fn specs() -> Vec<String> {
     );
     // Few draws and features keep a million decisions affordable; the code is the same.
     all.into_iter()
-        .map(|s| match s.as_str() {
-            "lin-ts" | "logistic-ts" | "hierarchical" => format!("{s}{{draws=16,features=v1}}"),
-            _ => s,
+        .map(|s| {
+            let small = |more: &str| format!("{s}{{width=8,layers=1,batch=8,warm=50,every=16,features=v1{more}}}");
+            match s.as_str() {
+                "lin-ts" | "logistic-ts" | "hierarchical" => format!("{s}{{draws=16,features=v1}}"),
+                "auto" => "auto{features=v0}".into(),
+                "neural-linear" => small(",draws=8"),
+                "neural-dropout" => small(",draws=4"),
+                "neural-ensemble" => small(",members=3"),
+                "neural-egreedy" | "neural-ucb" | "neural-ts" => small(""),
+                "two-tower" => "two-tower{width=8,embedding=4,batch=8,warm=50,every=16}".into(),
+                _ => s,
+            }
         })
         .collect()
 }

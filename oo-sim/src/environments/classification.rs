@@ -28,6 +28,8 @@ pub struct Config {
     pub clip: f64,
     /// Whether features are brought to mean 0 and standard deviation 1.
     pub scale: bool,
+    /// Whether each row is then brought to length 1.
+    pub unit: bool,
     /// Whether a feature that is always 1 is appended.
     pub bias: bool,
 }
@@ -38,6 +40,7 @@ impl Default for Config {
             order: Order::Shuffle,
             clip: 5.0,
             scale: true,
+            unit: false,
             bias: true,
         }
     }
@@ -50,6 +53,10 @@ const OPTIONS: &[(&str, &str)] = &[
     (
         "scale",
         "bring features to mean 0 and standard deviation 1 over the file; without it they stay as they are",
+    ),
+    (
+        "unit",
+        "divide each row by its Euclidean length, after scaling and before the bias; a row of zeros stays",
     ),
     ("bias", "append a feature that is always 1"),
 ];
@@ -76,6 +83,7 @@ pub struct Classification {
     /// Mean and reciprocal standard deviation of each column; empty where nothing is scaled.
     scaling: Vec<(f64, f64)>,
     clip: f64,
+    unit: bool,
 }
 
 impl Classification {
@@ -116,6 +124,7 @@ impl Classification {
             order,
             scaling,
             clip: config.clip,
+            unit: config.unit,
         })
     }
 }
@@ -156,6 +165,13 @@ impl Environment for Classification {
         }
         for ((out, &x), (mean, factor)) in self.stage.context.iter_mut().zip(features).zip(&self.scaling) {
             *out = ((f64::from(x) - mean) * factor).clamp(-self.clip, self.clip) as f32;
+        }
+        if self.unit {
+            let row = &mut self.stage.context[..features.len()];
+            let length = row.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
+            if length > 0.0 {
+                row.iter_mut().for_each(|x| *x = (f64::from(*x) / length) as f32);
+            }
         }
         self.stage.expected.fill(0.0);
         self.stage.expected[self.table.labels[row] as usize] = 1.0;

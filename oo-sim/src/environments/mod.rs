@@ -443,6 +443,19 @@ mod tests {
     }
 
     #[test]
+    fn rows_of_length_1_keep_their_direction_and_the_bias() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("toy.csv");
+        std::fs::write(&path, "a,b,label\n3,4,0\n0,0,1\n").unwrap();
+        let spec = format!("data:{}{{order=file,scale=false,unit=true}}", path.display());
+        let mut env = make(&spec, 10).unwrap();
+        assert!(env.advance().unwrap());
+        assert_eq!(env.round(0).context, [0.6, 0.8, 1.0]);
+        assert!(env.advance().unwrap());
+        assert_eq!(env.round(0).context, [0.0, 0.0, 1.0]);
+    }
+
+    #[test]
     fn drift_moves_every_reward_from_its_round_on() {
         let mut env = make("bernoulli{means=0.1/0.2/0.3}+drift{at=2,every=3}", 8).unwrap();
         let mut before = vec![0.1, 0.2, 0.3];
