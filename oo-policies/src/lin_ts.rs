@@ -4,7 +4,8 @@
 //! Logging one posterior draw as if it were certain would make the log useless, so the probabilities are
 //! computed: with disjoint weights the scores are independent normals (quadrature, see
 //! [`best_arm`](crate::best_arm)); with shared or hybrid weights they are jointly normal (a closed form for two, the
-//! frequencies of `draws` posterior draws for more, see [`best_joint`]). The choice is drawn from these very numbers.
+//! frequencies of `draws` posterior draws for more, see [`best_joint`](crate::best_joint)). The choice is drawn from
+//! these very numbers.
 //!
 //! Agrawal, Goyal (2013), arXiv:1209.3352; the disjoint form as in Chapelle, Li (2011).
 

@@ -2,7 +2,8 @@
 //!
 //! With probability 1 − ε the candidate that the network expects most of, else one at random (which may be the same).
 //! ε is fixed, or falls as min(ε, ε·`half_life`/t) after t rows. The network is trained on its last rows, see
-//! [`net`](crate::regress::net). A round costs one forward pass (one a candidate, where candidates have features), and
+//! [`regress::net`](crate::regress::net).
+//! A round costs one forward pass (one a candidate, where candidates have features), and
 //! `batch`/`every` passes and gradients of training.
 //!
 //! Riquelme, Tucker, Snoek (2018), arXiv:1802.09127, the greedy baseline "RMS" with its ε free.

@@ -1,7 +1,7 @@
 //! NeuralLinear: Thompson sampling by Bayesian linear regression on the last hidden layer of a network.
 //!
-//! The network φ learns to predict rewards (see [`net`](crate::regress::net)); decisions come from a regression an
-//! action ("head") on φ(x), a constant, and with `skip` the features themselves. A head's posterior is
+//! The network φ learns to predict rewards (see [`regress::net`](crate::regress::net)); decisions come from a
+//! regression an action ("head") on φ(x), a constant, and with `skip` the features themselves. A head's posterior is
 //! θ ~ N(θ̂, σ²A⁻¹), A = λI + Σ φφᵀ, with σ² known, or unknown with the prior IG(a₀, b₀): then a = a₀ + n/2,
 //! b = b₀ + ½ (Σ r² − θ̂ᵀAθ̂), and a value's variance is b/(a − 1) · φᵀA⁻¹φ. Heads of their own give independent values
 //! and probabilities by quadrature ([`best_arm`](crate::best_arm)); where candidates have features there is one
@@ -9,10 +9,11 @@
 //!
 //! The heads look through a copy of the network, so that training cannot move φ under them. Whenever the rows have
 //! grown by the share `refresh`, the copy is renewed and the heads are computed afresh from the rows kept: at 0.1 some
-//! 100 times in 80,000 rows. With `refresh=0` the copy follows every training and a row stays in its head with the φ of
+//! 75 times in 80,000 rows. With `refresh=0` the copy follows every training and a row stays in its head with the φ of
 //! its time.
 //!
-//! A round costs a forward pass, h²/2 multiply-adds a candidate for h hidden units, 3·h²/2 for the update, and training.
+//! A round costs a forward pass, h²/2 multiply-adds a candidate for h hidden units, 3·h²/2 for the update, and
+//! training.
 //!
 //! Riquelme, Tucker, Snoek (2018), arXiv:1802.09127. Departs from it: the heads see a constant too; a value's
 //! Student's t, of at least 2a₀ degrees of freedom, is taken for a normal of its mean and variance; the paper

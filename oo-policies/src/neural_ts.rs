@@ -1,11 +1,11 @@
 //! NeuralTS: Thompson sampling around a network's estimate, its width from the network's gradient.
 //!
 //! A candidate's sampled reward is N(f(x), `nu`² λ gᵀZ⁻¹g), independent of the others', with g, Z and the encoding of
-//! [`neural_ucb`](crate::neural_ucb). The paper draws one sample a candidate and takes the largest; here a candidate is
+//! [`neural_ucb`]. The paper draws one sample a candidate and takes the largest; here a candidate is
 //! chosen with the probability that its sample would be the largest, by quadrature
 //! ([`best_arm`](crate::best_arm)). Costs a round what NeuralUCB costs, and the quadrature.
 //!
-//! Zhang, Zhou, Li, Gu (2021), arXiv:2010.00827; the departures of [`neural_ucb`](crate::neural_ucb) apply.
+//! Zhang, Zhou, Li, Gu (2021), arXiv:2010.00827; the departures of [`neural_ucb`] apply.
 
 use crate::best_arm::{Arms, Normal, probabilities};
 use crate::neural_ucb::{self, Gradients};

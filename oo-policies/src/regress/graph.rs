@@ -1,7 +1,7 @@
 //! The gradient of a batch by candle's automatic differentiation.
 //!
-//! The graph is candle's; on a CPU its dense layers are an operation of our own ([`Dense`]), computed by the loops of
-//! [`lanes`](super::lanes), so that the bits depend on neither the number of threads nor the processor. With the
+//! The graph is candle's; on a CPU its dense layers are an operation of our own (`Dense`), computed by the loops of
+//! [`lanes`], so that the bits depend on neither the number of threads nor the processor. With the
 //! feature `cuda` the graph runs on the first CUDA device where there is one, on candle's own products.
 
 use super::lanes::{self, Left};

@@ -6,7 +6,8 @@
 //! row with the features in the action's block and zeros elsewhere (dimension d·K), without the zeros.
 //!
 //! A row's forward pass and its gradient are loops over these slices; batches are trained through candle
-//! ([`graph`](super::graph)). Measured with 54 features, two layers of 100 and 7 outputs: a row takes 1.0 µs here and 9.4 µs
+//! ([`graph`](super::graph)). Measured with 54 features, two layers of 100 and 7 outputs: a row takes 1.0 µs here
+//! and 9.4 µs
 //! as a graph, whose every operation allocates; 64 rows one by one take 295 µs here and 178 µs as a graph over our
 //! products (`benches/README.md`).
 

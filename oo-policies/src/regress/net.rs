@@ -221,7 +221,8 @@ impl Net {
             return unfit("dropout needs model=shared or model=disjoint");
         }
         let layout = format!(
-            "{} {model:?} network of {} x {} hidden units over {} features (spec {:016x}), {slots} actions, {:?}, seed {}",
+            "{} {model:?} network of {} x {} hidden units over {} features (spec {:016x}), {slots} actions, {:?}, \
+             seed {}",
             spread.members,
             o.layers,
             o.width,
