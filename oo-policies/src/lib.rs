@@ -17,6 +17,7 @@ pub mod bag;
 pub mod best_arm;
 pub mod best_joint;
 pub mod beta_ts;
+pub mod concurrent;
 pub mod conservative;
 pub mod cover;
 pub mod egreedy;
