@@ -11,6 +11,9 @@ use oo_core::{ActionId, Error, Key, Method, Result, normal};
 
 /// Draws side by side; four pairs.
 const LANES: usize = 8;
+const HALF: usize = LANES / 2;
+/// Normal numbers made at once.
+const NORMALS: usize = 64;
 
 /// Numbers of working memory for [`by_covariance`] of `n` variables.
 pub const fn covariance_work(n: usize) -> usize {
@@ -41,13 +44,15 @@ pub fn by_covariance(
     let (factor, rest) = work[..covariance_work(n)].split_at_mut(n * n);
     let (sorted, rest) = rest.split_at_mut(n);
     let (counts, z) = rest.split_at_mut(n);
+    // Ranks wait where the counts will be.
     let rank = |i: usize| ids.iter().filter(|id| **id < ids[i]).count();
+    (0..n).for_each(|i| counts[i] = rank(i) as f64);
     for i in 0..n {
-        let at = rank(i);
+        let at = counts[i] as usize;
         sorted[at] = means[i];
         for j in 0..=i {
-            let (high, low) = (at.max(rank(j)), at.min(rank(j)));
-            factor[high * n + low] = k(i, j);
+            let other = counts[j] as usize;
+            factor[at.max(other) * n + at.min(other)] = k(i, j);
         }
     }
     factorise(n, factor);
@@ -145,10 +150,16 @@ fn count<'f>(
     let mut left = draws as usize;
     while left > 0 {
         let (eights, _) = z.as_chunks_mut::<LANES>();
-        for eight in eights.iter_mut() {
-            let (plus, minus) = eight.split_at_mut(LANES / 2);
-            stream.normals(plus);
-            minus.iter_mut().zip(plus).for_each(|(m, p)| *m = -*p);
+        for some in eights.chunks_mut(NORMALS / HALF) {
+            // Many normals at once are cheaper than four at a time.
+            let mut normals = [0.0; NORMALS];
+            let normals = &mut normals[..HALF * some.len()];
+            stream.normals(normals);
+            for (eight, plus) in some.iter_mut().zip(normals.as_chunks::<HALF>().0) {
+                for l in 0..HALF {
+                    (eight[l], eight[HALF + l]) = (plus[l], -plus[l]);
+                }
+            }
         }
         let mut best = [f64::NEG_INFINITY; LANES];
         let mut winner = [0usize; LANES];
