@@ -269,7 +269,7 @@ fn usual(shapes: &[Shape]) -> Result<Vec<String>> {
             .iter()
             .all(|shape| spec.as_ref().is_ok_and(|spec| oo_policies::build(spec, shape).is_ok()))
     };
-    let found = USUAL.iter().find(|names| names.iter().all(|name| fits(&name)));
+    let found = USUAL.iter().find(|names| names.iter().all(fits));
     let names =
         found.context("no usual set of policies fits these environments together; name some with --policies")?;
     Ok(names.iter().map(ToString::to_string).collect())
