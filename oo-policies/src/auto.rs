@@ -323,6 +323,14 @@ mod tests {
             "{:?}",
             bent.weights().collect::<Vec<_>>()
         );
+        let shape = Shape {
+            context: vec!["x".into(), "bias".into()],
+            candidate: vec![],
+            actions: Some(2),
+        };
+        let mut twin = Auto::build(Config::default(), &shape).unwrap();
+        twin.load(&bent.save()).unwrap();
+        assert_eq!(twin.save(), bent.save());
         // Always choosing one action loses at least 0.24 here.
         assert!(regret < 0.06, "{regret}");
     }

@@ -11,6 +11,7 @@ pub mod linear;
 pub mod mlp;
 pub mod net;
 pub mod novelty;
+pub mod options;
 pub mod replay;
 pub mod ridge;
 pub mod symmetric;
