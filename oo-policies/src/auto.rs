@@ -174,8 +174,9 @@ impl Policy for Auto {
             let ids = round.candidates.ids;
             let row = &mut row[..member.linear.row_len()];
             member.linear.evaluate(round, row, |i, estimate| {
-                means[i] = estimate.mean();
-                widths[i] = (member.noise(ids[i]) * estimate.variance()).sqrt();
+                let (mean, variance) = estimate.both();
+                means[i] = mean;
+                widths[i] = (member.noise(ids[i]) * variance).sqrt();
             });
             for (score, mean) in out.scores.iter_mut().zip(&*means) {
                 *score += weight * mean;

@@ -94,8 +94,9 @@ impl LinTs {
         let (scores, probs) = (out.scores, out.probs);
         // The standard deviations wait in `probs` until they are replaced.
         self.linear.evaluate(round, out.scratch, |i, estimate| {
-            scores[i] = estimate.mean();
-            probs[i] = self.scale * estimate.variance().sqrt();
+            let (mean, variance) = estimate.both();
+            scores[i] = mean;
+            probs[i] = self.scale * variance.sqrt();
         });
         let mut arms = Arms::default();
         for (&mean, &sd) in scores.iter().zip(probs.iter()) {

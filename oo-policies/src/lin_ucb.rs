@@ -67,7 +67,8 @@ impl Policy for LinUcb {
         out.scratch.clear();
         out.scratch.resize(self.linear.row_len(), 0.0);
         self.linear.evaluate(round, out.scratch, |i, estimate| {
-            out.scores[i] = estimate.mean() + self.alpha * estimate.variance().sqrt();
+            let (mean, variance) = estimate.both();
+            out.scores[i] = mean + self.alpha * variance.sqrt();
         });
         out.probs[argmax(out.scores)] = 1.0;
         Ok(Method::Exact)

@@ -67,6 +67,15 @@ impl<'a> Estimate<'a> {
         self.own.0.predict(self.own.1) + self.common.map_or(0.0, |(ridge, w)| ridge.predict(w))
     }
 
+    /// Mean and variance at once, for those who want both: the same bits, at a lower price.
+    #[inline]
+    pub fn both(&self) -> (f64, f64) {
+        match self.common {
+            None if self.kept >= 1.0 => self.own.0.estimate(self.own.1),
+            _ => (self.mean(), self.variance()),
+        }
+    }
+
     /// The variance of the estimate, in units of the noise's.
     pub fn variance(&self) -> f64 {
         self.own_variance() + self.common.map_or(0.0, |(ridge, w)| ridge.variance(w))

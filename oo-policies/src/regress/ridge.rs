@@ -110,6 +110,13 @@ impl Ridge {
         self.inverse.quadratic(x).max(0.0)
     }
 
+    /// [`predict`](Ridge::predict) and [`variance`](Ridge::variance) at once.
+    #[inline]
+    pub fn estimate(&self, x: &[f64]) -> (f64, f64) {
+        let (mean, variance) = self.inverse.with_product(&self.theta, x);
+        (mean, variance.max(0.0))
+    }
+
     /// P x of the last row learned, with P as it was before that row.
     pub fn gain(&self) -> &[f64] {
         &self.gain

@@ -77,6 +77,12 @@ impl Symmetric {
         kernels::quadratic(&self.blocks, x)
     }
 
+    /// θᵀx and xᵀ M x at once, the same bits as each alone. Both vectors are padded.
+    pub fn with_product(&self, theta: &[f64], x: &[f64]) -> (f64, f64) {
+        debug_assert_eq!(x.len(), padded(self.dim));
+        kernels::both(theta, &self.blocks, x)
+    }
+
     /// y = M x. Both are padded.
     pub fn times(&self, x: &[f64], y: &mut [f64]) {
         debug_assert_eq!(x.len(), padded(self.dim));
@@ -242,6 +248,8 @@ mod tests {
             m.quadratic(&x).to_bits(),
             kernels::portable::quadratic(m.data(), &x).to_bits()
         );
+        assert_eq!(m.with_product(&x, &x), (dot(&x, &x), m.quadratic(&x)));
+        assert_eq!(m.with_product(&x, &x), kernels::portable::both(&x, m.data(), &x));
         let (mut a, mut b) = (vec![0.0; 72], vec![0.0; 72]);
         m.times(&x, &mut a);
         kernels::portable::times(m.data(), &x, &mut b);

@@ -86,6 +86,16 @@ fn quadratic_body<V: Lanes>(m: &[[f64; LANES]], x: &[f64]) -> f64 {
     fold(&total.array())
 }
 
+/// θᵀx and xᵀMx in one call: for small matrices a call costs as much as the arithmetic.
+#[inline(always)]
+fn both_body<V: Lanes>(theta: &[f64], m: &[[f64; LANES]], x: &[f64]) -> (f64, f64) {
+    let mut total = V::splat(0.0);
+    for (a, b) in theta.as_chunks::<LANES>().0.iter().zip(x.as_chunks::<LANES>().0) {
+        total = total.plus(V::load(a).times(V::load(b)));
+    }
+    (fold(&total.array()), quadratic_body::<V>(m, x))
+}
+
 #[inline(always)]
 fn times_body<V: Lanes>(m: &[[f64; LANES]], x: &[f64], y: &mut [f64]) {
     y.fill(0.0);
@@ -120,6 +130,9 @@ pub mod portable {
 
     pub fn quadratic(m: &[[f64; LANES]], x: &[f64]) -> f64 {
         super::quadratic_body::<Array>(m, x)
+    }
+    pub fn both(theta: &[f64], m: &[[f64; LANES]], x: &[f64]) -> (f64, f64) {
+        super::both_body::<Array>(theta, m, x)
     }
     pub fn times(m: &[[f64; LANES]], x: &[f64], y: &mut [f64]) {
         super::times_body::<Array>(m, x, y);
@@ -219,6 +232,7 @@ macro_rules! dispatch {
 
 dispatch! {
     fn quadratic = quadratic_body(m: &[[f64; LANES]], x: &[f64]) -> f64;
+    fn both = both_body(theta: &[f64], m: &[[f64; LANES]], x: &[f64]) -> (f64, f64);
     fn times = times_body(m: &[[f64; LANES]], x: &[f64], y: &mut [f64]);
     fn rank_one = rank_one_body(m: &mut [[f64; LANES]], scale: f64, x: &[f64]);
 }
