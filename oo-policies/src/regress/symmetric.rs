@@ -74,13 +74,13 @@ impl Symmetric {
     /// xᵀ M x. `x` is padded.
     pub fn quadratic(&self, x: &[f64]) -> f64 {
         debug_assert_eq!(x.len(), padded(self.dim));
-        kernels::quadratic(&self.blocks, x)
+        kernels::quadratic(&self.blocks, x, self.dim)
     }
 
     /// θᵀx and xᵀ M x at once, the same bits as each alone. Both vectors are padded.
     pub fn with_product(&self, theta: &[f64], x: &[f64]) -> (f64, f64) {
         debug_assert_eq!(x.len(), padded(self.dim));
-        kernels::both(theta, &self.blocks, x)
+        kernels::both(theta, &self.blocks, x, self.dim)
     }
 
     /// y = M x. Both are padded.
@@ -246,10 +246,10 @@ mod tests {
         let (m, x) = example(65);
         assert_eq!(
             m.quadratic(&x).to_bits(),
-            kernels::portable::quadratic(m.data(), &x).to_bits()
+            kernels::portable::quadratic(m.data(), &x, 65).to_bits()
         );
         assert_eq!(m.with_product(&x, &x), (dot(&x, &x), m.quadratic(&x)));
-        assert_eq!(m.with_product(&x, &x), kernels::portable::both(&x, m.data(), &x));
+        assert_eq!(m.with_product(&x, &x), kernels::portable::both(&x, m.data(), &x, 65));
         let (mut a, mut b) = (vec![0.0; 72], vec![0.0; 72]);
         m.times(&x, &mut a);
         kernels::portable::times(m.data(), &x, &mut b);

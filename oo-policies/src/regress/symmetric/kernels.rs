@@ -74,12 +74,14 @@ fn combine<V: Lanes>(columns: &[[f64; LANES]], x: &[f64]) -> V {
 }
 
 #[inline(always)]
-fn quadratic_body<V: Lanes>(m: &[[f64; LANES]], x: &[f64]) -> f64 {
+fn quadratic_body<V: Lanes>(m: &[[f64; LANES]], x: &[f64], dim: usize) -> f64 {
     let mut total = V::splat(0.0);
     for i in 0..x.len() / LANES {
         let (start, below) = (block_start(i), LANES * i);
         let off: V = combine(&m[start..start + below], &x[..below]);
-        let diagonal: V = combine(&m[start + below..start + below + LANES], &x[below..below + LANES]);
+        // Of the last block, what lies beyond `dim` is zero; in fours, as `combine` takes them.
+        let width = (dim - below).next_multiple_of(4).min(LANES);
+        let diagonal: V = combine(&m[start + below..start + below + width], &x[below..below + width]);
         // What lies left of the diagonal block counts twice: once for its mirror image.
         total = total.plus(off.plus(off).plus(diagonal).times(lanes(x, i)));
     }
@@ -88,12 +90,12 @@ fn quadratic_body<V: Lanes>(m: &[[f64; LANES]], x: &[f64]) -> f64 {
 
 /// θᵀx and xᵀMx in one call: for small matrices a call costs as much as the arithmetic.
 #[inline(always)]
-fn both_body<V: Lanes>(theta: &[f64], m: &[[f64; LANES]], x: &[f64]) -> (f64, f64) {
+fn both_body<V: Lanes>(theta: &[f64], m: &[[f64; LANES]], x: &[f64], dim: usize) -> (f64, f64) {
     let mut total = V::splat(0.0);
     for (a, b) in theta.as_chunks::<LANES>().0.iter().zip(x.as_chunks::<LANES>().0) {
         total = total.plus(V::load(a).times(V::load(b)));
     }
-    (fold(&total.array()), quadratic_body::<V>(m, x))
+    (fold(&total.array()), quadratic_body::<V>(m, x, dim))
 }
 
 #[inline(always)]
@@ -128,11 +130,11 @@ fn rank_one_body<V: Lanes>(m: &mut [[f64; LANES]], scale: f64, x: &[f64]) {
 pub mod portable {
     use super::{Array, LANES};
 
-    pub fn quadratic(m: &[[f64; LANES]], x: &[f64]) -> f64 {
-        super::quadratic_body::<Array>(m, x)
+    pub fn quadratic(m: &[[f64; LANES]], x: &[f64], dim: usize) -> f64 {
+        super::quadratic_body::<Array>(m, x, dim)
     }
-    pub fn both(theta: &[f64], m: &[[f64; LANES]], x: &[f64]) -> (f64, f64) {
-        super::both_body::<Array>(theta, m, x)
+    pub fn both(theta: &[f64], m: &[[f64; LANES]], x: &[f64], dim: usize) -> (f64, f64) {
+        super::both_body::<Array>(theta, m, x, dim)
     }
     pub fn times(m: &[[f64; LANES]], x: &[f64], y: &mut [f64]) {
         super::times_body::<Array>(m, x, y);
@@ -231,8 +233,8 @@ macro_rules! dispatch {
 }
 
 dispatch! {
-    fn quadratic = quadratic_body(m: &[[f64; LANES]], x: &[f64]) -> f64;
-    fn both = both_body(theta: &[f64], m: &[[f64; LANES]], x: &[f64]) -> (f64, f64);
+    fn quadratic = quadratic_body(m: &[[f64; LANES]], x: &[f64], dim: usize) -> f64;
+    fn both = both_body(theta: &[f64], m: &[[f64; LANES]], x: &[f64], dim: usize) -> (f64, f64);
     fn times = times_body(m: &[[f64; LANES]], x: &[f64], y: &mut [f64]);
     fn rank_one = rank_one_body(m: &mut [[f64; LANES]], scale: f64, x: &[f64]);
 }
