@@ -37,8 +37,12 @@ pub const FOURIER: [usize; 2] = [512, 256];
 
 /// Kernel widths and ridge penalties of the models; no width means the features as they are.
 /// The penalties of the kernel models say how much may bend: much pays where classes are separable, little where rewards
-/// are mostly noise, and neither is known beforehand.
+/// are mostly noise, and neither is known beforehand. The smaller one grows with the features beyond [`MANY`]: what is
+/// believed of a reward before any data varies with their number, and so would exploration.
 const MODELS: [(Option<f64>, f64); 3] = [(None, 1.0), (Some(0.5), 1.0), (Some(0.5), 0.3)];
+
+/// So many features leave the smallest penalty as it is.
+pub const MANY: f64 = 50.0;
 
 /// Widths of the exploration, in posterior standard deviations; equally likely.
 pub const LEVELS: [f64; 3] = [0.3, 0.6, 1.0];
@@ -107,11 +111,12 @@ impl Build for Auto {
     type Config = Config;
     fn build(c: Config, shape: &Shape) -> Result<Self> {
         let none = shape.context.is_empty() && shape.candidate.is_empty();
+        let many = ((shape.context.len() + shape.candidate.len()) as f64 / MANY).max(1.0);
         let shared = usize::from(!shape.candidate.is_empty());
         let mut members = Vec::new();
         for (kernel, lambda) in MODELS {
             let options = linear::Options {
-                lambda,
+                lambda: if lambda < 1.0 { lambda * many } else { lambda },
                 model: Model::Auto,
                 features: c.features.clone(),
                 fourier: kernel.map_or(0, |_| FOURIER[shared]),
