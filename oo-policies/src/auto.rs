@@ -2,16 +2,15 @@
 //!
 //! **Models.** Each is a Bayesian linear regression (see [`Linear`]) on a representation of its own: the features as
 //! they are, and twice the features with random Fourier features beside them, which is a kernel regression, once with
-//! little and once with much freedom to bend. Which one is
-//! right is found from the data: a model's weight is the posterior probability that it predicts best *from now on*,
+//! little and once with much freedom to bend. Which one is right is found from the data: a model's weight is the posterior probability that it predicts best *from now on*,
 //! by its predictive density of each reward before the row was learned, with a share of [`AFRESH`]/(t + 1) of all weight
 //! dealt out afresh each row. So a simple model can lead at the beginning and hand over to a richer one without having to
 //! be outlived first (Herbster, Warmuth 1998; van Erven, Grünwald, de Rooij 2012, "catching up faster").
 //!
 //! **Exploration.** A model proposes the candidate with the highest mean + c·σ̂·√(xᵀA⁻¹x). σ̂² is its own estimate of the
 //! noise, from the errors of its predictions; of each action's where weights are an action's, since a quiet action
-//! would else make a noisy one look certain. Where rewards are nearly certain, widths shrink by themselves, and the
-//! scale of the rewards does not matter. A choice is made by one model and one level c of [`LEVELS`], drawn by weight;
+//! would else make a noisy one look certain. Where rewards are nearly certain, widths shrink by themselves; after some
+//! tens of rows the scale of the rewards matters no more. A choice is made by one model and one level c of [`LEVELS`], drawn by weight;
 //! so the propensity of a candidate is the weight of all that propose it, exactly. Levels are not chosen by the
 //! rewards they bring: all learn from all rows, so what a wide level finds out pays for the narrow ones, and judging
 //! it by its own rewards would always end in the narrowest.
