@@ -83,20 +83,21 @@ impl Store {
             cell.env.canonical,
             cell.env.reads,
             cell.policy.canonical,
+            cell.policy.reads,
             cell.seed,
             e.judge,
             plan.reward,
             [e.users.map(|u| u as u64), e.days.map(|d| d as u64), e.rounds],
             env!("OO_CODE"),
         ]);
-        let digest = hex(identity.to_string().as_bytes());
+        let digest = sha256(identity.to_string().as_bytes());
         self.cells.join(format!("{}.{extension}", &digest[..16]))
     }
 
     /// True when the cell's files are there and whole.
     pub fn is_finished(&self, plan: &Plan, cell: Cell<'_>) -> bool {
         let Ok(info) = self.info(plan, cell) else { return false };
-        fs::read(self.path(plan, cell, "parquet")).is_ok_and(|bytes| hex(&bytes) == info.sha256)
+        fs::read(self.path(plan, cell, "parquet")).is_ok_and(|bytes| sha256(&bytes) == info.sha256)
     }
 
     /// The cell's rounds.
@@ -137,7 +138,7 @@ impl Store {
         let info = CellInfo {
             cpu_us: records.cpu_us,
             rounds: records.len(),
-            sha256: hex(&bytes),
+            sha256: sha256(&bytes),
         };
         write_json(&self.path(plan, cell, "json"), &info)?;
         write_whole(&self.path(plan, cell, "parquet"), |file| Ok(file.write_all(&bytes)?))
@@ -160,8 +161,16 @@ pub fn write_text(path: &Path, text: &str) -> Result<()> {
     write_whole(path, |file| Ok(file.write_all(text.as_bytes())?))
 }
 
+/// Writes bytes to any file, likewise.
+///
+/// # Errors
+/// As [`write_text`].
+pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_whole(path, |file| Ok(file.write_all(bytes)?))
+}
+
 /// SHA-256 in 64 hexadecimal digits.
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
 }
 

@@ -21,6 +21,7 @@
 //! them: propensities are computed instead of drawing once, and the M step takes μ̂ for μ.
 
 pub mod population;
+pub mod start;
 
 use crate::best_joint;
 use crate::regress::symmetric::{dot, padded};
@@ -31,6 +32,7 @@ use oo_core::registry::OptionHelp;
 use oo_core::{Batch, Build, Error, Key, Method, Policy, Proposal, Result, Round, Shape, UserId, spec::require};
 use population::{Person, Population, Prior};
 use serde::{Deserialize, Serialize};
+use start::Start;
 
 /// Options.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -142,6 +144,21 @@ impl Hierarchical {
         &self.population
     }
 
+    /// What the people of a saved state over `dim` features taught about people, for others to start from.
+    ///
+    /// # Errors
+    /// A state that does not hold together.
+    pub fn start_for_others(dim: usize, from: &mut Reader<'_>) -> Result<Start> {
+        // The prior has no part in what is read.
+        let prior = Prior {
+            lambda: 1.0,
+            spread: 1.0,
+            people: 1.0,
+            noise: 1.0,
+        };
+        Ok(Population::new(dim, prior).from_state(from)?.start_for_others())
+    }
+
     /// Forgets a person's rows; what the population learned from them stays until it is estimated next.
     pub fn forget(&mut self, user: UserId) {
         self.population.forget(user);
@@ -222,6 +239,7 @@ impl Policy for Hierarchical {
 
     fn save(&self) -> Vec<u8> {
         let mut w = Writer::new(Self::NAME, self.layout.as_str());
+        w.features(self.columns.names());
         self.population.write(&mut w);
         w.finish()
     }

@@ -5,7 +5,10 @@
 //!
 //! - Σ ← (Σᵤ (Vᵤ + (θ̂ᵤ − μ̂)(θ̂ᵤ − μ̂)ᵀ) + people · Σ₀) / (U + people);
 //! - σ² ← (Σᵤ (Σ r² − 2 θ̂ᵤᵀbᵤ + θ̂ᵤᵀAᵤθ̂ᵤ + tr AᵤVᵤ) + people · σ₀²) / (N + people).
+//!
+//! A population that starts from other people has their sums in both (see [`start`](super::start)).
 
+use super::start::Start;
 use crate::regress::Ridge;
 use crate::regress::symmetric::{Symmetric, dot, padded};
 use crate::state::{Reader, Writer};
@@ -61,6 +64,7 @@ impl Person {
 #[derive(Clone, Debug)]
 pub struct Population {
     prior: Prior,
+    start: Start,
     rows: u64,
     /// The number of rows at which Σ and σ² are estimated next.
     next: u64,
@@ -80,6 +84,7 @@ impl Population {
     pub fn new(dim: usize, prior: Prior) -> Self {
         Population {
             prior,
+            start: Start::nobody(dim),
             rows: 0,
             next: FIRST,
             spread: Symmetric::diagonal(dim, prior.spread),
@@ -89,6 +94,31 @@ impl Population {
             people: BTreeMap::new(),
             work: vec![0.0; 2 * padded(dim)],
         }
+    }
+
+    /// Nobody yet, after what others taught.
+    ///
+    /// # Errors
+    /// [`Error::Singular`] when a matrix cannot be inverted.
+    pub fn started(start: Start, prior: Prior) -> Result<Self> {
+        let mut new = Population::new(start.between.dim(), prior);
+        new.start = start;
+        new.maximise()?;
+        new.recompute()?;
+        Ok(new)
+    }
+
+    /// What its people say to others.
+    pub fn start_for_others(&self) -> Start {
+        let mut start = self.start.clone();
+        start.common.rows += self.rows;
+        start.common.gram.clone_from(self.common.gram());
+        start.common.gram.add_diagonal(-self.common.penalty());
+        start.common.moment.copy_from_slice(self.common.moment());
+        (start.between, start.within) = self.differences(start.between, start.within);
+        start.people += self.people.len() as f64;
+        start.rows += self.rows as f64;
+        start
     }
 
     /// What is known of a person; `None` before the first row.
@@ -199,8 +229,9 @@ impl Population {
             what: "a person's precision",
             condition,
         };
-        let mut gram = Symmetric::diagonal(d, self.prior.lambda);
-        let mut moment = vec![0.0; len];
+        let mut gram = self.start.common.gram.clone();
+        gram.add_diagonal(self.prior.lambda);
+        let mut moment = self.start.common.moment.clone();
         let mut precision = Symmetric::diagonal(d, 0.0);
         let (mut work, mut column, mut turned, mut back) = (Vec::new(), vec![0.0; len], vec![0.0; len], vec![0.0; len]);
         for person in self.people.values_mut() {
@@ -231,12 +262,34 @@ impl Population {
     /// change of a variance.
     fn maximise(&mut self) -> Result<f64> {
         let d = self.spread.dim();
-        let len = padded(d);
         let Prior {
             people, spread, noise, ..
         } = self.prior;
         let mut between = Symmetric::diagonal(d, people * spread);
-        let mut within = people * noise;
+        between.add(1.0, &self.start.between);
+        let (mut between, within) = self.differences(between, people * noise + self.start.within);
+        between.scale(1.0 / (self.people.len() as f64 + people + self.start.people));
+        let (precision, condition) = between
+            .inverse()
+            .unwrap_or((Symmetric::diagonal(0, 0.0), f64::INFINITY));
+        if condition > 1e15 {
+            return Err(Error::Singular {
+                what: "the covariance between people",
+                condition,
+            });
+        }
+        let noise = within / (self.rows as f64 + people + self.start.rows);
+        let moved = |old: f64, new: f64| (new / old - 1.0).abs();
+        let change = (0..d).fold(moved(self.noise, noise), |most, i| {
+            most.max(moved(self.spread.get(i, i), between.get(i, i)))
+        });
+        (self.spread, self.precision, self.noise) = (between, precision, noise);
+        Ok(change)
+    }
+
+    /// Adds Σᵤ (Vᵤ + (θ̂ᵤ − μ̂)(θ̂ᵤ − μ̂)ᵀ) and the expected squares of the noise under the present posteriors.
+    fn differences(&self, mut between: Symmetric, mut within: f64) -> (Symmetric, f64) {
+        let len = padded(self.spread.dim());
         let (mut theta, mut turned, mut apart) = (vec![0.0; len], vec![0.0; len], vec![0.0; len]);
         self.precision.times(self.common.theta(), &mut turned);
         for person in self.people.values() {
@@ -252,27 +305,12 @@ impl Population {
             let squares = person.squares - 2.0 * dot(&theta, &person.moment) + person.gram.quadratic(&theta) + trace;
             within += squares.max(0.0);
         }
-        between.scale(1.0 / (self.people.len() as f64 + people));
-        let (precision, condition) = between
-            .inverse()
-            .unwrap_or((Symmetric::diagonal(0, 0.0), f64::INFINITY));
-        if condition > 1e15 {
-            return Err(Error::Singular {
-                what: "the covariance between people",
-                condition,
-            });
-        }
-        let noise = within / (self.rows as f64 + people);
-        let moved = |old: f64, new: f64| (new / old - 1.0).abs();
-        let change = (0..d).fold(moved(self.noise, noise), |most, i| {
-            most.max(moved(self.spread.get(i, i), between.get(i, i)))
-        });
-        (self.spread, self.precision, self.noise) = (between, precision, noise);
-        Ok(change)
+        (between, within)
     }
 
     /// Adds the population to a saved state.
     pub fn write(&self, out: &mut Writer) {
+        self.start.write(out);
         out.u64s("rows", [self.rows, self.next]);
         out.f64s("noise", [&self.noise]);
         out.f64s("spread", self.spread.data().as_flattened());
@@ -291,12 +329,17 @@ impl Population {
         out.f64s("users.own", people().flat_map(|p| &p.own));
     }
 
-    /// Reads what [`write`](Population::write) wrote, for a population like this one.
+    /// Reads what [`write`](Population::write) wrote, for a population like this one; or a bare [`Start`].
     ///
     /// # Errors
     /// A state that does not hold together.
     pub fn from_state(&self, from: &mut Reader<'_>) -> Result<Population> {
+        let start = Start::read(self.spread.dim(), from)?;
+        if !from.has("rows") {
+            return Population::started(start, self.prior);
+        }
         let mut new = Population::new(self.spread.dim(), self.prior);
+        new.start = start;
         let len = padded(self.spread.dim());
         let counts = from.u64s("rows")?;
         let &[rows, next] = &counts[..] else {
