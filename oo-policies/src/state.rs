@@ -358,7 +358,10 @@ mod tests {
             "{}",
             String::from_utf8_lossy(&bytes)
         );
-        assert_eq!(Reader::new("x", "d=2", &bytes).unwrap().few::<2>("b").unwrap(), [1.0, -0.5]);
+        assert_eq!(
+            Reader::new("x", "d=2", &bytes).unwrap().few::<2>("b").unwrap(),
+            [1.0, -0.5]
+        );
     }
 
     #[test]

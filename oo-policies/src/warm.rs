@@ -78,7 +78,13 @@ pub fn files(spec: &Spec) -> Result<Vec<String>> {
 
 fn config(options: &Map<String, Value>) -> Result<Config> {
     let c: Config = configure(NAME, options)?;
-    require(!c.from.is_empty(), NAME, "from", "the file of a saved policy", "nothing")?;
+    require(
+        !c.from.is_empty(),
+        NAME,
+        "from",
+        "the file of a saved policy",
+        "nothing",
+    )?;
     let positive = c.trust > 0.0 && c.trust.is_finite();
     require(positive, NAME, "trust", "a positive number", c.trust)?;
     Ok(c)

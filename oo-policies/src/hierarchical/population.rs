@@ -491,4 +491,62 @@ mod tests {
                 .all(|m| (m - 1.0).abs() < 0.15)
         );
     }
+
+    /// People whose weights differ by `0.5, 0.01, 0.1` around 1, with 20 rows each.
+    fn known(people: u64) -> Population {
+        let truth = [0.5f64, 0.01, 0.1];
+        let mut population = Population::new(3, PRIOR);
+        let key = Key::root(24);
+        for (t, user) in (0..20).flat_map(|t| (0..people).map(move |u| (t, u))) {
+            let mut draws = key.fold(user).fold(t).draws();
+            let x = row(3, &mut draws);
+            let theta = |j: usize| 1.0 + truth[j].sqrt() * key.name("theta").fold(user).fold(j as u64).normal();
+            let reward = (0..3).map(|j| theta(j) * x[j]).sum::<f64>() + 0.5 * draws.normal();
+            population.learn(UserId(user), &x, reward).unwrap();
+        }
+        population.estimate().unwrap();
+        population
+    }
+
+    #[test]
+    fn others_start_where_people_left_off() {
+        let old = known(100);
+        let new = Population::started(old.start_for_others(), PRIOR).unwrap();
+        assert!(new.people.is_empty() && new.rows == 0);
+        let close = |a: f64, b: f64, far: f64| assert!((a - b).abs() < far * b.abs(), "{a} {b}");
+        // One more step of the same iteration, which stops when no variance moves by more than 3 %.
+        (0..3).for_each(|j| close(new.spread().get(j, j), old.spread().get(j, j), SETTLED));
+        close(new.noise(), old.noise(), SETTLED);
+        let x = row(3, &mut Key::root(25).draws());
+        let ((mean, variance), (expected, width)) = (read(&new, 0, &x), read(&old, 1000, &x));
+        close(mean, expected, 1e-9);
+        close(variance, width, SETTLED);
+        // A thousandth of it is nearly nothing: the prior.
+        let mut little = old.start_for_others();
+        little.weigh(1e-6);
+        let little = Population::started(little, PRIOR).unwrap();
+        close(little.spread().get(1, 1), PRIOR.spread, 1e-3);
+        close(read(&little, 0, &x).1, read(&Population::new(3, PRIOR), 0, &x).1, 1e-2);
+        // Old and new people together, and passed on once more.
+        let mut both = Population::started(old.start_for_others(), PRIOR).unwrap();
+        (0..10).for_each(|t| {
+            both.learn(UserId(t), &row(3, &mut Key::root(26).fold(t).draws()), 1.0)
+                .unwrap()
+        });
+        let start = both.start_for_others();
+        assert_eq!((start.people, start.rows, start.common.rows), (110.0, 2010.0, 2010));
+    }
+
+    #[test]
+    fn a_new_feature_starts_from_the_prior() {
+        let old = known(100).start_for_others();
+        let new = Population::started(old.onto(&[Some(2), None, Some(0)], PRIOR.spread), PRIOR).unwrap();
+        let whole = Population::started(old, PRIOR).unwrap();
+        for (j, before) in [(0, 2), (2, 0)] {
+            assert!((new.spread().get(j, j) - whole.spread().get(before, before)).abs() < 1e-12);
+        }
+        assert!((new.spread().get(1, 1) - PRIOR.spread).abs() < 1e-12);
+        assert_eq!((new.spread().get(0, 1), new.common().theta()[1]), (0.0, 0.0));
+        assert!((new.common().inverse().get(1, 1) - 1.0 / PRIOR.lambda).abs() < 1e-12);
+    }
 }

@@ -161,10 +161,7 @@ mod tests {
             vec![None, Some(3)],
         ] {
             for lambda in [1.0, 0.01, 30.0] {
-                agree(
-                    &through_a_file(&whole, &onto, 1.0, lambda),
-                    &fitted(&onto, lambda, 1.0),
-                );
+                agree(&through_a_file(&whole, &onto, 1.0, lambda), &fitted(&onto, lambda, 1.0));
             }
         }
     }
