@@ -51,10 +51,10 @@ pub mod uniform;
 pub mod warm;
 
 use oo_core::registry::{self, Entry, OptionHelp, Preset, entry};
-use oo_core::spec::Part;
-use oo_core::{Error, Policy, Result, Shape, Spec};
+use oo_core::{Policy, Result, Shape, Spec};
 use serde::Serialize;
 use serde_json::{Map, Value};
+use std::sync::Arc;
 pub use warm::States;
 
 /// Every policy of the library.
@@ -107,8 +107,8 @@ pub fn expand(spec: &Spec) -> Result<Spec> {
     registry::expand(spec, PRESETS)
 }
 
-/// Makes what stands inside a wrapper, as often as it is asked.
-pub type Maker = Box<dyn Fn() -> Result<Box<dyn Policy>> + Send + Sync>;
+/// Makes the same policy as often as it is asked.
+pub type Maker = Arc<dyn Fn() -> Result<Box<dyn Policy>> + Send + Sync>;
 
 /// What can go around a policy.
 #[derive(Clone, Copy)]
@@ -121,7 +121,8 @@ pub struct Wrapper {
     pub options: &'static [OptionHelp],
     /// The options with their default values.
     pub defaults: fn() -> Map<String, Value>,
-    wrap: fn(Maker, &Map<String, Value>, &States) -> Result<Box<dyn Policy>>,
+    /// The maker of what is wrapped, from the maker of what stands inside.
+    wrap: fn(Maker, &Map<String, Value>, &States) -> Result<Maker>,
 }
 
 /// Every wrapper of the library.
@@ -148,22 +149,14 @@ pub fn build(spec: &Spec, shape: &Shape) -> Result<Box<dyn Policy>> {
 /// # Errors
 /// As [`build`]; a saved policy that is missing, damaged or of another kind.
 pub fn build_from(spec: &Spec, shape: &Shape, states: &States) -> Result<Box<dyn Policy>> {
-    make(&expand(spec)?.parts, shape, states)
-}
-
-fn make(parts: &[Part], shape: &Shape, states: &States) -> Result<Box<dyn Policy>> {
-    match parts {
-        [] => Err(Error::Failed("a spec without a policy".into())),
-        [base] => {
-            let presets: Vec<&str> = PRESETS.iter().map(|p| p.name).collect();
-            let found = registry::find(POLICIES, |e| e.name, base, "policy", &presets)?;
-            (found.build)(&base.options, shape)
-        }
-        [inner @ .., last] => {
-            let wrapper = registry::find(WRAPPERS, |w| w.name, last, "policy wrapper", &[])?;
-            let (parts, shape, brought) = (inner.to_vec(), shape.clone(), states.clone());
-            let maker = Box::new(move || make(&parts, &shape, &brought));
-            (wrapper.wrap)(maker, &last.options, states)
-        }
+    let spec = expand(spec)?;
+    let presets: Vec<&str> = PRESETS.iter().map(|p| p.name).collect();
+    let base = registry::find(POLICIES, |e| e.name, spec.base(), "policy", &presets)?;
+    let (options, shape) = (spec.base().options.clone(), shape.clone());
+    let mut make: Maker = Arc::new(move || (base.build)(&options, &shape));
+    for part in spec.wrappers() {
+        let wrapper = registry::find(WRAPPERS, |w| w.name, part, "policy wrapper", &[])?;
+        make = (wrapper.wrap)(make, &part.options, states)?;
     }
+    make()
 }

@@ -6,6 +6,7 @@ use crate::{Maker, Wrapper};
 use oo_core::{Batch, Error, Key, Method, Policy, Proposal, Result, Round, UserId};
 use serde_json::Map;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The wrapper's name.
 pub const NAME: &str = "per-user";
@@ -17,7 +18,7 @@ pub const WRAPPER: Wrapper = Wrapper {
     options: &[],
     defaults: Map::new,
     wrap: |make, options, _| match options.keys().next() {
-        None => Ok(Box::new(PerUser::new(make)?)),
+        None => Ok(Arc::new(move || Ok(Box::new(PerUser::new(make.clone())?)))),
         Some(option) => Err(Error::Unknown {
             kind: "option of per-user".into(),
             name: option.clone(),

@@ -61,7 +61,51 @@ pub fn evidence(bytes: &[u8], trust: f64) -> Result<Vec<u8>> {
 /// The people of a hierarchical state as a start for others.
 fn start(header: &Header, from: &mut Reader<'_>) -> Result<hierarchical::start::Start> {
     named(header)?;
-    Hierarchical::start_for_others(header.features.len(), from)
+    Ok(Hierarchical::population_of(header.features.len(), from)?.start_for_others())
+}
+
+/// A population's belief about a new person, as the state of another policy: `hierarchical` is the state of the
+/// population, `blank` what that policy saves before it has learned anything. Its prior becomes N(μ̂, Σ + C), which says
+/// itself how much the first rows may move it; `trust` below 1 lies between that and the policy's own prior.
+///
+/// # Errors
+/// [`Error::State`] for a policy that is no single ridge regression over the population's features.
+pub fn person(hierarchical: &[u8], blank: &[u8], trust: f64) -> Result<Vec<u8>> {
+    let (population, mut from) = Reader::any(OWNER, hierarchical)?;
+    let (own, mut fresh) = Reader::any(OWNER, blank)?;
+    named(&population)?;
+    let dim = population.features.len();
+    let prefix = match own.sums.iter().next() {
+        Some((prefix, &d)) if own.sums.len() == 1 && d == dim && own.features == population.features => prefix,
+        _ => {
+            let why = format!(
+                "it is a population over {}; one ridge regression over these features can start from it, with \
+                 model=shared; this policy is: {}",
+                population.features.join(", "),
+                own.layout
+            );
+            return Err(refuse(&own.policy, why));
+        }
+    };
+    let penalty = fresh.f64s(&format!("{prefix}.penalty"))?;
+    let [penalty] = penalty[..] else {
+        return Err(refuse(
+            &own.policy,
+            "it has a model an action, a population has none: use model=shared",
+        ));
+    };
+    let mut sums = Hierarchical::population_of(dim, &mut from)?.stranger()?;
+    // Whoever loads sums adds a penalty, which is no part of this prior.
+    sums.gram.add_diagonal(-penalty);
+    sums.weigh(trust);
+    let mut to = Writer::like(&own);
+    Sums::write_all(&[sums], prefix, &mut to);
+    for (name, tensor) in &fresh.rest() {
+        if !name.starts_with(&format!("{prefix}.")) {
+            to.copy(name, tensor);
+        }
+    }
+    Ok(to.finish())
 }
 
 fn named(header: &Header) -> Result<()> {

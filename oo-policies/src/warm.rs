@@ -2,13 +2,15 @@
 //!
 //! What stands before it is loaded once and then learns as ever, so `lin-ts+warm{from=FILE}+per-user` starts every person
 //! from the same model. The file is about other people: sums come without the old penalty, people by name become what
-//! they say about people, and every old row counts `trust` times (see [`transfer::evidence`]).
+//! they say about people, and every old row counts `trust` times (see [`transfer::evidence`]). A population can also start
+//! a regression that is about one person: `lin-ts+warm{from=HIERARCHICAL}+per-user` (see [`transfer::person`]).
 //!
 //! This crate opens no file: whoever builds the policy brings the contents, as [`States`].
 
+use crate::hierarchical::Hierarchical;
 use crate::{Maker, Wrapper, per_user, state, transfer};
 use oo_core::spec::{configure, require};
-use oo_core::{Error, Policy, Result, Spec};
+use oo_core::{Build, Error, Policy, Result, Spec};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -90,19 +92,37 @@ fn config(options: &Map<String, Value>) -> Result<Config> {
     Ok(c)
 }
 
-fn wrap(make: Maker, options: &Map<String, Value>, states: &States) -> Result<Box<dyn Policy>> {
+fn wrap(make: Maker, options: &Map<String, Value>, states: &States) -> Result<Maker> {
     let c = config(options)?;
     let bytes = states.get(&c.from)?;
     let mut policy = make()?;
-    let done = transfer::evidence(bytes, c.trust).and_then(|evidence| policy.load(&evidence));
-    match done {
-        Ok(()) => Ok(policy),
+    match start(bytes, policy.as_mut(), c.trust) {
+        // Once for all that are made from it: a person's model is made when the person comes.
+        Ok(()) => {
+            let state = policy.save();
+            Ok(Arc::new(move || {
+                let mut policy = make()?;
+                policy.load(&state)?;
+                Ok(policy)
+            }))
+        }
         Err(Error::State { policy: name, why }) => Err(Error::State {
             policy: name,
             why: format!("{}: {why}{}", c.from, remedy(bytes, policy.as_ref())),
         }),
         Err(other) => Err(other),
     }
+}
+
+fn start(bytes: &[u8], policy: &mut dyn Policy, trust: f64) -> Result<()> {
+    let population = state::header(bytes)?.policy == Hierarchical::NAME;
+    if population {
+        let blank = policy.save();
+        if state::header(&blank)?.policy != Hierarchical::NAME {
+            return policy.load(&transfer::person(bytes, &blank, trust)?);
+        }
+    }
+    policy.load(&transfer::evidence(bytes, trust)?)
 }
 
 /// What can be done about a state that does not load, where something can.

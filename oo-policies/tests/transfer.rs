@@ -370,6 +370,56 @@ fn a_population_starts_from_people_and_not_from_a_person() {
     assert_eq!(header.features, names("v3"));
 }
 
+/// One regression a person that starts from a population is that population's person, as long as nobody else's rows
+/// move the population.
+#[test]
+fn a_person_starts_from_a_population() {
+    let spec = "hierarchical{draws=16,features=v1}";
+    let mut old = build(spec);
+    common::play(old.as_mut(), 0, 400);
+    let (state, rows) = (old.save(), log(30, &[]));
+    let mut one = started("lin-ucb{features=v1,alpha=0}+warm{from=old}+per-user", &state).unwrap();
+    let mut all = started(&format!("{spec}+warm{{from=old}}"), &state).unwrap();
+    let scores = |policy: &dyn Policy| {
+        let mut decision = Decision::new();
+        (0..9)
+            .flat_map(|t| {
+                let sample = Sample {
+                    user: 1,
+                    ..Sample::new(8000 + t, 4)
+                };
+                policy.decide(&sample.round(), Key::root(1), &mut decision).unwrap();
+                decision.scores().to_vec()
+            })
+            .collect::<Vec<f64>>()
+    };
+    let close = |a: Vec<f64>, b: Vec<f64>, far: f64| {
+        a.iter()
+            .zip(&b)
+            .for_each(|(a, b)| assert!((a - b).abs() < far, "{a} {b}"));
+    };
+    let before = scores(one.as_ref());
+    close(before.clone(), scores(all.as_ref()), 1e-9);
+    let own: Vec<usize> = (0..30).filter(|&i| rows.row(i).round.user.0 == 1).collect();
+    one.update(&Batch::new(&rows, &own)).unwrap();
+    all.update(&Batch::new(&rows, &own)).unwrap();
+    // Σ and σ² are those of the old population with the prior added once more: nearly the same.
+    close(scores(one.as_ref()), scores(all.as_ref()), 0.01);
+    assert!(
+        before
+            .iter()
+            .zip(scores(one.as_ref()))
+            .any(|(a, b)| (a - b).abs() > 0.05)
+    );
+    // Little trust is little of it, and the rest the policy's own prior.
+    let little = started("lin-ucb{features=v1,alpha=0}+warm{from=old,trust=1e-12}", &state).unwrap();
+    close(
+        scores(little.as_ref()),
+        scores(build("lin-ucb{features=v1,alpha=0}").as_ref()),
+        1e-9,
+    );
+}
+
 #[test]
 fn impossible_starts_say_why() {
     let old = |spec: &str| {
@@ -405,6 +455,21 @@ fn impossible_starts_say_why() {
             "use trust=1",
         ),
         ("ucb1+warm{from=old,trust=0.5}", "ucb1", "use trust=1"),
+        (
+            "lin-ts{features=v2}+warm{from=old}",
+            "hierarchical{features=v1}",
+            "it is a population over hour_sin",
+        ),
+        (
+            "lin-ts{features=v1,model=disjoint}+warm{from=old}",
+            "hierarchical{features=v1}",
+            "use model=shared",
+        ),
+        (
+            "ucb1+warm{from=old}",
+            "hierarchical{features=v1}",
+            "it is a population over hour_sin",
+        ),
         (
             "neural-egreedy{features=v1,width=4,layers=1}+warm{from=old,trust=0.5}",
             "neural-egreedy{features=v1,width=4,layers=1}",

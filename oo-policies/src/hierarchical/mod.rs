@@ -32,7 +32,6 @@ use oo_core::registry::OptionHelp;
 use oo_core::{Batch, Build, Error, Key, Method, Policy, Proposal, Result, Round, Shape, UserId, spec::require};
 use population::{Person, Population, Prior};
 use serde::{Deserialize, Serialize};
-use start::Start;
 
 /// Options.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -56,6 +55,17 @@ impl Default for Config {
             people: 3.0,
             noise: 0.5,
             draws: 64,
+        }
+    }
+}
+
+impl Config {
+    fn prior(&self) -> Prior {
+        Prior {
+            lambda: self.lambda,
+            spread: self.spread,
+            people: self.people,
+            noise: self.noise,
         }
     }
 }
@@ -117,12 +127,7 @@ impl Build for Hierarchical {
                 why: "its weights are over candidate features and this environment has none; use lin-ts".into(),
             });
         }
-        let prior = Prior {
-            lambda: c.lambda,
-            spread: c.spread,
-            people: c.people,
-            noise: c.noise,
-        };
+        let prior = c.prior();
         Ok(Hierarchical {
             scale: c.scale,
             draws: c.draws,
@@ -144,19 +149,13 @@ impl Hierarchical {
         &self.population
     }
 
-    /// What the people of a saved state over `dim` features taught about people, for others to start from.
+    /// The population of a saved state over `dim` features. Of a prior, the defaults', it needs nothing but where the
+    /// state is a bare start.
     ///
     /// # Errors
     /// A state that does not hold together.
-    pub fn start_for_others(dim: usize, from: &mut Reader<'_>) -> Result<Start> {
-        // The prior has no part in what is read.
-        let prior = Prior {
-            lambda: 1.0,
-            spread: 1.0,
-            people: 1.0,
-            noise: 1.0,
-        };
-        Ok(Population::new(dim, prior).from_state(from)?.start_for_others())
+    pub(crate) fn population_of(dim: usize, from: &mut Reader<'_>) -> Result<Population> {
+        Population::new(dim, Config::default().prior()).from_state(from)
     }
 
     /// Forgets a person's rows; what the population learned from them stays until it is estimated next.

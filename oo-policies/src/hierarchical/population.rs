@@ -9,8 +9,8 @@
 //! A population that starts from other people has their sums in both (see [`start`](super::start)).
 
 use super::start::Start;
-use crate::regress::Ridge;
 use crate::regress::symmetric::{Symmetric, dot, padded};
+use crate::regress::{Ridge, Sums};
 use crate::state::{Reader, Writer};
 use oo_core::{Error, Result, UserId};
 use std::collections::BTreeMap;
@@ -119,6 +119,25 @@ impl Population {
         start.people += self.people.len() as f64;
         start.rows += self.rows as f64;
         start
+    }
+
+    /// What a new person's weights are believed to be, as sums of rows with noise of variance 1: σ²(Σ + C)⁻¹, where C
+    /// is the covariance of μ̂, and its product with μ̂.
+    ///
+    /// # Errors
+    /// [`Error::Singular`] when the covariance cannot be inverted.
+    pub fn stranger(&self) -> Result<Sums> {
+        let mut covariance = self.spread.clone();
+        covariance.add(1.0, self.common.inverse());
+        let (mut gram, _) = covariance.inverse().ok_or(Error::Singular {
+            what: "the covariance of a new person",
+            condition: f64::INFINITY,
+        })?;
+        gram.scale(self.noise);
+        let mut sums = Sums::new(self.spread.dim());
+        gram.times(self.common.theta(), &mut sums.moment);
+        sums.gram = gram;
+        Ok(sums)
     }
 
     /// What is known of a person; `None` before the first row.
