@@ -99,7 +99,10 @@ fn migration_equals_a_direct_fit() {
         "lin-ts{features=V,model=disjoint}",
         "lin-ucb{features=V,discount=0.99}",
         "egreedy{features=V,schedule=decay,half_life=20,start=0.3}",
+        "softmax{features=V}",
         "square-cb{features=V}",
+        "reg-cb{features=V}",
+        "explore-first{features=V}",
         "bag{features=V,models=3}",
     ];
     let specs = ["v1", "v2", "v3"];
@@ -225,6 +228,7 @@ fn impossible_migrations_say_why() {
             "cannot be moved",
         ),
         ("auto{features=v1}", "auto{features=v2}", &[], "cannot be moved"),
+        ("rnd{features=v1}", "rnd{features=v2}", &[], "cannot be moved"),
         (
             "neural-egreedy{features=v1,width=4,layers=1}",
             "neural-egreedy{features=v2,width=4,layers=1}",
@@ -283,6 +287,42 @@ fn every_policy_starts_from_its_own_kind() {
         for (a, b) in says(new.as_ref()).iter().zip(says(old.as_ref())) {
             assert!((a - b).abs() < far, "{spec}: {a} {b}");
         }
+    }
+}
+
+/// What stands on sums can be weighed, alone or inside others; what does not, cannot.
+#[test]
+fn what_can_be_weighed() {
+    let weighed = |spec: &str| {
+        let mut old = build(spec);
+        common::play(old.as_mut(), 0, 60);
+        started(&format!("{spec}+warm{{from=old,trust=0.5}}"), &old.save()).is_ok()
+    };
+    for spec in [
+        "uniform",
+        "lin-ucb{fourier=9}",
+        "auto{features=v0}",
+        "cover",
+        "softmax",
+        "rnd",
+        "hierarchical",
+        "exp4",
+        "conservative",
+    ] {
+        assert!(weighed(spec), "{spec}");
+    }
+    for spec in [
+        "lin-ts{model=hybrid}",
+        "lin-ucb{window=9}",
+        "bag{learner=sgd}",
+        "rnd{learner=sgd}",
+        "lin-full-post",
+        "logistic-ts",
+        "beta-ts",
+        "two-tower",
+        "neural-linear{width=4,layers=1}",
+    ] {
+        assert!(!weighed(spec), "{spec}");
     }
 }
 

@@ -19,6 +19,7 @@ fn options(out: &mut String, options: &[(&str, &str)], defaults: &Map<String, Va
 
 fn shown(value: &Value) -> String {
     match value {
+        Value::String(text) if text.is_empty() => "none".into(),
         Value::String(text) => text.clone(),
         Value::Null => "none".into(),
         other => other.to_string(),

@@ -30,6 +30,7 @@ fn kind(default: &Value) -> &'static str {
 
 fn shown(default: &Value) -> String {
     match default {
+        Value::String(text) if text.is_empty() => "none".into(),
         Value::String(text) => text.clone(),
         Value::Null => "none".into(),
         other => other.to_string(),
