@@ -61,12 +61,12 @@ fn a_log_and_a_population_start_others() {
     fit(
         folder,
         "1000",
-        &["--policy", "hierarchical{features=v1}", "--out", "people.oo"],
+        &["--policy", "hierarchical{features=v1}", "--out", "new/people.oo"],
     );
 
     let policies = "lin-ts{features=v1},lin-ts{features=v1}+warm{from=log.oo},\
                     lin-ts{features=v1}+warm{from=log.oo,trust=0.1}+per-user,\
-                    hierarchical{features=v1}+warm{from=people.oo}";
+                    hierarchical{features=v1}+warm{from=new/people.oo}";
     let one = compare(folder, policies, &["--threads", "1", "--out", "one"]);
     let two = compare(folder, policies, &["--threads", "2", "--out", "two"]);
     assert_eq!(one, two);

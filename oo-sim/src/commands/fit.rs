@@ -119,6 +119,7 @@ pub fn run(args: Args) -> Result<()> {
         rows: 0,
         people: BTreeSet::new(),
     };
+    store::folder_of(&args.out)?;
     let acts = behaviour.unwrap_or(policy);
     let key = Key::root(args.seed).name("policy").name(&acts.canonical);
     runner::simulate(env.as_mut(), &mut pupil, key)?;

@@ -71,6 +71,7 @@ fn migrated(args: &Args) -> Result<(Vec<u8>, transfer::Moved)> {
 /// [`BadInput`] for a file that is no saved policy and a migration that is impossible; a file that cannot be written.
 pub fn run(args: Args) -> Result<()> {
     let (bytes, moved) = migrated(&args).map_err(BadInput)?;
+    store::folder_of(&args.out)?;
     store::write_bytes(&args.out, &bytes)?;
     let mut out = String::new();
     for (what, names) in [
