@@ -6,6 +6,18 @@
 //! a regression that is about one person: `lin-ts+warm{from=HIERARCHICAL}+per-user` (see [`transfer::person`]).
 //!
 //! This crate opens no file: whoever builds the policy brings the contents, as [`States`].
+//!
+//! ```
+//! use oo_core::{Spec, features};
+//! use oo_policies::{States, build, build_from};
+//! let old = build(&Spec::parse("lin-ts{features=v1}")?, &features::shape())?;
+//! let mut states = States::default();
+//! states.insert("old", old.save());
+//! let spec = Spec::parse("lin-ts{features=v1}+warm{from=old,trust=0.1}+per-user")?;
+//! let people = build_from(&spec, &features::shape(), &states)?;
+//! assert!(!people.save().is_empty());
+//! # Ok::<(), oo_core::Error>(())
+//! ```
 
 use crate::hierarchical::Hierarchical;
 use crate::{Maker, Wrapper, per_user, state, transfer};
