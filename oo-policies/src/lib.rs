@@ -44,12 +44,18 @@ pub mod softmax;
 pub mod square_cb;
 pub mod state;
 mod tally;
+pub mod transfer;
 pub mod two_tower;
 pub mod ucb1;
 pub mod uniform;
+pub mod warm;
 
-use oo_core::registry::{self, Entry, Preset, entry};
+use oo_core::registry::{self, Entry, OptionHelp, Preset, entry};
 use oo_core::{Policy, Result, Shape, Spec};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use std::sync::Arc;
+pub use warm::States;
 
 /// Every policy of the library.
 pub const POLICIES: &[Entry] = &[
@@ -101,30 +107,56 @@ pub fn expand(spec: &Spec) -> Result<Spec> {
     registry::expand(spec, PRESETS)
 }
 
-/// Makes a blank policy for rounds of `shape`.
+/// Makes the same policy as often as it is asked.
+pub type Maker = Arc<dyn Fn() -> Result<Box<dyn Policy>> + Send + Sync>;
+
+/// What can go around a policy.
+#[derive(Clone, Copy)]
+pub struct Wrapper {
+    /// The name on the command line, after the plus sign.
+    pub name: &'static str,
+    /// One line of help.
+    pub summary: &'static str,
+    /// Name and help an option.
+    pub options: &'static [OptionHelp],
+    /// The options with their default values.
+    pub defaults: fn() -> Map<String, Value>,
+    /// The maker of what is wrapped, from the maker of what stands inside.
+    wrap: fn(Maker, &Map<String, Value>, &States) -> Result<Maker>,
+}
+
+/// Every wrapper of the library.
+pub static WRAPPERS: &[Wrapper] = &[per_user::WRAPPER, warm::WRAPPER];
+
+fn defaults<C: Default + Serialize>() -> Map<String, Value> {
+    match serde_json::to_value(C::default()) {
+        Ok(Value::Object(map)) => map,
+        _ => Map::new(),
+    }
+}
+
+/// Makes a policy for rounds of `shape`: blank, without saved ones to start from.
 ///
 /// # Errors
 /// An unknown policy, wrapper or option; a value out of range; a policy that does not fit the shape.
 pub fn build(spec: &Spec, shape: &Shape) -> Result<Box<dyn Policy>> {
+    build_from(spec, shape, &States::default())
+}
+
+/// Makes a policy for rounds of `shape`, with the saved policies that its spec starts from: those that
+/// [`warm::files`] names.
+///
+/// # Errors
+/// As [`build`]; a saved policy that is missing, damaged or of another kind.
+pub fn build_from(spec: &Spec, shape: &Shape, states: &States) -> Result<Box<dyn Policy>> {
     let spec = expand(spec)?;
     let presets: Vec<&str> = PRESETS.iter().map(|p| p.name).collect();
-    let found = registry::find(POLICIES, |e| e.name, spec.base(), "policy", &presets)?;
-    let mut policy = (found.build)(&spec.base().options, shape)?;
-    for depth in 0..spec.wrappers().len() {
-        let wrapper = &spec.wrappers()[depth];
-        registry::find(&[per_user::NAME], |n| n, wrapper, "policy wrapper", &[])?;
-        if let Some((option, _)) = wrapper.options.iter().next() {
-            return Err(oo_core::Error::Unknown {
-                kind: "option of per-user".into(),
-                name: option.clone(),
-                known: vec!["none".into()],
-            });
-        }
-        let inner = Spec {
-            parts: spec.parts[..=depth].to_vec(),
-        };
-        let shape = shape.clone();
-        policy = Box::new(per_user::PerUser::new(Box::new(move || build(&inner, &shape)))?);
+    let base = registry::find(POLICIES, |e| e.name, spec.base(), "policy", &presets)?;
+    let (options, shape) = (spec.base().options.clone(), shape.clone());
+    let mut make: Maker = Arc::new(move || (base.build)(&options, &shape));
+    for part in spec.wrappers() {
+        let wrapper = registry::find(WRAPPERS, |w| w.name, part, "policy wrapper", &[])?;
+        make = (wrapper.wrap)(make, &part.options, states)?;
     }
-    Ok(policy)
+    make()
 }

@@ -175,6 +175,7 @@ impl Policy for LinFullPost {
 
     fn save(&self) -> Vec<u8> {
         let mut w = Writer::new(Self::NAME, &*self.layout);
+        w.features(self.columns.names());
         w.u64s("actions", self.slots.keys().map(|id| id.0));
         w.u64s("slots", self.slots.values().map(|&slot| slot as u64));
         Ridge::write_all(&self.arms, "arms", &mut w);

@@ -233,6 +233,7 @@ impl Policy for LogisticTs {
 
     fn save(&self) -> Vec<u8> {
         let mut w = Writer::new(Self::NAME, &*self.layout);
+        w.features(self.columns.names());
         w.u64s("actions", self.slots.keys().map(|id| id.0));
         w.u64s("slots", self.slots.values().map(|&slot| slot as u64));
         w.f64s("arms", self.arms.iter().flatten());

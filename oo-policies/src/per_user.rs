@@ -1,14 +1,31 @@
-//! One model a user: `lin-ucb+per-user`. Nothing is shared, so a new user starts blank.
+//! One model a user: `lin-ucb+per-user`. Nothing is shared, so a new user starts blank, or from a saved model:
+//! `lin-ucb+warm{from=FILE}+per-user`.
 
 use crate::state::{Reader, Writer};
+use crate::{Maker, Wrapper};
 use oo_core::{Batch, Error, Key, Method, Policy, Proposal, Result, Round, UserId};
+use serde_json::Map;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The wrapper's name.
 pub const NAME: &str = "per-user";
 
-/// Makes a blank policy.
-pub type Maker = Box<dyn Fn() -> Result<Box<dyn Policy>> + Send + Sync>;
+/// The wrapper's line in the table.
+pub const WRAPPER: Wrapper = Wrapper {
+    name: NAME,
+    summary: "One model a user; nothing is shared",
+    options: &[],
+    defaults: Map::new,
+    wrap: |make, options, _| match options.keys().next() {
+        None => Ok(Arc::new(move || Ok(Box::new(PerUser::new(make.clone())?)))),
+        Some(option) => Err(Error::Unknown {
+            kind: "option of per-user".into(),
+            name: option.clone(),
+            known: vec!["none".into()],
+        }),
+    },
+};
 
 /// See the module.
 pub struct PerUser {

@@ -157,6 +157,8 @@ impl Policy for Rnd {
 
     fn save(&self) -> Vec<u8> {
         let mut w = Writer::new(Self::NAME, self.layout());
+        // The targets read them too, so the predictors cannot move to others.
+        w.features(self.columns.names());
         w.state("learner", &self.learner.save(Self::NAME));
         for (k, predictor) in self.predictors.iter().enumerate() {
             w.state(&k.to_string(), &predictor.save(Self::NAME));

@@ -4,6 +4,10 @@
 //! its layout, the layout itself (whatever must agree: sizes, names of features) and a digest over all of it and every
 //! tensor. A file that is damaged, foreign, of another layout or of a version that is not known is refused, and the
 //! message says which. Bytes depend on nothing but the state: tensors are ordered by name.
+//!
+//! Where a policy reads features, the entry also names them, and it says which tensors are sums of a ridge regression
+//! over them: what [`transfer`](crate::transfer) can weigh and move. Files from before that have neither; they load,
+//! and saving them again adds both.
 
 use oo_core::{Error, Result};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -22,6 +26,12 @@ pub struct Header {
     pub version: u32,
     /// Everything that must agree with the policy that loads: sizes, models, names of features.
     pub layout: String,
+    /// The names of the features that the policy reads, in the order of its row; empty where it reads none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub features: Vec<String>,
+    /// Prefixes of tensors that are the sums of ridge regressions, with the length of their row.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sums: BTreeMap<String, usize>,
     /// FNV-1a over the header's other fields and every tensor.
     digest: String,
 }
@@ -41,10 +51,38 @@ impl Writer {
                 policy: policy.into(),
                 version: 1,
                 layout: layout.into(),
+                features: Vec::new(),
+                sums: BTreeMap::new(),
                 digest: String::new(),
             },
             tensors: BTreeMap::new(),
         }
+    }
+
+    /// Starts a state that says the same about itself as another one.
+    pub fn like(header: &Header) -> Self {
+        Writer {
+            header: header.clone(),
+            tensors: BTreeMap::new(),
+        }
+    }
+
+    /// Names the features that the policy reads, in the order of its row.
+    pub fn features(&mut self, names: &[String]) {
+        self.header.features = names.to_vec();
+    }
+
+    /// Says that the tensors under `prefix` are the sums of ridge regressions over rows of `dim` numbers.
+    pub fn sums(&mut self, prefix: &str, dim: usize) {
+        self.header.sums.insert(prefix.into(), dim);
+    }
+
+    /// A tensor as another state has it.
+    pub fn copy(&mut self, name: &str, tensor: &TensorView<'_>) {
+        let before = self
+            .tensors
+            .insert(name.into(), (tensor.dtype(), tensor.data().to_vec()));
+        debug_assert!(before.is_none(), "`{name}` is saved twice");
     }
 
     fn put<const N: usize>(&mut self, name: &str, dtype: Dtype, values: impl IntoIterator<Item = [u8; N]>) {
@@ -96,7 +134,7 @@ pub fn header(bytes: &[u8]) -> Result<Header> {
     open("a policy", bytes).map(|(header, _)| header)
 }
 
-fn refuse(policy: &str, why: impl Into<String>) -> Error {
+pub(crate) fn refuse(policy: &str, why: impl Into<String>) -> Error {
     Error::State {
         policy: policy.into(),
         why: why.into(),
@@ -123,6 +161,13 @@ fn open<'a>(policy: &str, bytes: &'a [u8]) -> Result<(Header, BTreeMap<String, T
     if digest(&header, tensors.iter().map(|(n, t)| (n.as_str(), t.data()))) != header.digest {
         return Err(refuse(policy, "it is damaged (its digest differs)"));
     }
+    if header.version != 1 {
+        let why = format!(
+            "its layout has version {}; this program knows version 1",
+            header.version
+        );
+        return Err(refuse(policy, why));
+    }
     Ok((header, tensors))
 }
 
@@ -134,6 +179,26 @@ pub struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
+    /// For whatever the state says that it is; its digest and version are checked, its layout is not. `asks` is named
+    /// in errors.
+    ///
+    /// # Errors
+    /// As [`header`].
+    pub fn any(asks: &'a str, bytes: &'a [u8]) -> Result<(Header, Self)> {
+        let (header, tensors) = open(asks, bytes)?;
+        Ok((header, Reader { policy: asks, tensors }))
+    }
+
+    /// True when the state holds this tensor and nobody has read it yet.
+    pub fn has(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
+    /// What nobody has read, by name.
+    pub fn rest(self) -> BTreeMap<String, TensorView<'a>> {
+        self.tensors
+    }
+
     /// Checks digest, name, version and layout.
     ///
     /// # Errors
@@ -142,13 +207,6 @@ impl<'a> Reader<'a> {
         let (header, tensors) = open(policy, bytes)?;
         if header.policy != policy {
             return Err(refuse(policy, format!("it was saved by `{}`", header.policy)));
-        }
-        if header.version != 1 {
-            let why = format!(
-                "its layout has version {}; this program knows version 1",
-                header.version
-            );
-            return Err(refuse(policy, why));
         }
         if header.layout != layout {
             let why = format!("it was saved for {}; expected {layout}", header.layout);
@@ -253,6 +311,12 @@ fn digest<'t>(header: &Header, tensors: impl Iterator<Item = (&'t str, &'t [u8])
     take(header.policy.as_bytes());
     take(&header.version.to_le_bytes());
     take(header.layout.as_bytes());
+    // What older files lack leaves their digest as it was.
+    header.features.iter().for_each(|f| take(f.as_bytes()));
+    for (prefix, dim) in &header.sums {
+        take(prefix.as_bytes());
+        take(&(*dim as u64).to_le_bytes());
+    }
     for (name, data) in tensors {
         take(name.as_bytes());
         take(data);
@@ -270,7 +334,34 @@ mod tests {
         w.u64s("a", [7]);
         w.f32s("c", &[0.25]);
         w.state("inner", b"abc");
+        w.features(&["hour".into(), "age".into()]);
+        w.sums("arms", 2);
         w.finish()
+    }
+
+    #[test]
+    fn says_what_it_reads() {
+        let header = header(&example()).unwrap();
+        assert_eq!(header.features, ["hour", "age"]);
+        assert_eq!(header.sums, BTreeMap::from([("arms".to_string(), 2)]));
+    }
+
+    /// A state of the program before features were named, byte for byte.
+    #[test]
+    fn files_from_before_load() {
+        let mut w = Writer::new("x", "d=2");
+        w.f64s("b", &[1.0, -0.5]);
+        let bytes = w.finish();
+        let text = r#""{\"policy\":\"x\",\"version\":1,\"layout\":\"d=2\",\"digest\":\"27ee62ad6c2e49ba\"}""#;
+        assert!(
+            String::from_utf8_lossy(&bytes).contains(text),
+            "{}",
+            String::from_utf8_lossy(&bytes)
+        );
+        assert_eq!(
+            Reader::new("x", "d=2", &bytes).unwrap().few::<2>("b").unwrap(),
+            [1.0, -0.5]
+        );
     }
 
     #[test]

@@ -3,10 +3,12 @@
 //! The number of threads is not part of an experiment, since no result depends on it.
 
 use crate::environments::{self, Horizon, World};
+use crate::store;
 use anyhow::{Context, Result, bail, ensure};
 use oo_core::judge::Judge;
 use oo_core::tips::RewardSpec;
-use oo_core::{Environment, Error, Key, Shape, Spec};
+use oo_core::{Environment, Error, Key, Policy, Shape, Spec};
+use oo_policies::States;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::Arc;
@@ -208,6 +210,7 @@ impl Experiment {
             envs,
             policies: Vec::new(),
             baseline: None,
+            states: States::default(),
             judge,
             reward,
         };
@@ -230,7 +233,7 @@ impl Experiment {
             let named = Named {
                 name: spec.to_string(),
                 canonical: full.to_string(),
-                reads: None,
+                reads: read_states(&full, &mut plan.states)?,
                 spec: full,
             };
             if let Some(same) = policies.iter().find(|p| p.canonical == named.canonical) {
@@ -252,13 +255,24 @@ impl Experiment {
         };
         for (env, shape) in plan.envs.iter().zip(&shapes) {
             for policy in &policies {
-                oo_policies::build(&policy.spec, shape)
+                plan.policy(policy, shape)
                     .with_context(|| format!("policy `{}` in environment `{}`", policy.name, env.name))?;
             }
         }
         (plan.experiment, plan.policies, plan.baseline) = (self, policies, baseline);
         Ok(plan)
     }
+}
+
+/// Adds the saved policies that `spec` starts from; returns their SHA-256.
+fn read_states(spec: &Spec, states: &mut States) -> Result<Option<String>> {
+    let mut digests = Vec::new();
+    for name in oo_policies::warm::files(spec)? {
+        let bytes = std::fs::read(&name).with_context(|| format!("cannot read the saved policy {name}"))?;
+        digests.push(store::sha256(&bytes));
+        states.insert(name, bytes);
+    }
+    Ok((!digests.is_empty()).then(|| digests.join(" ")))
 }
 
 /// The policies to compare when none is named.
@@ -282,7 +296,7 @@ pub struct Named {
     pub name: String,
     /// With presets replaced; for keys and file names.
     pub canonical: String,
-    /// SHA-256 of the file that it reads, where it reads one.
+    /// SHA-256 of the file that it reads, where it reads one; several are joined by spaces.
     pub reads: Option<String>,
     /// The same, parsed.
     pub spec: Spec,
@@ -298,6 +312,8 @@ pub struct Plan {
     pub policies: Vec<Named>,
     /// The position of the policy that the others are compared with.
     pub baseline: Option<usize>,
+    /// The saved policies that its policies start from: read once, so that all runs start from the same bytes.
+    pub states: States,
     /// The judge of reactions.
     pub judge: Arc<dyn Judge>,
     /// The reward table.
@@ -322,6 +338,14 @@ impl Plan {
             },
         };
         environments::build(&env.spec, &world)
+    }
+
+    /// Builds a policy of the plan for rounds of `shape`.
+    ///
+    /// # Errors
+    /// What the policy refuses.
+    pub fn policy(&self, policy: &Named, shape: &Shape) -> oo_core::Result<Box<dyn Policy>> {
+        oo_policies::build_from(&policy.spec, shape, &self.states)
     }
 
     /// The seeds in their order.

@@ -158,7 +158,7 @@ impl Pending {
 pub fn run_cell(plan: &Plan, cell: Cell<'_>) -> Result<Records> {
     let place = || format!("{} in {}, seed {}", cell.policy.name, cell.env.name, cell.seed);
     let mut env = plan.environment(cell.env, cell.seed).with_context(place)?;
-    let mut policy = oo_policies::build(&cell.policy.spec, env.shape()).with_context(place)?;
+    let mut policy = plan.policy(cell.policy, env.shape()).with_context(place)?;
     let key = Key::root(cell.seed).name("policy").name(&cell.policy.canonical);
     simulate(env.as_mut(), policy.as_mut(), key).with_context(place)
 }

@@ -18,6 +18,9 @@ use std::time::Duration;
 /// A temporary file of this age belongs to a run that was killed.
 const STALE: Duration = Duration::from_secs(3600);
 
+/// What to do about a file of an experiment that cannot be written.
+const GOES_ON: &str = "; what was finished before is kept, and the same command goes on from there";
+
 /// What is known about a cell besides its rounds. Times differ between runs, so they stay out of the Parquet file.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct CellInfo {
@@ -83,20 +86,21 @@ impl Store {
             cell.env.canonical,
             cell.env.reads,
             cell.policy.canonical,
+            cell.policy.reads,
             cell.seed,
             e.judge,
             plan.reward,
             [e.users.map(|u| u as u64), e.days.map(|d| d as u64), e.rounds],
             env!("OO_CODE"),
         ]);
-        let digest = hex(identity.to_string().as_bytes());
+        let digest = sha256(identity.to_string().as_bytes());
         self.cells.join(format!("{}.{extension}", &digest[..16]))
     }
 
     /// True when the cell's files are there and whole.
     pub fn is_finished(&self, plan: &Plan, cell: Cell<'_>) -> bool {
         let Ok(info) = self.info(plan, cell) else { return false };
-        fs::read(self.path(plan, cell, "parquet")).is_ok_and(|bytes| hex(&bytes) == info.sha256)
+        fs::read(self.path(plan, cell, "parquet")).is_ok_and(|bytes| sha256(&bytes) == info.sha256)
     }
 
     /// The cell's rounds.
@@ -137,10 +141,12 @@ impl Store {
         let info = CellInfo {
             cpu_us: records.cpu_us,
             rounds: records.len(),
-            sha256: hex(&bytes),
+            sha256: sha256(&bytes),
         };
         write_json(&self.path(plan, cell, "json"), &info)?;
-        write_whole(&self.path(plan, cell, "parquet"), |file| Ok(file.write_all(&bytes)?))
+        write_whole(&self.path(plan, cell, "parquet"), GOES_ON, |file| {
+            Ok(file.write_all(&bytes)?)
+        })
     }
 
     /// Writes text to a file of the folder.
@@ -157,22 +163,40 @@ impl Store {
 /// # Errors
 /// A full disk, or a folder that is not there or cannot be written.
 pub fn write_text(path: &Path, text: &str) -> Result<()> {
-    write_whole(path, |file| Ok(file.write_all(text.as_bytes())?))
+    write_whole(path, GOES_ON, |file| Ok(file.write_all(text.as_bytes())?))
+}
+
+/// Writes bytes to any file, under a temporary name first.
+///
+/// # Errors
+/// As [`write_text`].
+pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_whole(path, "", |file| Ok(file.write_all(bytes)?))
+}
+
+/// Makes the folder of a file where it is missing.
+///
+/// # Errors
+/// A folder that cannot be made.
+pub fn folder_of(path: &Path) -> Result<()> {
+    let Some(folder) = path.parent() else { return Ok(()) };
+    fs::create_dir_all(folder)
+        .with_context(|| format!("cannot make the folder {}; choose another with --out", folder.display()))
 }
 
 /// SHA-256 in 64 hexadecimal digits.
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// Pretty JSON with a newline at the end, under a temporary name first.
 fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value)?;
-    write_whole(path, |file| Ok(writeln!(file, "{text}")?))
+    write_whole(path, GOES_ON, |file| Ok(writeln!(file, "{text}")?))
 }
 
 /// Writes under a temporary name and renames, so that a reader sees the whole file or none.
-fn write_whole(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> Result<()>) -> Result<()> {
+fn write_whole(path: &Path, remedy: &str, write: impl FnOnce(&mut BufWriter<File>) -> Result<()>) -> Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     // The process's number keeps two runs in one folder out of each other's way.
     name.push(format!(".{}.tmp", std::process::id()));
@@ -185,10 +209,7 @@ fn write_whole(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> Result<(
     };
     attempt().with_context(|| {
         let _ = fs::remove_file(&temporary);
-        format!(
-            "cannot write {}; what was finished before is kept, and the same command goes on from there",
-            path.display()
-        )
+        format!("cannot write {}{remedy}", path.display())
     })
 }
 

@@ -21,6 +21,7 @@
 //! them: propensities are computed instead of drawing once, and the M step takes μ̂ for μ.
 
 pub mod population;
+pub mod start;
 
 use crate::best_joint;
 use crate::regress::symmetric::{dot, padded};
@@ -54,6 +55,17 @@ impl Default for Config {
             people: 3.0,
             noise: 0.5,
             draws: 64,
+        }
+    }
+}
+
+impl Config {
+    fn prior(&self) -> Prior {
+        Prior {
+            lambda: self.lambda,
+            spread: self.spread,
+            people: self.people,
+            noise: self.noise,
         }
     }
 }
@@ -115,12 +127,7 @@ impl Build for Hierarchical {
                 why: "its weights are over candidate features and this environment has none; use lin-ts".into(),
             });
         }
-        let prior = Prior {
-            lambda: c.lambda,
-            spread: c.spread,
-            people: c.people,
-            noise: c.noise,
-        };
+        let prior = c.prior();
         Ok(Hierarchical {
             scale: c.scale,
             draws: c.draws,
@@ -140,6 +147,15 @@ impl Hierarchical {
     /// The population, for those who want to look at it.
     pub fn population(&self) -> &Population {
         &self.population
+    }
+
+    /// The population of a saved state over `dim` features. Of a prior, the defaults', it needs nothing but where the
+    /// state is a bare start.
+    ///
+    /// # Errors
+    /// A state that does not hold together.
+    pub(crate) fn population_of(dim: usize, from: &mut Reader<'_>) -> Result<Population> {
+        Population::new(dim, Config::default().prior()).from_state(from)
     }
 
     /// Forgets a person's rows; what the population learned from them stays until it is estimated next.
@@ -222,6 +238,7 @@ impl Policy for Hierarchical {
 
     fn save(&self) -> Vec<u8> {
         let mut w = Writer::new(Self::NAME, self.layout.as_str());
+        w.features(self.columns.names());
         self.population.write(&mut w);
         w.finish()
     }

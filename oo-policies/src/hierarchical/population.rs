@@ -5,9 +5,12 @@
 //!
 //! - Σ ← (Σᵤ (Vᵤ + (θ̂ᵤ − μ̂)(θ̂ᵤ − μ̂)ᵀ) + people · Σ₀) / (U + people);
 //! - σ² ← (Σᵤ (Σ r² − 2 θ̂ᵤᵀbᵤ + θ̂ᵤᵀAᵤθ̂ᵤ + tr AᵤVᵤ) + people · σ₀²) / (N + people).
+//!
+//! A population that starts from other people has their sums in both (see [`start`](super::start)).
 
-use crate::regress::Ridge;
+use super::start::Start;
 use crate::regress::symmetric::{Symmetric, dot, padded};
+use crate::regress::{Ridge, Sums};
 use crate::state::{Reader, Writer};
 use oo_core::{Error, Result, UserId};
 use std::collections::BTreeMap;
@@ -61,6 +64,7 @@ impl Person {
 #[derive(Clone, Debug)]
 pub struct Population {
     prior: Prior,
+    start: Start,
     rows: u64,
     /// The number of rows at which Σ and σ² are estimated next.
     next: u64,
@@ -80,6 +84,7 @@ impl Population {
     pub fn new(dim: usize, prior: Prior) -> Self {
         Population {
             prior,
+            start: Start::nobody(dim),
             rows: 0,
             next: FIRST,
             spread: Symmetric::diagonal(dim, prior.spread),
@@ -89,6 +94,50 @@ impl Population {
             people: BTreeMap::new(),
             work: vec![0.0; 2 * padded(dim)],
         }
+    }
+
+    /// Nobody yet, after what others taught.
+    ///
+    /// # Errors
+    /// [`Error::Singular`] when a matrix cannot be inverted.
+    pub fn started(start: Start, prior: Prior) -> Result<Self> {
+        let mut new = Population::new(start.between.dim(), prior);
+        new.start = start;
+        new.maximise()?;
+        new.recompute()?;
+        Ok(new)
+    }
+
+    /// What its people say to others.
+    pub fn start_for_others(&self) -> Start {
+        let mut start = self.start.clone();
+        start.common.rows += self.rows;
+        start.common.gram.clone_from(self.common.gram());
+        start.common.gram.add_diagonal(-self.common.penalty());
+        start.common.moment.copy_from_slice(self.common.moment());
+        (start.between, start.within) = self.differences(start.between, start.within);
+        start.people += self.people.len() as f64;
+        start.rows += self.rows as f64;
+        start
+    }
+
+    /// What a new person's weights are believed to be, as sums of rows with noise of variance 1: σ²(Σ + C)⁻¹, where C
+    /// is the covariance of μ̂, and its product with μ̂.
+    ///
+    /// # Errors
+    /// [`Error::Singular`] when the covariance cannot be inverted.
+    pub fn stranger(&self) -> Result<Sums> {
+        let mut covariance = self.spread.clone();
+        covariance.add(1.0, self.common.inverse());
+        let (mut gram, _) = covariance.inverse().ok_or(Error::Singular {
+            what: "the covariance of a new person",
+            condition: f64::INFINITY,
+        })?;
+        gram.scale(self.noise);
+        let mut sums = Sums::new(self.spread.dim());
+        gram.times(self.common.theta(), &mut sums.moment);
+        sums.gram = gram;
+        Ok(sums)
     }
 
     /// What is known of a person; `None` before the first row.
@@ -199,8 +248,9 @@ impl Population {
             what: "a person's precision",
             condition,
         };
-        let mut gram = Symmetric::diagonal(d, self.prior.lambda);
-        let mut moment = vec![0.0; len];
+        let mut gram = self.start.common.gram.clone();
+        gram.add_diagonal(self.prior.lambda);
+        let mut moment = self.start.common.moment.clone();
         let mut precision = Symmetric::diagonal(d, 0.0);
         let (mut work, mut column, mut turned, mut back) = (Vec::new(), vec![0.0; len], vec![0.0; len], vec![0.0; len]);
         for person in self.people.values_mut() {
@@ -231,12 +281,34 @@ impl Population {
     /// change of a variance.
     fn maximise(&mut self) -> Result<f64> {
         let d = self.spread.dim();
-        let len = padded(d);
         let Prior {
             people, spread, noise, ..
         } = self.prior;
         let mut between = Symmetric::diagonal(d, people * spread);
-        let mut within = people * noise;
+        between.add(1.0, &self.start.between);
+        let (mut between, within) = self.differences(between, people * noise + self.start.within);
+        between.scale(1.0 / (self.people.len() as f64 + people + self.start.people));
+        let (precision, condition) = between
+            .inverse()
+            .unwrap_or((Symmetric::diagonal(0, 0.0), f64::INFINITY));
+        if condition > 1e15 {
+            return Err(Error::Singular {
+                what: "the covariance between people",
+                condition,
+            });
+        }
+        let noise = within / (self.rows as f64 + people + self.start.rows);
+        let moved = |old: f64, new: f64| (new / old - 1.0).abs();
+        let change = (0..d).fold(moved(self.noise, noise), |most, i| {
+            most.max(moved(self.spread.get(i, i), between.get(i, i)))
+        });
+        (self.spread, self.precision, self.noise) = (between, precision, noise);
+        Ok(change)
+    }
+
+    /// Adds Σᵤ (Vᵤ + (θ̂ᵤ − μ̂)(θ̂ᵤ − μ̂)ᵀ) and the expected squares of the noise under the present posteriors.
+    fn differences(&self, mut between: Symmetric, mut within: f64) -> (Symmetric, f64) {
+        let len = padded(self.spread.dim());
         let (mut theta, mut turned, mut apart) = (vec![0.0; len], vec![0.0; len], vec![0.0; len]);
         self.precision.times(self.common.theta(), &mut turned);
         for person in self.people.values() {
@@ -252,27 +324,12 @@ impl Population {
             let squares = person.squares - 2.0 * dot(&theta, &person.moment) + person.gram.quadratic(&theta) + trace;
             within += squares.max(0.0);
         }
-        between.scale(1.0 / (self.people.len() as f64 + people));
-        let (precision, condition) = between
-            .inverse()
-            .unwrap_or((Symmetric::diagonal(0, 0.0), f64::INFINITY));
-        if condition > 1e15 {
-            return Err(Error::Singular {
-                what: "the covariance between people",
-                condition,
-            });
-        }
-        let noise = within / (self.rows as f64 + people);
-        let moved = |old: f64, new: f64| (new / old - 1.0).abs();
-        let change = (0..d).fold(moved(self.noise, noise), |most, i| {
-            most.max(moved(self.spread.get(i, i), between.get(i, i)))
-        });
-        (self.spread, self.precision, self.noise) = (between, precision, noise);
-        Ok(change)
+        (between, within)
     }
 
     /// Adds the population to a saved state.
     pub fn write(&self, out: &mut Writer) {
+        self.start.write(out);
         out.u64s("rows", [self.rows, self.next]);
         out.f64s("noise", [&self.noise]);
         out.f64s("spread", self.spread.data().as_flattened());
@@ -291,12 +348,17 @@ impl Population {
         out.f64s("users.own", people().flat_map(|p| &p.own));
     }
 
-    /// Reads what [`write`](Population::write) wrote, for a population like this one.
+    /// Reads what [`write`](Population::write) wrote, for a population like this one; or a bare [`Start`].
     ///
     /// # Errors
     /// A state that does not hold together.
     pub fn from_state(&self, from: &mut Reader<'_>) -> Result<Population> {
+        let start = Start::read(self.spread.dim(), from)?;
+        if !from.has("rows") {
+            return Population::started(start, self.prior);
+        }
         let mut new = Population::new(self.spread.dim(), self.prior);
+        new.start = start;
         let len = padded(self.spread.dim());
         let counts = from.u64s("rows")?;
         let &[rows, next] = &counts[..] else {
@@ -447,5 +509,63 @@ mod tests {
                 .iter()
                 .all(|m| (m - 1.0).abs() < 0.15)
         );
+    }
+
+    /// People whose weights differ by `0.5, 0.01, 0.1` around 1, with 20 rows each.
+    fn known(people: u64) -> Population {
+        let truth = [0.5f64, 0.01, 0.1];
+        let mut population = Population::new(3, PRIOR);
+        let key = Key::root(24);
+        for (t, user) in (0..20).flat_map(|t| (0..people).map(move |u| (t, u))) {
+            let mut draws = key.fold(user).fold(t).draws();
+            let x = row(3, &mut draws);
+            let theta = |j: usize| 1.0 + truth[j].sqrt() * key.name("theta").fold(user).fold(j as u64).normal();
+            let reward = (0..3).map(|j| theta(j) * x[j]).sum::<f64>() + 0.5 * draws.normal();
+            population.learn(UserId(user), &x, reward).unwrap();
+        }
+        population.estimate().unwrap();
+        population
+    }
+
+    #[test]
+    fn others_start_where_people_left_off() {
+        let old = known(100);
+        let new = Population::started(old.start_for_others(), PRIOR).unwrap();
+        assert!(new.people.is_empty() && new.rows == 0);
+        let close = |a: f64, b: f64, far: f64| assert!((a - b).abs() < far * b.abs(), "{a} {b}");
+        // One more step of the same iteration, which stops when no variance moves by more than 3 %.
+        (0..3).for_each(|j| close(new.spread().get(j, j), old.spread().get(j, j), SETTLED));
+        close(new.noise(), old.noise(), SETTLED);
+        let x = row(3, &mut Key::root(25).draws());
+        let ((mean, variance), (expected, width)) = (read(&new, 0, &x), read(&old, 1000, &x));
+        close(mean, expected, 1e-9);
+        close(variance, width, SETTLED);
+        // A thousandth of it is nearly nothing: the prior.
+        let mut little = old.start_for_others();
+        little.weigh(1e-6);
+        let little = Population::started(little, PRIOR).unwrap();
+        close(little.spread().get(1, 1), PRIOR.spread, 1e-3);
+        close(read(&little, 0, &x).1, read(&Population::new(3, PRIOR), 0, &x).1, 1e-2);
+        // Old and new people together, and passed on once more.
+        let mut both = Population::started(old.start_for_others(), PRIOR).unwrap();
+        (0..10).for_each(|t| {
+            both.learn(UserId(t), &row(3, &mut Key::root(26).fold(t).draws()), 1.0)
+                .unwrap()
+        });
+        let start = both.start_for_others();
+        assert_eq!((start.people, start.rows, start.common.rows), (110.0, 2010.0, 2010));
+    }
+
+    #[test]
+    fn a_new_feature_starts_from_the_prior() {
+        let old = known(100).start_for_others();
+        let new = Population::started(old.onto(&[Some(2), None, Some(0)], PRIOR.spread), PRIOR).unwrap();
+        let whole = Population::started(old, PRIOR).unwrap();
+        for (j, before) in [(0, 2), (2, 0)] {
+            assert!((new.spread().get(j, j) - whole.spread().get(before, before)).abs() < 1e-12);
+        }
+        assert!((new.spread().get(1, 1) - PRIOR.spread).abs() < 1e-12);
+        assert_eq!((new.spread().get(0, 1), new.common().theta()[1]), (0.0, 0.0));
+        assert!((new.common().inverse().get(1, 1) - 1.0 / PRIOR.lambda).abs() < 1e-12);
     }
 }

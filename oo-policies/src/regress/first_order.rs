@@ -389,6 +389,7 @@ impl FirstOrder {
 
     /// Adds the model to a saved state, under names that begin with `prefix`.
     pub fn write(&self, prefix: &str, out: &mut Writer) {
+        out.features(self.columns.names());
         out.u64s(&format!("{prefix}actions"), self.slots.keys().map(|id| id.0));
         out.u64s(&format!("{prefix}slots"), self.slots.values().map(|&s| s as u64));
         out.f64s(&format!("{prefix}sums"), self.arms.iter().flat_map(|a| &a.sums));

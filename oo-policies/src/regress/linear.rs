@@ -395,6 +395,11 @@ impl Linear {
 
     /// Adds the model to a saved state.
     pub fn write(&self, out: &mut Writer) {
+        out.features(self.common.as_ref().map_or(&self.columns, |c| &c.columns).names());
+        // What a hybrid model has in common, and what a window still holds, is no sum over rows.
+        if self.common.is_none() && self.window.is_none() {
+            out.sums("arms", self.blank.dim());
+        }
         out.u64s("actions", self.slots.keys().map(|id| id.0));
         out.u64s("slots", self.slots.values().map(|&slot| slot as u64));
         Ridge::write_all(&self.arms, "arms", out);

@@ -14,6 +14,7 @@ pub mod novelty;
 pub mod options;
 pub mod replay;
 pub mod ridge;
+pub mod sums;
 pub mod symmetric;
 pub mod window;
 
@@ -21,3 +22,4 @@ pub use first_order::FirstOrder;
 pub use learner::Learner;
 pub use linear::{Estimate, Linear, Model};
 pub use ridge::Ridge;
+pub use sums::Sums;

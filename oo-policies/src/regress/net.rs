@@ -521,6 +521,7 @@ impl Net {
 
     /// Adds networks and rows to a saved state.
     pub fn write(&self, out: &mut Writer) {
+        out.features(self.columns.names());
         for (m, member) in self.members.iter().enumerate() {
             out.f32s(&format!("network.{m}"), member.mlp.weights());
             member.optimiser.write(&format!("optimiser.{m}"), out);

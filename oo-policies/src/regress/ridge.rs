@@ -5,6 +5,7 @@
 //! prior), and every 4096 rows P is factorised afresh from A, so that nothing drifts. An update that
 //! loses positivity is repaired the same way; if A itself is singular to working precision it is an error.
 
+use super::sums::Sums;
 use super::symmetric::{Symmetric, dot, padded};
 use crate::state::{Reader, Writer};
 use oo_core::{Error, Result};
@@ -70,6 +71,14 @@ impl Ridge {
         Ok(ridge)
     }
 
+    /// A blank regression with this one's penalty that has learned what `sums` says.
+    fn started(&self, mut sums: Sums) -> Result<Ridge> {
+        sums.gram.add_diagonal(self.lambda);
+        let mut ridge = Ridge::from_sums(self.lambda, sums.gram, &sums.moment)?;
+        ridge.rows = sums.rows;
+        Ok(ridge)
+    }
+
     /// Features a row.
     pub fn dim(&self) -> usize {
         self.gram.dim()
@@ -78,6 +87,11 @@ impl Ridge {
     /// The ridge penalty.
     pub fn lambda(&self) -> f64 {
         self.lambda
+    }
+
+    /// What is left of it in [`gram`](Ridge::gram), where rows fade.
+    pub fn penalty(&self) -> f64 {
+        self.penalty
     }
 
     /// Rows learned.
@@ -257,12 +271,17 @@ impl Ridge {
         out.f64s(&name("theta"), all.iter().flat_map(|r| &r.theta));
     }
 
-    /// Reads what [`write_all`](Ridge::write_all) wrote, for regressions like `self`.
+    /// Reads what [`write_all`](Ridge::write_all) wrote, for regressions like `self`; or bare [`Sums`], to which the
+    /// penalty of `self` is added.
     ///
     /// # Errors
-    /// Numbers that are missing or left over.
+    /// Numbers that are missing or left over; bare sums that cannot be inverted.
     pub fn read_all(&self, prefix: &str, from: &mut Reader<'_>) -> Result<Vec<Ridge>> {
         let name = |part: &str| format!("{prefix}.{part}");
+        if !from.has(&name("penalty")) {
+            let all = Sums::read_all(self.dim(), prefix, from)?;
+            return all.into_iter().map(|sums| self.started(sums)).collect();
+        }
         let rows = from.u64s(&name("rows"))?;
         let mut all = vec![self.clone(); rows.len()];
         type Part = fn(&mut Ridge) -> &mut [f64];

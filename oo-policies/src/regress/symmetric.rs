@@ -71,6 +71,21 @@ impl Symmetric {
         }
     }
 
+    /// The matrix over other columns: the new column `j` is this one's column `from[j]`, or has `fresh` on the diagonal
+    /// and 0 elsewhere.
+    #[must_use]
+    pub fn onto(&self, from: &[Option<usize>], fresh: f64) -> Symmetric {
+        let mut to = Symmetric::diagonal(from.len(), fresh);
+        for i in 0..from.len() {
+            for j in 0..=i {
+                if let (Some(a), Some(b)) = (from[i], from[j]) {
+                    to.set(i, j, self.get(a, b));
+                }
+            }
+        }
+        to
+    }
+
     /// xᵀ M x. `x` is padded.
     pub fn quadratic(&self, x: &[f64]) -> f64 {
         debug_assert_eq!(x.len(), padded(self.dim));

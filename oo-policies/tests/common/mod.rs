@@ -3,6 +3,7 @@
 #![allow(dead_code)] // each test program uses a part of it
 
 use oo_core::{ActionId, Candidates, Decision, Key, Log, Policy, Round, Shape, Spec, UserId, features};
+use oo_policies::States;
 
 /// Every policy, every preset, and the variants that take other paths through the code.
 pub fn specs() -> Vec<String> {
@@ -40,6 +41,9 @@ pub fn specs() -> Vec<String> {
             "exp4{experts='lin-ts{features=v1,draws=4}/uniform',rate=0.1}",
             "conservative{baseline='egreedy{epsilon=0}',value=0.3}",
             "softmax{learner=logistic,model=disjoint,low=-0.5,high=1.5}",
+            "lin-ucb{features=v1}+warm{from=lin-ucb,trust=0.1}",
+            "lin-ucb{features=v1}+warm{from=lin-ucb}+per-user",
+            "hierarchical{draws=16,features=v0}+warm{from=hierarchical,trust=0.3}",
         ]
         .map(String::from),
     );
@@ -62,7 +66,20 @@ pub fn specs() -> Vec<String> {
 }
 
 pub fn build(spec: &str) -> Box<dyn Policy> {
-    oo_policies::build(&Spec::parse(spec).unwrap(), &features::shape()).unwrap_or_else(|e| panic!("{spec}: {e}"))
+    let spec_of = |text: &str| Spec::parse(text).unwrap();
+    let mut states = States::default();
+    // What the wrapper +warm starts from.
+    for (name, old) in [
+        ("lin-ucb", "lin-ucb{features=v1}"),
+        ("hierarchical", "hierarchical{draws=16,features=v0}"),
+    ] {
+        if spec.contains(&format!("from={name}")) {
+            let mut policy = oo_policies::build(&spec_of(old), &features::shape()).unwrap();
+            play(policy.as_mut(), 20_000, 20_150);
+            states.insert(name, policy.save());
+        }
+    }
+    oo_policies::build_from(&spec_of(spec), &features::shape(), &states).unwrap_or_else(|e| panic!("{spec}: {e}"))
 }
 
 /// A round of `n` candidates in the shape of the tips world.

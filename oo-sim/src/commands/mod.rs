@@ -2,6 +2,8 @@
 
 pub mod compare;
 pub mod data;
+pub mod fit;
+pub mod migrate;
 pub mod policies;
 pub mod reference;
 pub mod report;
@@ -39,6 +41,12 @@ enum Command {
     /// Run policies in environments and say which is better
     #[command(after_help = compare::after_help())]
     Compare(Box<compare::Args>),
+    /// Let a policy learn in one world or from a log, and save it, for +warm to start from
+    #[command(after_help = fit::after_help())]
+    Fit(fit::Args),
+    /// Move a saved policy to other features, and say what was kept
+    #[command(after_help = migrate::after_help())]
+    Migrate(migrate::Args),
     /// List data sets, download them, say where they are
     #[command(after_help = data::AFTER_HELP)]
     Data(data::Args),
@@ -68,6 +76,8 @@ impl std::error::Error for BadInput {}
 pub fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Compare(args) => compare::run(*args),
+        Command::Fit(args) => fit::run(args),
+        Command::Migrate(args) => migrate::run(args),
         Command::Data(args) => data::run(args),
         Command::Report(args) => report::run(args),
         Command::Policies => policies::policies(),

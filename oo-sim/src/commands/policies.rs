@@ -19,6 +19,7 @@ fn options(out: &mut String, options: &[(&str, &str)], defaults: &Map<String, Va
 
 fn shown(value: &Value) -> String {
     match value {
+        Value::String(text) if text.is_empty() => "none".into(),
         Value::String(text) => text.clone(),
         Value::Null => "none".into(),
         other => other.to_string(),
@@ -36,11 +37,11 @@ pub fn policies_text() -> String {
     for preset in oo_policies::PRESETS {
         let _ = writeln!(out, "  {}: {}\n    {}", preset.name, preset.summary, preset.spec);
     }
-    let _ = writeln!(
-        out,
-        "\nWrappers\n\n  +{}: one model a user; nothing is shared",
-        oo_policies::per_user::NAME
-    );
+    out.push_str("\nWrappers\n");
+    for entry in oo_policies::WRAPPERS {
+        let _ = writeln!(out, "\n  +{}: {}", entry.name, entry.summary);
+        options(&mut out, entry.options, &(entry.defaults)());
+    }
     out
 }
 

@@ -30,6 +30,7 @@ fn kind(default: &Value) -> &'static str {
 
 fn shown(default: &Value) -> String {
     match default {
+        Value::String(text) if text.is_empty() => "none".into(),
         Value::String(text) => text.clone(),
         Value::Null => "none".into(),
         other => other.to_string(),
@@ -69,11 +70,11 @@ fn policies(out: &mut String) {
             preset.name, preset.summary, preset.spec
         );
     }
-    let name = oo_policies::per_user::NAME;
-    let _ = writeln!(
-        out,
-        "\n## Policy wrappers\n\n### `+{name}`\n\nOne model a user; nothing is shared.\n\nNo options."
-    );
+    out.push_str("\n## Policy wrappers\n\nThe first is innermost.\n");
+    for entry in oo_policies::WRAPPERS {
+        let _ = writeln!(out, "\n### `+{}`\n\n{}.", entry.name, entry.summary);
+        options(out, entry.options, &(entry.defaults)());
+    }
 }
 
 fn environments(out: &mut String) {
