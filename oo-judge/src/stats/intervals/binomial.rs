@@ -1,11 +1,13 @@
 //! Clopper and Pearson's interval for a share, and its use on importance-weighted rewards.
 //!
 //! For s successes in n trials the ends are quantiles of beta distributions: α/2 of Beta(s, n−s+1) and 1 − α/2 of
-//! Beta(s+1, n−s). Weighted rewards w·r/w_max lie in [0, 1], and among variables in [0, 1] with a given mean the one that
-//! is 0 or 1 varies most: so Σw·r/w_max counts as the successes of n/w_max trials — the trials shrink along with the
-//! successes, which brings the value back to its unit and widens the interval by √w_max, about.
+//! Beta(s+1, n−s).
 //!
-//! It is careful, not exact: w_max is the largest weight seen, so one unlike all others may still come.
+//! With weights of at most W and rewards in [0, 1], w·r/W lies in [0, 1], and of all such variables with a given mean the
+//! one that is 0 or 1 varies most. So Σw·r/W successes in n trials, and the ends times W, are on the safe side:
+//! [`scaled_clopper_pearson`]. [`weighted_clopper_pearson`] is the form of VW's estimators, Σw·r/W successes in n/W trials
+//! with W the largest weight seen. It serves comparison: its variance v·(1 − v)·W/n is below the possible v·(W − v)/n, and
+//! where weights vary much it holds the truth too seldom.
 //!
 //! Clopper, Pearson (1934), The use of confidence or fiducial limits illustrated in the case of the binomial.
 
@@ -38,7 +40,29 @@ pub fn clopper_pearson(successes: f64, trials: f64, level: f64) -> Interval {
     Interval::new(low, high)
 }
 
-/// The interval at `level` for the mean of weight times reward, rewards within `range`.
+/// The interval at `level` for the mean of weight times reward, rewards within `range` and weights at most `max_weight`.
+///
+/// `None` without rows, or with a row that is no weight, above the maximum or out of range.
+///
+/// # Panics
+/// When the columns differ in length.
+pub fn scaled_clopper_pearson(
+    weight: &[f64],
+    reward: &[f64],
+    max_weight: f64,
+    range: Interval,
+    level: f64,
+) -> Option<Interval> {
+    if !sound(weight, reward, range) || !weight.iter().all(|&w| w <= max_weight) || !(max_weight >= 1.0) {
+        return None;
+    }
+    let share = clopper_pearson(sum(weight, reward, range) / max_weight, weight.len() as f64, level);
+    let back = |x: f64| range.low + (max_weight * x).min(1.0) * range.width();
+    Some(Interval::new(back(share.low), back(share.high)))
+}
+
+/// The interval of VW's estimators at `level` for the mean of weight times reward, rewards within `range`; see the
+/// module for what is wrong with it.
 ///
 /// `None` without rows, without weight, or with a row that is no weight or out of range.
 ///
@@ -52,11 +76,16 @@ pub fn weighted_clopper_pearson(weight: &[f64], reward: &[f64], range: Interval,
     if largest == 0.0 {
         return None;
     }
-    let scaled = |(w, r): (&f64, &f64)| w * ((r - range.low) / range.width());
-    let sum: f64 = weight.iter().zip(reward).map(scaled).sum();
-    let share = clopper_pearson(sum / largest, weight.len() as f64 / largest, level);
+    let successes = sum(weight, reward, range) / largest;
+    let share = clopper_pearson(successes, weight.len() as f64 / largest, level);
     let back = |x: f64| range.low + x * range.width();
     Some(Interval::new(back(share.low), back(share.high)))
+}
+
+/// Of weight times reward, rewards scaled to [0, 1].
+fn sum(weight: &[f64], reward: &[f64], range: Interval) -> f64 {
+    let scaled = |(w, r): (&f64, &f64)| w * ((r - range.low) / range.width());
+    weight.iter().zip(reward).map(scaled).sum()
 }
 
 /// By halving: slower than Newton's method, but it ends for every shape.
@@ -98,7 +127,12 @@ mod tests {
     #[test]
     fn weights_of_one_are_plain_counts() {
         let reward: Vec<f64> = (0..20).map(|i| f64::from(u8::from(i < 4))).collect();
-        let w = weighted_clopper_pearson(&[1.0; 20], &reward, Interval::new(0.0, 1.0), 0.95);
-        assert_eq!(w, Some(clopper_pearson(4.0, 20.0, 0.95)));
+        let (unit, plain) = (Interval::new(0.0, 1.0), clopper_pearson(4.0, 20.0, 0.95));
+        assert_eq!(weighted_clopper_pearson(&[1.0; 20], &reward, unit, 0.95), Some(plain));
+        assert_eq!(
+            scaled_clopper_pearson(&[1.0; 20], &reward, 1.0, unit, 0.95),
+            Some(plain)
+        );
+        assert_eq!(scaled_clopper_pearson(&[1.0; 20], &reward, 0.9, unit, 0.95), None);
     }
 }

@@ -15,7 +15,7 @@ mod delta;
 mod likelihood;
 
 pub use bernstein::empirical_bernstein;
-pub use binomial::{clopper_pearson, weighted_clopper_pearson};
+pub use binomial::{clopper_pearson, scaled_clopper_pearson, weighted_clopper_pearson};
 pub use bootstrap::{bca, bootstrap_difference, percentile, resample};
 pub use cressie_read::{cressie_read, cressie_read_estimate};
 pub use delta::{Quantile, Rows, delta, delta_difference};
@@ -79,5 +79,7 @@ fn sound(weight: &[f64], reward: &[f64], range: Interval) -> bool {
         && reward.iter().all(|&r| range.contains(r))
 }
 
+#[cfg(test)]
+mod coverage;
 #[cfg(test)]
 mod golden;
