@@ -53,7 +53,7 @@ pub fn scaled_clopper_pearson(
     range: Interval,
     level: f64,
 ) -> Option<Interval> {
-    if !sound(weight, reward, range) || !weight.iter().all(|&w| w <= max_weight) || !(max_weight >= 1.0) {
+    if !sound(weight, reward, range) || !weight.iter().all(|&w| w <= max_weight) || max_weight < 1.0 {
         return None;
     }
     let share = clopper_pearson(sum(weight, reward, range) / max_weight, weight.len() as f64, level);
