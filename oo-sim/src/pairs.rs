@@ -3,9 +3,11 @@
 use crate::experiment::{Named, Plan};
 use crate::summary::{ALPHA, LEVEL, interval};
 use oo_core::Key;
+use oo_judge::stats::equivalence::{equivalence, non_inferiority, within};
+use oo_judge::stats::intervals::bootstrap_difference;
 use oo_judge::stats::{
-    Cluster, Difference, anytime_difference, difference, equivalence, holm, intervals::bootstrap_difference,
-    non_inferiority, probability_of_best, units_for_power,
+    Cluster, Difference, Interval, anytime_difference, benjamini_hochberg, difference, holm, probability_of_best,
+    units_for_power,
 };
 use serde::Serialize;
 
@@ -34,6 +36,8 @@ pub struct PairLine {
     pub effect_size: Option<f64>,
     /// p value after Holm over the pairs of the environment; one that holds at all times as `ci` does.
     pub p_adjusted: Option<f64>,
+    /// The same after Benjamini and Hochberg instead: for looking through long lists, not for verdicts.
+    pub p_false_discovery: Option<f64>,
     /// With a margin: p of "they differ by the margin or more", after Holm.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub p_same: Option<f64>,
@@ -78,10 +82,10 @@ pub(crate) fn pairs(plan: &Plan) -> Vec<(usize, usize)> {
     }
 }
 
-/// Holm over what could be tested.
-fn adjusted(p: &[Option<f64>]) -> Vec<Option<f64>> {
+/// The correction over what could be tested.
+fn adjusted(correction: fn(&[f64]) -> Vec<f64>, p: &[Option<f64>]) -> Vec<Option<f64>> {
     let tested: Vec<f64> = p.iter().flatten().copied().filter(|p| p.is_finite()).collect();
-    let mut all = holm(&tested).into_iter();
+    let mut all = correction(&tested).into_iter();
     p.iter()
         .map(|p| p.filter(|p| p.is_finite()).and_then(|_| all.next()))
         .collect()
@@ -109,7 +113,7 @@ fn test(plan: &Plan, a: &[Cluster], b: &[Cluster], pairs: usize) -> Test {
             p: d.p.map(|_| always.p),
             p_same: None,
             p_not_worse: None,
-            same: margin.is_some_and(|m| -m < stricter.low && stricter.high < m),
+            same: margin.is_some_and(|m| within(Interval::new(stricter.low, stricter.high), m)),
             difference: d,
         };
     }
@@ -130,7 +134,8 @@ pub(crate) fn compare(plan: &Plan, env: &Named, clusters: &[Vec<Cluster>]) -> Ve
         .iter()
         .map(|&(a, b)| test(plan, &clusters[a], &clusters[b], pairs.len()))
         .collect();
-    let of = |p: fn(&Test) -> Option<f64>| adjusted(&tests.iter().map(p).collect::<Vec<_>>());
+    let of = |p: fn(&Test) -> Option<f64>| adjusted(holm, &tests.iter().map(p).collect::<Vec<_>>());
+    let discovery = adjusted(benjamini_hochberg, &tests.iter().map(|t| t.p).collect::<Vec<_>>());
     let (p, same, not_worse) = (of(|t| t.p), of(|t| t.p_same), of(|t| t.p_not_worse));
     let line = |(i, &(a, b)): (usize, &(usize, usize))| {
         let (t, d) = (&tests[i], &tests[i].difference);
@@ -157,6 +162,7 @@ pub(crate) fn compare(plan: &Plan, env: &Named, clusters: &[Vec<Cluster>]) -> Ve
             ci_bootstrap: None,
             effect_size: spread.map(|sd| d.diff / sd).filter(|x| x.is_finite()),
             p_adjusted: p[i],
+            p_false_discovery: discovery[i],
             p_same: same[i],
             p_not_worse: not_worse[i],
             verdict,

@@ -64,7 +64,7 @@ pub fn scaled_clopper_pearson(
 /// The interval of VW's estimators at `level` for the mean of weight times reward, rewards within `range`; see the
 /// module for what is wrong with it.
 ///
-/// `None` without rows, without weight, or with a row that is no weight or out of range.
+/// `None` without rows, or with a row that is no weight or out of range.
 ///
 /// # Panics
 /// When the columns differ in length.
@@ -74,7 +74,8 @@ pub fn weighted_clopper_pearson(weight: &[f64], reward: &[f64], range: Interval,
     }
     let largest = weight.iter().copied().fold(0.0, f64::max);
     if largest == 0.0 {
-        return None;
+        // Nothing the target would have done was tried.
+        return Some(range);
     }
     let successes = sum(weight, reward, range) / largest;
     let share = clopper_pearson(successes, weight.len() as f64 / largest, level);
@@ -119,7 +120,7 @@ mod tests {
         assert!(0.0 < more.low && more.low < 1.0 && more.high == 1.0, "{more:?}");
         let unit = Interval::new(0.0, 1.0);
         assert_eq!(weighted_clopper_pearson(&[], &[], unit, 0.95), None);
-        assert_eq!(weighted_clopper_pearson(&[0.0], &[1.0], unit, 0.95), None);
+        assert_eq!(weighted_clopper_pearson(&[0.0], &[1.0], unit, 0.95), Some(unit));
         assert_eq!(weighted_clopper_pearson(&[1.0], &[1.5], unit, 0.95), None);
         assert_eq!(weighted_clopper_pearson(&[-1.0], &[1.0], unit, 0.95), None);
     }

@@ -77,3 +77,50 @@ fn the_confidence_sequence_agrees() {
     assert!((sound.low - loose.low).abs() < 1e-6 && (sound.high - loose.high).abs() < 1e-6);
     assert!(sound.high < loose.high, "but something: {sound:?}");
 }
+
+/// Logs of 1 to 150 rows, among them ones without reward, without weight, with nothing but reward, with more weight than
+/// rows; each with rewards in [0, 1] and in [−1, 2], weights in [0, ∞) and in [0, 12] (`tests/golden/small-logs.csv`).
+#[test]
+fn small_and_odd_logs_agree() {
+    let text = include_str!("../../../tests/golden/small-logs.csv");
+    let numbers = |text: &str, by: char| -> Vec<f64> { text.split(by).map(|x| x.parse().unwrap()).collect() };
+    let mut compared = 0;
+    for line in text.lines().skip(1) {
+        let cells: Vec<&str> = line.split(';').collect();
+        let limits: Vec<f64> = cells[1..4].iter().map(|c| c.parse().unwrap()).collect();
+        let (range, weights) = (Interval::new(limits[0], limits[1]), Interval::new(0.0, limits[2]));
+        let rows = cells[4].split(' ').map(|row| numbers(row, ':'));
+        let (weight, reward): (Vec<f64>, Vec<f64>) = rows.map(|row| (row[0], row[1])).unzip();
+        let num: Vec<f64> = weight.iter().zip(&reward).map(|(w, r)| w * r).collect();
+        let ips = Rows {
+            base: &vec![0.0; num.len()],
+            num: &num,
+            den: &vec![1.0; num.len()],
+        };
+        let normal = delta(ips, None, 0.95, Quantile::Normal);
+        let mut sequence = ValueSequence::with_loose_forecasts(range, 0.95);
+        assert!(weight.iter().zip(&reward).all(|(w, r)| sequence.push(*w, *r)));
+        let ends =
+            |i: Option<Interval>| i.map_or_else(|| vec![f64::NEG_INFINITY, f64::INFINITY], |i| vec![i.low, i.high]);
+        let got = [
+            ends(normal.low.zip(normal.high).map(|(low, high)| Interval::new(low, high))),
+            ends(weighted_clopper_pearson(&weight, &reward, range, 0.95)),
+            ends(cressie_read(&weight, &reward, weights, range, 0.95)),
+            vec![cressie_read_estimate(&weight, &reward, weights).unwrap()],
+            vec![likelihood_estimate(&weight, &reward, weights).unwrap()],
+            ends(Some(sequence.interval())),
+        ];
+        for (method, (got, expected)) in got.iter().zip(&cells[5..]).enumerate() {
+            for (got, expected) in got.iter().zip(numbers(expected, ',')) {
+                let near = *got == expected || (got - expected).abs() < 1e-7;
+                assert!(
+                    near,
+                    "{}, {range:?}, {weights:?}, method {method}: {got}, not {expected}",
+                    cells[0]
+                );
+                compared += 1;
+            }
+        }
+    }
+    assert_eq!(compared, 34 * 10);
+}
