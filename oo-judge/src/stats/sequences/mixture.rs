@@ -12,6 +12,7 @@
 //! Waudby-Smith et al. (2024), Theorem 2, for its use off policy.
 
 use crate::stats::intervals::falling_root;
+use oo_core::normal;
 
 /// ln γ(1, 1) = ln(1 − 1/e).
 const LOG_GAMMA_1_1: f64 = -0.458_675_145_387_081_9;
@@ -62,55 +63,68 @@ impl Mixture {
         if s <= 0.0 {
             return false;
         }
-        // γ(a, x) ≤ Γ(a): most looks end here, without the series.
-        let without = log_capital_but(s, self.squares) + libm::lgamma(self.squares + 1.0);
-        without > log_threshold && log_capital(s, self.squares) > log_threshold
+        // P ≤ 1: most looks end here, without the series.
+        let most = log_capital_over_p(s, self.squares);
+        most > log_threshold && most + log_p(self.squares + 1.0, s) > log_threshold
     }
-}
-
-/// All but ln γ(v + ρ, s + v + ρ).
-fn log_capital_but(s: f64, v: f64) -> f64 {
-    s + v - (v + 1.0) * libm::log(s + v + 1.0) - LOG_GAMMA_1_1
 }
 
 /// For s ≥ 0.
 fn log_capital(s: f64, v: f64) -> f64 {
-    log_capital_but(s, v) + log_lower_gamma(v + 1.0, s + v + 1.0)
+    log_capital_over_p(s, v) + log_p(v + 1.0, s)
 }
 
-/// ln γ(a, x) for x ≥ a ≥ 1, where γ is at least about half of Γ.
+/// All but ln P(v + 1, s + v + 1), where P = γ/Γ. Large numbers are not subtracted from each other.
+fn log_capital_over_p(s: f64, v: f64) -> f64 {
+    let a = v + 1.0;
+    s - a * libm::log1p(s / a) + stirling(a) - 1.0 - LOG_GAMMA_1_1
+}
+
+/// ln Γ(a) − a·ln a + a.
+fn stirling(a: f64) -> f64 {
+    if a < 1e6 {
+        libm::lgamma(a) - a * libm::log(a) + a
+    } else {
+        0.5 * libm::log(2.0 * std::f64::consts::PI / a) + 1.0 / (12.0 * a)
+    }
+}
+
+/// ln P(a, a + d) for a ≥ 1 and d ≥ 0, where P, the regularised lower incomplete gamma function, is about a half or more.
 ///
 /// Near a the power series, further above Lentz's continued fraction of the upper function; both in Abramowitz, Stegun
-/// (1964), 6.5.29 and 6.5.31.
-fn log_lower_gamma(a: f64, x: f64) -> f64 {
-    let log_all = libm::lgamma(a);
+/// (1964), 6.5.29 and 6.5.31. Where the series would be long P is that of a normal, to 1e-5.
+fn log_p(a: f64, d: f64) -> f64 {
+    if a > 1e8 {
+        return libm::log(normal::cdf(d / libm::sqrt(a)));
+    }
+    let x = a + d;
     // x^a·e^(−x)/Γ(a).
-    let front = libm::exp(a * libm::log(x) - x - log_all);
-    if x < a + 1.0 + 2.0 * libm::sqrt(a) {
+    let front = libm::exp(a * libm::log1p(d / a) - d - stirling(a));
+    if d < 1.0 + 2.0 * libm::sqrt(a) {
         let (mut term, mut sum, mut at) = (1.0 / a, 1.0 / a, a);
         while term > 1e-17 * sum {
             at += 1.0;
             term *= x / at;
             sum += term;
         }
-        return libm::log(front * sum) + log_all;
+        return libm::log(front * sum);
     }
-    let mut b = x + 1.0 - a;
-    let (mut c, mut d) = (f64::MAX, 1.0 / b);
-    let mut fraction = d;
+    let mut b = d + 1.0;
+    let (mut c, mut ratio) = (f64::MAX, 1.0 / b);
+    let mut fraction = ratio;
     let mut i = 0.0;
     loop {
         i += 1.0;
         let numerator = -i * (i - a);
         b += 2.0;
-        d = 1.0 / (numerator * d + b);
+        ratio = 1.0 / (numerator * ratio + b);
         c = b + numerator / c;
-        fraction *= d * c;
-        if (d * c - 1.0).abs() < 1e-15 || i > 1e4 {
+        fraction *= ratio * c;
+        if (ratio * c - 1.0).abs() < 1e-15 || i > 1e4 {
             break;
         }
     }
-    libm::log1p(-front * fraction) + log_all
+    libm::log1p(-front * fraction)
 }
 
 #[cfg(test)]
@@ -119,20 +133,19 @@ mod tests {
 
     #[test]
     fn incomplete_gamma_of_whole_numbers_has_a_closed_form() {
-        // γ(n, x) = (n−1)!·(1 − e^(−x)·Σ_{k<n} x^k/k!).
+        // P(n, x) = 1 − e^(−x)·Σ_{k<n} x^k/k!.
         for n in 1..=12u32 {
             for x in [f64::from(n), f64::from(n) + 0.3, 1.7 * f64::from(n) + 3.0, 90.0] {
-                let (mut sum, mut term, mut factorial) = (0.0, 1.0, 1.0);
+                let (mut sum, mut term) = (0.0, 1.0);
                 for k in 1..=n {
                     sum += term;
                     term *= x / f64::from(k);
-                    factorial *= f64::from((k - 1).max(1));
                 }
-                let expected = (factorial * (1.0 - libm::exp(-x) * sum)).ln();
-                let got = log_lower_gamma(f64::from(n), x);
+                let expected = (1.0 - libm::exp(-x) * sum).ln();
+                let got = log_p(f64::from(n), x - f64::from(n));
                 assert!(
                     (got - expected).abs() < 1e-12 * expected.abs().max(1.0),
-                    "γ({n}, {x}): {got}, not {expected}"
+                    "P({n}, {x}): {got}, not {expected}"
                 );
             }
         }
@@ -141,13 +154,26 @@ mod tests {
     #[test]
     fn both_expansions_agree_where_they_meet() {
         for a in [1.0, 7.5, 400.0, 1e5] {
-            let x = a + 1.0 + 2.0 * libm::sqrt(a);
-            let (below, above) = (
-                log_lower_gamma(a, x * (1.0 - 1e-12)),
-                log_lower_gamma(a, x * (1.0 + 1e-12)),
-            );
+            let d = 1.0 + 2.0 * libm::sqrt(a);
+            let (below, above) = (log_p(a, d * (1.0 - 1e-12)), log_p(a, d * (1.0 + 1e-12)));
             assert!((below - above).abs() < 1e-9, "{a}: {below}, {above}");
         }
+        for d in [0.0, 3e3, 4e4] {
+            let (series, normal) = (log_p(1e8, d), log_p(1e8 * (1.0 + 1e-15), d));
+            assert!((series - normal).abs() < 5e-5, "{d}: {series}, {normal}");
+        }
+        assert!((stirling(999_999.0) - stirling(1_000_001.0)).abs() < 1e-6);
+    }
+
+    #[test]
+    fn enormous_weights_are_no_trouble() {
+        // One row of them tells nothing: s²/v stays below 1.
+        let mut m = Mixture::default();
+        (0..10_000).for_each(|i| m.push(if i == 5000 { 1e12 } else { 0.5 }));
+        assert_eq!(m.bound(3.7), 0.0);
+        // A hundred contradict every mean below 1.
+        (0..10_000).for_each(|i| m.push(if i % 100 == 0 { 1e12 } else { 0.5 }));
+        assert_eq!(m.bound(3.7), 1.0);
     }
 
     #[test]
