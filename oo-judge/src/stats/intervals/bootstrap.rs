@@ -9,7 +9,7 @@
 //! either lie too far in. For differences of clusters the level is therefore widened to where Student's t would put it.
 //!
 //! Efron (1987), Better bootstrap confidence intervals. J. Am. Stat. Assoc. 82. Hesterberg (2015), What teachers should
-//! know about the bootstrap, §4.2 (expanded percentiles). arXiv:1411.5279
+//! know about the bootstrap (there: expanded percentiles). arXiv:1411.5279
 
 use super::{Interval, Quantile};
 use crate::stats::paired::Cluster;

@@ -6,7 +6,7 @@
 //! enough" is the 1 − α quantile of F on (1, n) degrees of freedom, added to the smallest divergence at which the mean
 //! weight is 1. Ends lie in the range of rewards. The coverage is asymptotic.
 //!
-//! Karampatziakis, Langford, Mineiro (2020), Empirical Likelihood for Contextual Bandits, §4. arXiv:1906.03323
+//! Karampatziakis, Langford, Mineiro (2020), Empirical Likelihood for Contextual Bandits. arXiv:1906.03323
 
 use super::{Interval, sound};
 use statrs::distribution::{ContinuousCDF, StudentsT};

@@ -17,8 +17,7 @@ use super::{Interval, falling_root};
 /// # Panics
 /// When the columns differ in length.
 pub fn likelihood_estimate(weight: &[f64], reward: &[f64], weights: Interval) -> Option<f64> {
-    let everything = Interval::new(f64::MIN, f64::MAX);
-    let valid = weight.iter().all(|&w| w >= 0.0 && w.is_finite()) && reward.iter().all(|&r| everything.contains(r));
+    let valid = weight.iter().all(|&w| w >= 0.0 && w.is_finite()) && reward.iter().all(|r| r.is_finite());
     assert_eq!(weight.len(), reward.len(), "one weight a reward");
     if weight.is_empty() || !valid || !(weights.low < 1.0 && weights.high > 1.0) {
         return None;

@@ -4,7 +4,7 @@
 //! sum, and the ones that suit the variance and the distance soon hold nearly all of it. Each factor falls in m, so the
 //! capital does: a grid value struck out strikes out all below it, and the answer is right between grid values too.
 //!
-//! Waudby-Smith, Ramdas (2024), Estimating means of bounded random variables by betting, §B.6 (diversified Kelly betting).
+//! Waudby-Smith, Ramdas (2024), Estimating means of bounded random variables by betting (there: diversified Kelly betting).
 //! arXiv:2010.09686
 
 /// Values of m between the lowest and 1.

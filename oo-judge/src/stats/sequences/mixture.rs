@@ -8,8 +8,8 @@
 //!
 //! with γ the lower incomplete gamma function. ρ = 1 here.
 //!
-//! Howard, Ramdas, McAuliffe, Sekhon (2021), Proposition 9. Fan, Grama, Liu (2015) for the inequality.
-//! Waudby-Smith et al. (2024), Theorem 2, for its use off policy.
+//! Howard, Ramdas, McAuliffe, Sekhon (2021). Fan, Grama, Liu (2015) for the inequality.
+//! Waudby-Smith et al. (2024) for its use off policy.
 
 use crate::stats::intervals::falling_root;
 use oo_core::normal;

@@ -37,7 +37,7 @@ pub enum Bet {
     #[default]
     Mixture,
     /// Eleven stakes side by side against a grid of 1,000 values: tighter, above all on few rows; the ends are those of
-    /// the grid, and a row takes about as long as two hundred with the mixture.
+    /// the grid, and a row takes some microseconds, which with the mixture is nanoseconds.
     Capital,
 }
 
