@@ -43,6 +43,12 @@ pub struct Experiment {
     /// Compare every policy with this one only, instead of every pair.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub baseline: Option<String>,
+    /// Add seeds, from `seeds` on, until every pair is decided, up to this many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_seeds: Option<u64>,
+    /// Policies whose mean rewards differ by less than this count as the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub margin: Option<f64>,
 }
 
 /// What is compared when nobody says: in the tips world, where there are features, where there are none.
@@ -66,6 +72,8 @@ impl Default for Experiment {
             seeds: 10,
             seed: 42,
             baseline: None,
+            max_seeds: None,
+            margin: None,
         }
     }
 }
@@ -84,6 +92,8 @@ pub struct Overrides {
     pub seeds: Option<u64>,
     pub seed: Option<u64>,
     pub baseline: Option<String>,
+    pub max_seeds: Option<u64>,
+    pub margin: Option<f64>,
 }
 
 impl Experiment {
@@ -154,6 +164,8 @@ impl Experiment {
         self.days = flags.days.or(self.days);
         self.rounds = flags.rounds.or(self.rounds);
         self.baseline = flags.baseline.or(self.baseline.take());
+        self.max_seeds = flags.max_seeds.or(self.max_seeds);
+        self.margin = flags.margin.or(self.margin);
     }
 
     /// Checks everything that can be wrong by building every environment and every policy once.
@@ -169,15 +181,27 @@ impl Experiment {
         );
         ensure!(!self.env.is_empty(), "env: expected at least one environment");
         ensure!(self.seeds >= 1, "seeds: expected at least 1, got 0");
+        if let Some(max) = self.max_seeds {
+            ensure!(
+                max >= self.seeds && max >= 2,
+                "max_seeds: expected at least 2 and at least the {} seeds to begin with, got {max}",
+                self.seeds
+            );
+        }
         ensure!(
-            self.seed.checked_add(self.seeds).is_some(),
-            "seed {} + seeds {}: too large",
-            self.seed,
-            self.seeds
+            self.margin.is_none_or(|m| m > 0.0 && m.is_finite()),
+            "margin: expected above 0, got {}",
+            self.margin.unwrap_or_default()
+        );
+        let most = self.max_seeds.unwrap_or(self.seeds);
+        ensure!(
+            self.seed.checked_add(most).is_some(),
+            "seed {} + seeds {most}: too large",
+            self.seed
         );
         // TOML holds signed numbers; the resolved experiment must be writable.
         ensure!(
-            self.seed + self.seeds <= i64::MAX as u64,
+            self.seed + most <= i64::MAX as u64,
             "seed: expected below 2^63, got {}",
             self.seed
         );
@@ -303,6 +327,7 @@ pub struct Named {
 }
 
 /// An experiment that has passed every check.
+#[derive(Clone)]
 pub struct Plan {
     /// The experiment as it was resolved.
     pub experiment: Experiment,

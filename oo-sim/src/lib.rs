@@ -3,18 +3,21 @@
 //! An environment is named by a spec, `linear{d=10}+delay{rounds=50}`, and built by [`environments::build`];
 //! data sets are found on disk by [`datasets::cache`] and read by [`datasets::reader`].
 
+pub mod across;
 pub mod commands;
 pub mod datasets;
 pub mod environments;
 pub mod experiment;
+pub mod pairs;
 pub mod report;
 pub mod runner;
 pub mod store;
 pub mod summary;
 pub mod table;
+pub mod until_decided;
+pub mod weeks;
 
 /// The examples of `docs/adding.md` are tests.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/adding.md")]
 pub struct Adding;
-pub mod weeks;

@@ -1,21 +1,24 @@
 //! From cell files to numbers, in a fixed order: the summary is the same to the byte for any number of threads and
 //! after any number of interruptions.
 
+use crate::across::{Across, across};
 use crate::environments::ENVIRONMENTS;
 use crate::experiment::{Named, Plan};
+use crate::pairs::{self, BestLine, PairLine};
 use crate::runner::{Cell, cells};
 use crate::store::Store;
+use crate::until_decided::Stopping;
 use crate::weeks::{self, WeekLine, WeekPair};
 use anyhow::{Context, Result};
 use oo_core::tips::Reaction;
-use oo_judge::stats::{Cluster, difference, holm, mean_interval, units_for_power};
+use oo_judge::stats::{Cluster, mean_interval};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Of every interval.
 pub(crate) const LEVEL: f64 = 0.95;
-const ALPHA: f64 = 0.05;
-const POWER: f64 = 0.8;
+/// Of every verdict.
+pub(crate) const ALPHA: f64 = 0.05;
 const BINS: usize = 20;
 const MINUTES_A_DAY: u64 = 1440;
 const MINUTES_A_WEEK: u64 = 7 * MINUTES_A_DAY;
@@ -32,10 +35,18 @@ pub struct Summary {
     pub experiment: String,
     /// What intervals and verdicts rest on.
     pub method: String,
+    /// How many seeds it took, where they were added until all was decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stopping: Option<Stopping>,
     /// One line an environment and policy.
     pub policies: Vec<PolicyLine>,
+    /// Who is how likely the best. Apart from the policies' lines, since it depends on who else is compared.
+    pub best: Vec<BestLine>,
     /// Comparisons.
     pub pairs: Vec<PairLine>,
+    /// Over the environments, where there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub across: Option<Across>,
     /// The same means by group of people.
     pub groups: Vec<GroupLine>,
     /// The same by week, in worlds that have weeks.
@@ -44,8 +55,16 @@ pub struct Summary {
     pub week_pairs: Vec<WeekPair>,
 }
 
+impl Summary {
+    /// The probability that a policy is the best of its environment.
+    pub fn probability_of_best(&self, env: &str, policy: &str) -> Option<f64> {
+        let line = self.best.iter().find(|l| l.env == env && l.policy == policy);
+        line.map(|l| l.probability)
+    }
+}
+
 /// A policy in an environment, over all seeds.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct PolicyLine {
     /// The environment.
     pub env: String,
@@ -76,27 +95,6 @@ pub struct Shares {
     pub snooze: f64,
     /// Not this.
     pub dismiss: f64,
-}
-
-/// Two policies in an environment.
-#[derive(Clone, Debug, Serialize)]
-pub struct PairLine {
-    /// The environment.
-    pub env: String,
-    /// The first policy.
-    pub a: String,
-    /// The second policy; the baseline where there is one.
-    pub b: String,
-    /// Mean reward of `a` minus that of `b`.
-    pub diff: Option<f64>,
-    /// Its 95 % interval, not adjusted for the number of pairs.
-    pub ci: Option<[f64; 2]>,
-    /// p value after Holm over the pairs of the environment.
-    pub p_adjusted: Option<f64>,
-    /// `<policy> is better` or `not decided`.
-    pub verdict: String,
-    /// Decisions a policy needs to find a difference of this size with probability 0.8; `None` when unbounded.
-    pub decisions_for_80_percent_power: Option<u64>,
 }
 
 /// A policy in an environment for one group of people.
@@ -296,15 +294,6 @@ fn policy_line(plan: &Plan, env: &Named, policy: &Named, seeds: &[CellStats], cl
     }
 }
 
-/// Who is compared with whom.
-fn pairs(plan: &Plan) -> Vec<(usize, usize)> {
-    let n = plan.policies.len();
-    match plan.baseline {
-        Some(b) => (0..n).filter(|&a| a != b).map(|a| (a, b)).collect(),
-        None => (0..n).flat_map(|a| (a + 1..n).map(move |b| (a, b))).collect(),
-    }
-}
-
 /// `weeks` lists of clusters, as [`clusters`] makes them for the whole run.
 fn weekly_clusters(by: By, seeds: &[CellStats], users: &[u64], weeks: usize) -> Vec<Vec<Cluster>> {
     let none = BTreeMap::new();
@@ -327,64 +316,53 @@ fn weekly_clusters(by: By, seeds: &[CellStats], users: &[u64], weeks: usize) -> 
     (0..weeks).map(of).collect()
 }
 
-/// The pairs of one environment; Holm runs over them.
-fn pair_lines(plan: &Plan, env: &Named, clusters: &[Vec<Cluster>]) -> Vec<PairLine> {
-    let pairs = pairs(plan);
-    let differences: Vec<_> = pairs
-        .iter()
-        .map(|&(a, b)| difference(&clusters[a], &clusters[b], LEVEL))
-        .collect();
-    let tested: Vec<(usize, f64)> = differences
-        .iter()
-        .enumerate()
-        .filter_map(|(i, d)| Some((i, d.p.filter(|p| p.is_finite())?)))
-        .collect();
-    let mut adjusted = vec![None; pairs.len()];
-    for (&(i, _), p) in tested.iter().zip(holm(&tested.iter().map(|t| t.1).collect::<Vec<_>>())) {
-        adjusted[i] = Some(p);
-    }
-    let line = |(i, &(a, b)): (usize, &(usize, usize))| {
-        let d = &differences[i];
-        let (name_a, name_b) = (&plan.policies[a].name, &plan.policies[b].name);
-        let decided = adjusted[i].is_some_and(|p| p < ALPHA);
-        let units = clusters[a].len() as f64;
-        let decisions: f64 = clusters[a].iter().chain(&clusters[b]).map(|c| c.count).sum::<f64>() / (2.0 * units);
-        let needed = d.std_error.and_then(|se| {
-            let alpha = ALPHA / pairs.len() as f64;
-            let needed = (units_for_power(d.diff, se * units.sqrt(), alpha, POWER)? * decisions).ceil();
-            (needed < 1e15).then_some(needed as u64)
-        });
-        PairLine {
-            env: env.name.clone(),
-            a: name_a.clone(),
-            b: name_b.clone(),
-            diff: Some(d.diff).filter(|x| x.is_finite()),
-            ci: interval(d.low, d.high),
-            p_adjusted: adjusted[i],
-            verdict: if decided {
-                format!("{} is better", if d.diff > 0.0 { name_a } else { name_b })
-            } else {
-                "not decided".into()
-            },
-            decisions_for_80_percent_power: needed,
-        }
-    };
-    pairs.iter().enumerate().map(line).collect()
-}
-
-/// Two lines on where intervals and verdicts come from.
-fn method_text(by: By, pairs: bool) -> String {
-    let clusters = match by {
+/// Some lines on where intervals and verdicts come from.
+fn method_text(plan: &Plan, by: By, pairs: bool, stopping: Option<&Stopping>) -> String {
+    let mut text = String::from(match by {
         By::Seed => "Ratio means with 95 % Student intervals over seeds, each seed one world that every policy meets.",
         By::User => "Ratio means with 95 % Student intervals over users of the one seed.",
         By::Nothing => "One seed and one user: means only; intervals and verdicts need --seeds 2 or more.",
+    });
+    text += match (pairs, stopping) {
+        (false, _) => "\nOne policy: nothing to compare.",
+        (true, None) => {
+            "\nPairs: differences paired by cluster; a verdict needs p < 0.05 after Holm over the pairs of an environment."
+        }
+        (true, Some(_)) => {
+            "\nPairs: differences paired by seed. Their intervals and p values are anytime-valid: they hold however often \
+             one looked and whyever the run stopped. A verdict needs p < 0.05 after Holm over the pairs of an environment. \
+             Intervals of single policies are those of a fixed number of seeds."
+        }
     };
-    let pairs = if pairs {
-        "Pairs: differences paired by cluster; a verdict needs p < 0.05 after Holm over the pairs of an environment."
-    } else {
-        "One policy: nothing to compare."
-    };
-    format!("{clusters}\n{pairs}")
+    if let (true, Some(margin)) = (pairs, plan.experiment.margin) {
+        text += &match stopping {
+            None => format!(
+                "\nSame within {margin}: two one-sided t-tests, p < 0.05 after Holm over the pairs of an environment."
+            ),
+            Some(_) => format!(
+                "\nSame within {margin}: the anytime-valid interval at 0.05 over the number of pairs lies within it."
+            ),
+        };
+    }
+    if let Some(stopping) = stopping {
+        text += "\n";
+        text += &stopping.text();
+    }
+    text
+}
+
+/// The rewards of one cell.
+pub(crate) fn total(plan: &Plan, store: &Store, cell: Cell<'_>) -> Result<Cluster> {
+    let frame = store.read_cell(plan, cell)?;
+    let rewards = frame.column("reward")?.f64()?;
+    let mut total = Cluster::default();
+    for i in 0..frame.height() {
+        add(
+            &mut total,
+            rewards.get(i).context("a round without reward in a cell file")?,
+        );
+    }
+    Ok(total)
 }
 
 /// Reads every cell and computes the summary.
@@ -399,6 +377,7 @@ pub fn summarize(plan: &Plan, store: &Store) -> Result<Summary> {
         .collect::<Result<_>>()?;
     let seeds = plan.experiment.seeds as usize;
     let (mut policies, mut lines, mut groups) = (Vec::new(), Vec::new(), Vec::new());
+    let mut best = Vec::new();
     let (mut weeks, mut week_pairs) = (Vec::new(), Vec::new());
     let mut weakest = By::Seed;
     for (env, of_env) in plan.envs.iter().zip(all.chunks(seeds * plan.policies.len())) {
@@ -431,16 +410,22 @@ pub fn summarize(plan: &Plan, store: &Store) -> Result<Summary> {
                 rounds: c.count as u64,
             }));
         }
-        lines.extend(pair_lines(plan, env, &by_policy));
-        let (of_week, between) = weeks::compare(env, &plan.policies, &pairs(plan), &weekly);
+        let mut of_pairs = pairs::compare(plan, env, &by_policy);
+        pairs::bootstrap(plan, env, &by_policy, &mut of_pairs);
+        lines.extend(of_pairs);
+        best.extend(pairs::best(plan, env, &by_policy));
+        let (of_week, between) = weeks::compare(env, &plan.policies, &pairs::pairs(plan), &weekly);
         weeks.extend(of_week);
         week_pairs.extend(between);
     }
-    let method = method_text(weakest, !lines.is_empty());
+    let stopping = Stopping::of(&plan.experiment, &lines);
     Ok(Summary {
         experiment: plan.experiment.name.clone(),
-        method,
+        method: method_text(plan, weakest, !lines.is_empty(), stopping.as_ref()),
+        stopping,
+        across: across(&policies, &lines),
         policies,
+        best,
         pairs: lines,
         groups,
         weeks,

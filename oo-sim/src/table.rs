@@ -1,7 +1,9 @@
 //! The summary for people.
 
+use crate::across::Across;
 use crate::commands::compare::By;
-use crate::summary::{PairLine, PolicyLine, Summary, Timings};
+use crate::pairs::PairLine;
+use crate::summary::{PolicyLine, Summary, Timings};
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
 use std::fmt::Write;
 
@@ -33,6 +35,10 @@ pub(crate) fn render(summary: &Summary, timings: &Timings, by: Option<By>) -> St
                 }
             }
         }
+    }
+    if let Some(across) = &summary.across {
+        let heading = format!("over {} environments", across.environments);
+        let _ = writeln!(out, "{heading}\n{}\n{TALLIES}\n{}\n", ranking(across), apart(across));
     }
     let _ = writeln!(out, "{}", summary.method);
     out
@@ -67,6 +73,7 @@ fn policies(summary: &Summary, timings: &Timings, env: &str) -> Table {
         &[
             "policy",
             "mean reward",
+            "best %",
             "regret",
             "done %",
             "snooze %",
@@ -74,7 +81,7 @@ fn policies(summary: &Summary, timings: &Timings, env: &str) -> Table {
             "reward over time",
             "µs a round",
         ],
-        &[1, 2, 3, 4, 5, 7],
+        &[1, 2, 3, 4, 5, 6, 8],
     );
     for line in lines {
         let half = line
@@ -90,9 +97,11 @@ fn policies(summary: &Summary, timings: &Timings, env: &str) -> Table {
             .policies
             .iter()
             .find(|t| t.env == env && t.policy == line.policy);
+        let best = summary.probability_of_best(env, &line.policy);
         t.add_row(vec![
             line.policy.clone(),
             format!("{}{half}", number(line.mean_reward)),
+            best.map_or_else(|| "–".into(), |p| format!("{:.0}", 100.0 * p)),
             number(line.mean_regret),
             share(|r| r.done),
             share(|r| r.snooze),
@@ -116,7 +125,17 @@ fn sparkline(curve: &[Option<f64>], (low, high): (f64, f64)) -> String {
 
 fn pairs(summary: &Summary, env: &str) -> Table {
     let mut t = table(
-        &["pair", "difference", "95 % interval", "p (Holm)", "verdict"],
+        &[
+            "pair",
+            "difference",
+            if summary.stopping.is_some() {
+                "95 % at all times"
+            } else {
+                "95 % interval"
+            },
+            "p (Holm)",
+            "verdict",
+        ],
         &[1, 2, 3],
     );
     let seen = |pair: &PairLine| {
@@ -158,7 +177,7 @@ pub(crate) fn verdict(pair: &PairLine, seen: Option<u64>) -> String {
         }
         ("not decided", None) if pair.ci.is_none() => "not decided: needs more seeds or users".into(),
         ("not decided", None) => "not decided: no difference seen".into(),
-        (better, _) => better.into(),
+        (decided, _) => decided.into(),
     }
 }
 
@@ -183,6 +202,46 @@ pub(crate) fn thousands(n: u64) -> String {
     }
     out
 }
+
+/// Better, worse and neither against each policy, and the mean rank.
+fn ranking(across: &Across) -> Table {
+    let numbers: Vec<String> = (1..=across.policies.len()).map(|i| format!("against {i}")).collect();
+    let header: Vec<&str> = ["policy", "mean rank"]
+        .into_iter()
+        .chain(numbers.iter().map(String::as_str))
+        .collect();
+    let mut t = table(&header, &(1..header.len()).collect::<Vec<_>>());
+    for (i, name) in across.policies.iter().enumerate() {
+        let tallies = across.tallies[i]
+            .iter()
+            .map(|tally| tally.map_or_else(|| "–".into(), |t| format!("{} / {} / {}", t.better, t.worse, t.neither)));
+        let first = [format!("{} {name}", i + 1), format!("{:.2}", across.mean_ranks[i])];
+        t.add_row(first.into_iter().chain(tallies));
+    }
+    t
+}
+
+/// Whom the ranks tell apart.
+pub(crate) fn apart(across: &Across) -> String {
+    let groups: Vec<String> = across.cliques.iter().map(|group| group.join(", ")).collect();
+    let together = if groups.is_empty() {
+        "all of them do".into()
+    } else {
+        format!("not told apart: {}", groups.join("; "))
+    };
+    let p = if across.ranks_p < 0.001 {
+        "< 0.001".into()
+    } else {
+        format!("= {:.3}", across.ranks_p)
+    };
+    format!(
+        "Mean ranks further apart than {:.2} differ (Nemenyi, 5 %; Friedman p {p}): {together}.",
+        across.critical_difference
+    )
+}
+
+/// What the numbers of the tallies are.
+pub(crate) const TALLIES: &str = "Environments in which the policy is better / worse / neither.";
 
 fn groups(summary: &Summary, env: &str) -> Table {
     let mut t = table(&["persona", "policy", "mean reward", "rounds"], &[2, 3]);

@@ -151,6 +151,126 @@ fn a_baseline_is_compared_with_each() {
     assert!(pairs.iter().all(|p| p["b"] == "uniform"));
 }
 
+/// Two policies that differ, and two that choose alike at random.
+const UNTIL: &[&str] = &["--env", "linear", "--rounds", "100", "--seeds", "3", "--until-decided"];
+
+#[test]
+fn seeds_are_added_until_every_pair_is_decided() {
+    let folder = tempfile::tempdir().unwrap();
+    let policies = ["--policies", "uniform,lin-ucb,lin-ts", "--max-seeds", "60"];
+    let with = |threads: &str| {
+        run(
+            &[UNTIL, &policies, &["--threads", threads]].concat(),
+            &folder.path().join(threads),
+        )
+    };
+    let (one, two) = (with("1"), with("2"));
+    assert_eq!(one, two);
+    let summary: Value = serde_json::from_slice(&one).unwrap();
+    let stopping = &summary["stopping"];
+    let taken = stopping["seeds"].as_u64().unwrap();
+    assert!((4..60).contains(&taken), "{stopping}");
+    assert_eq!(
+        (&stopping["decided"], &stopping["pairs"]),
+        (&Value::from(3), &Value::from(3))
+    );
+    let method = summary["method"].as_str().unwrap();
+    assert!(
+        method.contains("anytime-valid") && method.contains(&format!("Stopped after {taken} of at most 60 seeds")),
+        "{method}"
+    );
+    assert_eq!(summary["policies"][0]["rounds"], 100 * taken);
+    // Half of the runs gone, as after a kill: the same command fills them in.
+    let out = folder.path().join("1");
+    let cells: Vec<_> = std::fs::read_dir(out.join("cells")).unwrap().flatten().collect();
+    cells
+        .iter()
+        .step_by(2)
+        .for_each(|c| std::fs::remove_file(c.path()).unwrap());
+    assert_eq!(with("1"), one);
+    // The experiment that was written says how many seeds it took, and gives the same again.
+    let file = out.join("experiment.toml").display().to_string();
+    assert!(
+        std::fs::read_to_string(&file)
+            .unwrap()
+            .contains(&format!("seeds = {taken}\n"))
+    );
+    assert_eq!(run(&[&file], &folder.path().join("again")), one);
+}
+
+#[test]
+fn equal_policies_are_left_undecided_or_found_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let policies = ["--policies", "uniform,egreedy{epsilon=1.0}", "--max-seeds", "30"];
+    let json = run(&[UNTIL, &policies].concat(), &folder.path().join("open"));
+    let summary: Value = serde_json::from_slice(&json).unwrap();
+    let method = summary["method"].as_str().unwrap();
+    assert!(
+        method.ends_with("Stopped at the limit of 30 seeds: 0 of 1 pairs are decided."),
+        "{method}"
+    );
+    assert_eq!(summary["stopping"]["seeds"], 30);
+    // With a margin there is an end to it.
+    let json = run(
+        &[UNTIL, &policies, &["--margin", "0.2"]].concat(),
+        &folder.path().join("same"),
+    );
+    let summary: Value = serde_json::from_slice(&json).unwrap();
+    assert_eq!(summary["pairs"][0]["verdict"], "same within 0.2");
+    assert!(
+        summary["stopping"]["seeds"].as_u64().unwrap() < 30,
+        "{}",
+        summary["stopping"]
+    );
+    // And with a fixed number of seeds the same question has p values.
+    let fixed = ["--env", "linear", "--rounds", "100", "--seeds", "30", "--margin", "0.2"];
+    let json = run(&[&fixed[..], &policies[..2]].concat(), &folder.path().join("fixed"));
+    let pair = &serde_json::from_slice::<Value>(&json).unwrap()["pairs"][0];
+    assert_eq!(pair["verdict"], "same within 0.2");
+    assert!(pair["p_same"].as_f64().unwrap() < 0.05 && pair["p_not_worse"].as_f64().unwrap() < 0.05);
+    assert!(pair["ci_bootstrap"][0].as_f64().unwrap() < pair["ci_bootstrap"][1].as_f64().unwrap());
+}
+
+#[test]
+fn several_environments_are_counted_and_ranked() {
+    let folder = tempfile::tempdir().unwrap();
+    let args = [
+        "--env",
+        "linear,logistic,linear{d=3}",
+        "--rounds",
+        "200",
+        "--seeds",
+        "5",
+        "--policies",
+        "uniform,lin-ucb,lin-ts",
+    ];
+    let output = oo_sim(&args, folder.path()).output().unwrap();
+    let table = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        table.contains("over 3 environments") && table.contains("Nemenyi"),
+        "{table}"
+    );
+    let summary: Value = serde_json::from_slice(&std::fs::read(folder.path().join("summary.json")).unwrap()).unwrap();
+    let across = &summary["across"];
+    let ranks: Vec<f64> = serde_json::from_value(across["mean_ranks"].clone()).unwrap();
+    assert!(
+        (ranks.iter().sum::<f64>() - 6.0).abs() < 1e-12 && ranks[0] > 2.5,
+        "{ranks:?}"
+    );
+    let tally = |a: usize, b: usize, what: &str| across["tallies"][a][b][what].as_u64().unwrap();
+    assert_eq!(
+        (0..3)
+            .map(|i| tally(0, 1, ["better", "worse", "neither"][i]))
+            .sum::<u64>(),
+        3
+    );
+    assert_eq!(tally(0, 1, "worse"), tally(1, 0, "better"));
+    // Somebody is best in each environment.
+    let best = summary["best"].as_array().unwrap().iter();
+    let total: f64 = best.map(|p| p["probability"].as_f64().unwrap()).sum();
+    assert!((total - 3.0).abs() < 1e-12, "{total}");
+}
+
 #[test]
 fn unknown_names_suggest_the_nearest() {
     let e = fails(&["--policies", "linucb"], 2);
@@ -166,6 +286,11 @@ fn unknown_names_suggest_the_nearest() {
     fails(&["--sedes", "3"], 2);
     fails(&["--seeds", "0"], 2);
     fails(&["--threads", "0"], 2);
+    fails(&["--max-seeds", "30"], 2);
+    let e = fails(&["--until-decided", "--max-seeds", "5"], 2);
+    assert!(e.contains("at least the 10 seeds"), "{e}");
+    let e = fails(&["--margin=0"], 2);
+    assert!(e.contains("margin: expected above 0"), "{e}");
 }
 
 #[test]

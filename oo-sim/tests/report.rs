@@ -96,6 +96,9 @@ fn one_policy_one_seed_one_user_and_worlds_without_people() {
         "uniform,ucb1",
     ];
     let html = page(&folder.path().join("linear"), "1", &linear);
+    for part in ["Over 2 environments", "Mean ranks", "Wins and losses"] {
+        assert!(html.contains(&format!(">{part}</h")), "no {part}");
+    }
     assert!(
         html.contains("bernoulli{means=&quot;0.1,0.2&quot;}") && !html.contains(">Reactions<"),
         "{html}"

@@ -3,16 +3,20 @@
 use super::{BadInput, print};
 use crate::experiment::{Experiment, Overrides, Plan, split_specs};
 use crate::store::Store;
-use crate::{runner, summary, table};
+use crate::{runner, summary, table, until_decided};
 use anyhow::Result;
 use clap::ValueEnum;
 use std::path::PathBuf;
+
+/// Where adding seeds ends when nobody says.
+const MAX_SEEDS: u64 = 200;
 
 /// Shown under `compare --help`.
 pub(super) fn after_help() -> String {
     format!(
         "A run that was stopped goes on where it stopped when the same command is given again: finished runs are kept \
-         in OUT/cells.\nNo result depends on --threads.\n\n{}",
+         in OUT/cells.\nNo result depends on --threads.\nWith --until-decided, intervals and p values of pairs hold \
+         however often the run looked at them; OUT/experiment.toml has the number of seeds that it took.\n\n{}",
         super::exit_codes()
     )
 }
@@ -55,6 +59,15 @@ pub struct Args {
     /// Compare each policy with this one only
     #[arg(long)]
     baseline: Option<String>,
+    /// Add seeds, from --seeds on, until every pair is decided
+    #[arg(long)]
+    until_decided: bool,
+    /// Stop adding seeds at so many; 200 by default
+    #[arg(long, requires = "until_decided")]
+    max_seeds: Option<u64>,
+    /// Call policies the same when their mean rewards surely differ by less than this
+    #[arg(long)]
+    margin: Option<f64>,
     /// Folder of the results; runs/NAME by default
     #[arg(long)]
     out: Option<PathBuf>,
@@ -98,7 +111,12 @@ fn plan(args: &Args) -> Result<Plan> {
         seeds: args.seeds,
         seed: args.seed,
         baseline: args.baseline.clone(),
+        max_seeds: args.max_seeds,
+        margin: args.margin,
     });
+    if args.until_decided {
+        experiment.max_seeds.get_or_insert(MAX_SEEDS.max(experiment.seeds));
+    }
     anyhow::ensure!(args.threads != Some(0), "--threads: expected at least 1, got 0");
     experiment.plan()
 }
@@ -108,7 +126,7 @@ fn plan(args: &Args) -> Result<Plan> {
 /// # Errors
 /// [`BadInput`] before any work; anything else while running.
 pub fn run(args: Args) -> Result<()> {
-    let plan = plan(&args).map_err(BadInput)?;
+    let mut plan = plan(&args).map_err(BadInput)?;
     let out = args
         .out
         .unwrap_or_else(|| PathBuf::from("runs").join(&plan.experiment.name));
@@ -117,7 +135,12 @@ pub fn run(args: Args) -> Result<()> {
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get()));
     let store = Store::open(&out)?;
     store.write_text("experiment.toml", &plan.experiment.to_toml()?)?;
-    runner::run(&plan, &store, threads)?;
+    if plan.experiment.max_seeds.is_some() {
+        until_decided::run(&mut plan, &store, threads)?;
+        store.write_text("experiment.toml", &plan.experiment.to_toml()?)?;
+    } else {
+        runner::run(&plan, &store, threads)?;
+    }
     let summary = summary::summarize(&plan, &store)?;
     let timings = summary::timings(&plan, &store)?;
     let json = serde_json::to_string_pretty(&summary)? + "\n";

@@ -6,6 +6,7 @@
 use super::axis::{Axis, number, signed, spread};
 use super::svg::{Anchor, Svg};
 use super::traces::{Point, Slice};
+use crate::across::Across;
 use crate::summary::Shares;
 
 const WIDTH: f64 = 480.0;
@@ -218,6 +219,67 @@ pub fn slices(names: &[&str], slices: &[&[Slice]]) -> Vec<String> {
         svg.finish()
     };
     groups.iter().map(draw).collect()
+}
+
+/// Mean ranks on a line, best on the left, with a bar of the critical difference and a bar under each group that it does
+/// not tell apart (Demšar 2006).
+pub fn ranks(names: &[&str], across: &Across) -> String {
+    const ROW: f64 = 16.0;
+    let (left, right) = (20.0, WIDTH - 20.0);
+    let line = 62.0;
+    let x = Axis::new((1.0, names.len().max(2) as f64), (left, right));
+    let bars = line + 12.0;
+    let first = bars + 7.0 * across.cliques.len() as f64 + 18.0;
+    let mut svg = Svg::new(WIDTH, first + ROW * names.len() as f64, "Mean ranks");
+    let width = x.at(1.0 + across.critical_difference) - x.at(1.0);
+    let text = format!("critical difference {}", number(across.critical_difference, 2));
+    svg.text("small", (left, 14.0), Anchor::Start, &text);
+    let end = (left + width).min(right);
+    svg.line("zero", (left, 24.0), (end, 24.0));
+    svg.line("zero", (left, 20.0), (left, 28.0));
+    // Wider than the line: no end to see.
+    if left + width <= right {
+        svg.line("zero", (end, 20.0), (end, 28.0));
+    }
+    svg.line("tick", (left, line), (right, line));
+    for rank in 1..=names.len() {
+        let at = x.at(rank as f64);
+        svg.line("tick", (at, line - 5.0), (at, line));
+        svg.text("small", (at, line - 10.0), Anchor::Middle, &rank.to_string());
+    }
+    let rank_of = |name: &String| {
+        across
+            .policies
+            .iter()
+            .position(|p| p == name)
+            .map(|i| across.mean_ranks[i])
+    };
+    for (i, group) in across.cliques.iter().enumerate() {
+        let ranks = || group.iter().filter_map(rank_of);
+        let (low, high) = (ranks().fold(f64::INFINITY, f64::min), ranks().fold(0.0, f64::max));
+        let at = bars + 7.0 * i as f64;
+        svg.bar(
+            "group",
+            (x.at(low) - 4.0, at),
+            (x.at(high) - x.at(low) + 8.0, 3.0),
+            &group.join(", "),
+        );
+    }
+    let mut order: Vec<usize> = (0..names.len()).collect();
+    order.sort_by(|&a, &b| across.mean_ranks[a].total_cmp(&across.mean_ranks[b]));
+    for (row, i) in order.into_iter().enumerate() {
+        let rank = across.mean_ranks[i];
+        let name = shortened(names[i], 50);
+        let text = format!("{} {name}: {}", i + 1, number(rank, 2));
+        svg.dot(&format!("dot {}", style(i)), (x.at(rank), line), 4.0, names[i]);
+        svg.line(
+            &format!("line {}", style(i)),
+            (left, first + ROW * row as f64 - 4.0),
+            (left + 20.0, first + ROW * row as f64 - 4.0),
+        );
+        svg.text("small", (left + 26.0, first + ROW * row as f64), Anchor::Start, &text);
+    }
+    svg.finish()
 }
 
 #[cfg(test)]

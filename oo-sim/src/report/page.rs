@@ -3,10 +3,12 @@
 use super::axis::{number, signed};
 use super::charts::{self, Course};
 use super::traces::{Point, Slice, Trace};
-use super::verdict::{Verdict, is_decided, verdict};
+use super::verdict::{Verdict, verdict};
+use crate::across::{Across, Tally};
 use crate::experiment::Experiment;
-use crate::summary::{PairLine, PolicyLine, Summary, Timings};
-use crate::table::thousands;
+use crate::pairs::PairLine;
+use crate::summary::{PolicyLine, Summary, Timings};
+use crate::table::{self, thousands};
 use anyhow::Result;
 use minijinja::{UndefinedBehavior, value::Serde};
 use serde::Serialize;
@@ -31,6 +33,8 @@ pub struct Page {
     name: String,
     version: &'static str,
     method: Vec<String>,
+    overall: Option<Overall>,
+    has_margin: bool,
     envs: Vec<Section>,
     settings: Vec<(&'static str, String)>,
     toml: String,
@@ -49,7 +53,27 @@ struct Section {
     charts: Vec<Chart>,
     policies: Vec<Row>,
     has_regret: bool,
+    has_best: bool,
     matrix: Option<Matrix>,
+}
+
+/// Over several environments.
+#[derive(Serialize)]
+struct Overall {
+    environments: usize,
+    chart: String,
+    note: String,
+    tallies: &'static str,
+    heads: Vec<Head>,
+    rows: Vec<OverallRow>,
+}
+
+#[derive(Serialize)]
+struct OverallRow {
+    number: usize,
+    name: String,
+    rank: String,
+    tallies: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -74,6 +98,7 @@ struct Row {
     name: String,
     mean: String,
     interval: String,
+    best: String,
     regret: String,
     rounds: String,
 }
@@ -97,7 +122,7 @@ struct MatrixRow {
     cells: Vec<Cell>,
 }
 
-/// `kind` is a class: `better`, `worse`, `open`, `none`.
+/// `kind` is a class: `better`, `worse`, `same`, `open`, `none`.
 #[derive(Serialize)]
 struct Cell {
     kind: &'static str,
@@ -143,6 +168,8 @@ impl Page {
             name: summary.experiment.clone(),
             version: env!("CARGO_PKG_VERSION"),
             method: summary.method.lines().map(String::from).collect(),
+            overall: summary.across.as_ref().map(overall),
+            has_margin: experiment.margin.is_some(),
             envs: sections.collect(),
             settings: settings(experiment),
             toml_link: format!("data:application/toml;charset=utf-8,{}", percent_encoded(&toml)),
@@ -170,7 +197,7 @@ fn settings(e: &Experiment) -> Vec<(&'static str, String)> {
         n => format!("{} to {}", e.seed, e.seed + (n - 1)),
     };
     let own = |n: Option<u64>| n.map_or_else(|| "as the environment says".into(), thousands);
-    vec![
+    let mut settings = vec![
         ("seeds", seeds),
         ("judge", e.judge.clone()),
         ("reward", e.reward.clone()),
@@ -181,19 +208,28 @@ fn settings(e: &Experiment) -> Vec<(&'static str, String)> {
             "baseline",
             e.baseline.clone().unwrap_or_else(|| "none: every pair".into()),
         ),
-    ]
+    ];
+    if let Some(max) = e.max_seeds {
+        settings.push(("seeds until decided", format!("at most {}", thousands(max))));
+    }
+    if let Some(margin) = e.margin {
+        settings.push(("margin", margin.to_string()));
+    }
+    settings
 }
 
 fn section(i: usize, env: &str, source: &Source<'_>, traces: &[Trace]) -> Section {
     let lines: Vec<&PolicyLine> = source.summary.policies.iter().filter(|p| p.env == env).collect();
     let pairs: Vec<&PairLine> = source.summary.pairs.iter().filter(|p| p.env == env).collect();
     let names: Vec<&str> = lines.iter().map(|p| p.policy.as_str()).collect();
+    let best = |line: &PolicyLine| source.summary.probability_of_best(env, &line.policy);
     let rows = lines.iter().enumerate().map(|(i, line)| Row {
         number: i + 1,
         sample: charts::sample(i),
         name: line.policy.clone(),
         mean: line.mean_reward.map_or_else(|| "–".into(), |m| number(m, 4)),
         interval: interval(line.ci),
+        best: best(line).map_or_else(|| "–".into(), |p| format!("{} %", number(100.0 * p, 0))),
         regret: line.mean_regret.map_or_else(|| "–".into(), |r| number(r, 4)),
         rounds: thousands(line.rounds),
     });
@@ -209,8 +245,33 @@ fn section(i: usize, env: &str, source: &Source<'_>, traces: &[Trace]) -> Sectio
         legend: legend.collect(),
         charts: all_charts(&names, &lines, traces, source.experiment.seeds),
         has_regret: lines.iter().any(|l| l.mean_regret.is_some()),
+        has_best: lines.iter().any(|l| best(l).is_some()),
         policies: rows.collect(),
         matrix: (!pairs.is_empty()).then(|| matrix(&names, &pairs, source.baseline)),
+    }
+}
+
+fn overall(across: &Across) -> Overall {
+    let names: Vec<&str> = across.policies.iter().map(String::as_str).collect();
+    let head = |(i, name): (usize, &&str)| Head {
+        number: i + 1,
+        name: (*name).into(),
+    };
+    let tally =
+        |t: &Option<Tally>| t.map_or_else(String::new, |t| format!("{} / {} / {}", t.better, t.worse, t.neither));
+    let row = |(i, name): (usize, &&str)| OverallRow {
+        number: i + 1,
+        name: (*name).into(),
+        rank: number(across.mean_ranks[i], 2),
+        tallies: across.tallies[i].iter().map(tally).collect(),
+    };
+    Overall {
+        environments: across.environments,
+        chart: charts::ranks(&names, across),
+        note: table::apart(across),
+        tallies: table::TALLIES,
+        heads: names.iter().enumerate().map(head).collect(),
+        rows: names.iter().enumerate().map(row).collect(),
     }
 }
 
@@ -298,10 +359,11 @@ fn matrix(names: &[&str], pairs: &[&PairLine], baseline: Option<&str>) -> Matrix
             },
         };
         let diff = pair.diff.map(|d| sign * d);
-        let (kind, mark, word) = match (is_decided(pair), diff.is_some_and(|d| d > 0.0)) {
-            (true, true) => ("better", "▲", "better"),
-            (true, false) => ("worse", "▼", "worse"),
-            (false, _) => ("open", "?", "not decided"),
+        let (kind, mark, word) = match (pair.better(), diff.is_some_and(|d| d > 0.0)) {
+            (Some(_), true) => ("better", "▲", "better"),
+            (Some(_), false) => ("worse", "▼", "worse"),
+            (None, _) if pair.is_decided() => ("same", "=", "the same within the margin"),
+            (None, _) => ("open", "?", "not decided"),
         };
         Cell {
             kind,
@@ -354,26 +416,21 @@ mod tests {
             env: BAD.into(),
             policy: policy.into(),
             mean_reward: Some(1.0),
-            ci: None,
-            mean_regret: None,
             rounds: 10,
-            rewards_per_user_week: None,
             reactions: Some(crate::summary::Shares {
                 done: 0.5,
                 snooze: 0.5,
                 dismiss: 0.0,
             }),
-            curve: vec![],
+            ..PolicyLine::default()
         };
         let pair = PairLine {
             env: BAD.into(),
             a: BAD.into(),
             b: "<i>".into(),
             diff: Some(0.0),
-            ci: None,
-            p_adjusted: None,
             verdict: "not decided".into(),
-            decisions_for_80_percent_power: None,
+            ..PairLine::default()
         };
         let trace = Trace {
             so_far: vec![Point {
@@ -391,7 +448,18 @@ mod tests {
         let summary = Summary {
             experiment: BAD.into(),
             method: BAD.into(),
+            stopping: None,
+            across: Some(Across {
+                environments: 2,
+                policies: vec![BAD.into(), "<i>".into()],
+                tallies: vec![vec![None; 2]; 2],
+                mean_ranks: vec![1.0, 2.0],
+                ranks_p: 0.5,
+                critical_difference: 1.4,
+                cliques: vec![vec![BAD.into(), "<i>".into()]],
+            }),
             policies: vec![line(BAD), line("<i>")],
+            best: vec![],
             pairs: vec![pair],
             groups: vec![],
             weeks: vec![],

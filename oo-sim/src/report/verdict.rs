@@ -1,7 +1,8 @@
 //! The answer in words: who is better, by how much, how sure, and what would settle the rest.
 
 use super::axis::{number, signed};
-use crate::summary::{PairLine, PolicyLine};
+use crate::pairs::PairLine;
+use crate::summary::PolicyLine;
 use crate::table;
 use serde::Serialize;
 
@@ -19,11 +20,6 @@ pub struct Verdict {
     pub undecided: Vec<String>,
     /// What is left out here.
     pub rest: String,
-}
-
-/// True when the pair's difference is significant after the correction for many pairs.
-pub fn is_decided(pair: &PairLine) -> bool {
-    pair.verdict != "not decided"
 }
 
 fn p_value(pair: &PairLine) -> String {
@@ -47,12 +43,13 @@ fn compared(pair: &PairLine, one: &str, named: bool) -> String {
         let (low, high) = if flip { (-high, -low) } else { (low, high) };
         format!(", 95 % interval {} to {}", signed(low, 4), signed(high, 4))
     });
-    let than = match (is_decided(pair), diff > 0.0) {
-        (true, true) => format!("better than {other}"),
-        (true, false) => format!("worse than {other}"),
-        (false, _) => format!("against {other}"),
+    let than = match (pair.better(), diff > 0.0) {
+        (Some(_), true) => format!("better than {other}"),
+        (Some(_), false) => format!("worse than {other}"),
+        (None, _) if pair.is_decided() => format!("{} as {other}", pair.verdict.replacen("same", "the same", 1)),
+        (None, _) => format!("against {other}"),
     };
-    let than = match (named, is_decided(pair)) {
+    let than = match (named, pair.is_decided()) {
         (true, _) => than,
         (false, true) => format!("{one} is {than}"),
         (false, false) => format!("{one} {than}"),
@@ -88,17 +85,24 @@ pub fn verdict(policies: &[&PolicyLine], pairs: &[&PairLine], baseline: Option<&
     }
     let one = baseline.unwrap_or(&best.policy);
     let (own, other): (Vec<&PairLine>, Vec<&PairLine>) = pairs.iter().copied().partition(|p| p.a == one || p.b == one);
-    let beaten = own
-        .iter()
-        .filter(|p| is_decided(p) && p.verdict == format!("{one} is better"))
-        .count();
-    let lost = own.iter().filter(|p| is_decided(p)).count() - beaten;
+    let beaten = own.iter().filter(|p| p.better() == Some(one)).count();
+    let lost = own.iter().filter(|p| p.better().is_some()).count() - beaten;
+    let same = own.iter().filter(|p| p.is_decided()).count() - beaten - lost;
+    let open = own.len() - lost - beaten - same;
+    let rest = match (same, open) {
+        (0, _) => "the rest is not decided".into(),
+        (_, 0) => "the rest is the same within the margin".into(),
+        _ => format!("{same} the same within the margin, {open} not decided"),
+    };
     let headline = if baseline.is_some() {
+        let same = if same > 0 {
+            format!(" {same} the same,")
+        } else {
+            String::new()
+        };
         format!(
-            "Against the baseline {one}: {} better, {} worse, {} not decided. The highest mean reward is {}'s, {}.",
-            lost,
-            beaten,
-            own.len() - lost - beaten,
+            "Against the baseline {one}: {lost} better, {beaten} worse,{same} {open} not decided. The highest mean reward is \
+             {}'s, {}.",
             best.policy,
             earned(best)
         )
@@ -110,10 +114,12 @@ pub fn verdict(policies: &[&PolicyLine], pairs: &[&PairLine], baseline: Option<&
         format!("{one} is better than {all}: it earned {}.", earned(best))
     } else if beaten > 0 {
         format!(
-            "{one} earned most, {}, and is better than {beaten} of {} other policies; the rest is not decided.",
+            "{one} earned most, {}, and is better than {beaten} of {} other policies; {rest}.",
             earned(best),
             own.len()
         )
+    } else if open == 0 {
+        format!("{one} earned most, {}; {rest}.", earned(best))
     } else {
         format!(
             "Not decided: {one} earned most, {}, but the run cannot tell it from the others.",
@@ -135,7 +141,7 @@ pub fn verdict(policies: &[&PolicyLine], pairs: &[&PairLine], baseline: Option<&
             Some(_) => compared(pair, other, false),
             None => compared(pair, one, true),
         };
-        if is_decided(pair) {
+        if pair.is_decided() {
             verdict.decided.push(text);
         } else {
             let settles = table::verdict(pair, seen(pair));
@@ -147,7 +153,7 @@ pub fn verdict(policies: &[&PolicyLine], pairs: &[&PairLine], baseline: Option<&
     let decided = other
         .iter()
         .chain(own.iter().skip(MOST))
-        .filter(|p| is_decided(p))
+        .filter(|p| p.is_decided())
         .count();
     verdict.rest = match left {
         0 => String::new(),
@@ -173,11 +179,8 @@ mod tests {
             policy: name.into(),
             mean_reward: Some(mean),
             ci: Some([mean - 0.1, mean + 0.1]),
-            mean_regret: None,
             rounds: 100,
-            rewards_per_user_week: None,
-            reactions: None,
-            curve: vec![],
+            ..PolicyLine::default()
         }
     }
 
@@ -191,6 +194,7 @@ mod tests {
             p_adjusted: Some(if verdict == "not decided" { 0.3 } else { 0.0001 }),
             verdict: verdict.into(),
             decisions_for_80_percent_power: Some(12_345),
+            ..PairLine::default()
         }
     }
 
@@ -225,6 +229,18 @@ mod tests {
             v.headline
         );
         assert!(v.decided[0].starts_with("l is better than u: +0.4000"), "{v:?}");
+        let alike = pair("l", "t", 0.01, "same within 0.2");
+        let v = verdict(&policies, &[pairs[0], pairs[1], &alike], None);
+        assert!(
+            v.headline
+                .ends_with("better than 1 of 2 other policies; the rest is the same within the margin."),
+            "{}",
+            v.headline
+        );
+        assert!(
+            v.decided[1].starts_with("the same within 0.2 as t: +0.0100 a decision"),
+            "{v:?}"
+        );
         let v = verdict(&policies[..1], &[], None);
         assert!(v.headline.ends_with("nothing to compare."), "{}", v.headline);
     }
