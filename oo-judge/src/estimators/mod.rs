@@ -33,6 +33,7 @@ pub mod snips;
 pub mod sub_gaussian;
 pub mod switch_dr;
 pub mod terms;
+pub mod tuning;
 
 pub use logged::{BLOCK, Logged, Sizes, Weighted};
 pub use terms::{Sums, Terms};
