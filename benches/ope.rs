@@ -3,9 +3,10 @@
 //!
 //! `cargo run --release -p oo-benches --bin ope`
 
+use cpu_time::ProcessTime;
 use oo_benches::seconds;
 use oo_core::Key;
-use oo_judge::estimators::{Estimator, Logged, Sizes, estimate, find};
+use oo_judge::estimators::{Estimator, Logged, Sizes, Terms, Weighted, bootstrap::Bootstrap, estimate, find};
 use std::hint::black_box;
 
 const SEVEN: [&str; 7] = ["ips", "snips", "dm", "dr", "sndr", "switch-dr", "dr-os"];
@@ -45,25 +46,28 @@ fn main() {
         black_box(estimate(black_box(&log), &seven));
     });
     println!("pass {pass:.4}");
-    for e in SEVEN {
-        let one = vec![find(e).unwrap().build(None).unwrap()];
-        println!(
-            "{e} {:.4}",
-            seconds(|| {
-                black_box(estimate(black_box(&log), &one));
-            })
-        );
-    }
+    let dr = find("dr").unwrap().build(None).unwrap();
+    let (mut rounds, mut terms) = (Weighted::default(), Terms::default());
+    log.weigh(&mut rounds);
+    dr.terms(&rounds, &mut terms);
+    let start = (ProcessTime::now(), std::time::Instant::now());
+    let b = Bootstrap::rows(&terms, 1000, Key::root(1));
     println!(
-        "none {:.4}",
-        seconds(|| {
-            black_box(estimate(black_box(&log), &[]));
-        })
+        "bootstrap {:?} {:?} {:?} {}",
+        start.0.elapsed(),
+        start.1.elapsed(),
+        b.interval(0.95),
+        b.std_error()
     );
+    let snips = find("sndr").unwrap().build(None).unwrap();
+    snips.terms(&rounds, &mut terms);
+    let start = (ProcessTime::now(), std::time::Instant::now());
+    let b = Bootstrap::rows(&terms, 1000, Key::root(1));
     println!(
-        "check {:.4}",
-        seconds(|| {
-            black_box(black_box(&log).check().unwrap());
-        })
+        "bootstrap {:?} {:?} {:?} {}",
+        start.0.elapsed(),
+        start.1.elapsed(),
+        b.interval(0.95),
+        b.std_error()
     );
 }

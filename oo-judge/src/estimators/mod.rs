@@ -23,6 +23,9 @@
 //! # Ok::<(), oo_judge::Error>(())
 //! ```
 
+mod binomial;
+pub mod bootstrap;
+pub mod clusters;
 pub mod direct;
 pub mod doubly_robust;
 pub mod ips;
