@@ -26,12 +26,15 @@
 mod binomial;
 pub mod bootstrap;
 pub mod clusters;
+pub mod diagnostics;
 pub mod direct;
 pub mod doubly_robust;
+pub mod histogram;
 pub mod ips;
 pub mod logged;
 pub mod loggers;
 pub mod marginalised;
+pub mod moments;
 pub mod replay;
 pub mod shrinkage;
 pub mod snips;
