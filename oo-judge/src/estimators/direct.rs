@@ -7,6 +7,8 @@ pub const ENTRY: Entry = Entry {
     name: "dm",
     summary: "direct method: the reward model's value of the target policy",
     formula: "mean v",
+    when: "the model is good, or weights are too wild for anything else",
+    unless: "the model was fitted on the same rows, or nobody knows how good it is",
     paper: "Dudík, Langford, Li (2011), arXiv:1103.4601",
     parameter: None,
     needs_model: true,

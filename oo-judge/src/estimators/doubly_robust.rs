@@ -11,6 +11,8 @@ pub const ENTRY: Entry = Entry {
     name: "dr",
     summary: "doubly robust: the model's value, corrected by its weighted errors",
     formula: "mean v + w·(r − q̂)",
+    when: "a cross-fitted model and right propensities: the default",
+    unless: "weights are so wild that even the model's errors times them are",
     paper: "Dudík, Langford, Li (2011), arXiv:1103.4601",
     parameter: None,
     needs_model: true,
@@ -24,6 +26,8 @@ pub const CLIPPED: Entry = Entry {
     name: "dr-clipped",
     summary: "DR with weights clipped from above",
     formula: "mean v + min(w, λ)·(r − q̂)",
+    when: "as DR, with a few wild weights",
+    unless: "as IPS with clipped weights; the bias is that of the model where weights are clipped",
     paper: "Su, Dimakopoulou, Krishnamurthy, Dudík (2020), arXiv:1907.09623",
     parameter: Some(CLIP),
     bias: Bias::Parameter,
@@ -36,6 +40,8 @@ pub const MORE_ROBUST: Entry = Entry {
     name: "mrdr",
     summary: "more robust DR: DR whose model is fitted with weights w²·(1 − p)",
     formula: "mean v + w·(r − q̂), q̂ fitted for least variance",
+    when: "the model has too few degrees of freedom to be right everywhere",
+    unless: "the model is flexible and data plentiful: it equals DR",
     paper: "Farajtabar, Chow, Ghavamzadeh (2018), arXiv:1802.03493",
     ..ENTRY
 };

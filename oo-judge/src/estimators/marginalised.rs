@@ -15,6 +15,8 @@ pub const ENTRY: Entry = Entry {
     name: "mips",
     summary: "IPS with weights marginalised over action embeddings",
     formula: "mean w(x, e)·r",
+    when: "many actions that share features, and behaviour probabilities of all of them",
+    unless: "the action matters beyond its embedding",
     paper: "Saito, Joachims (2022), arXiv:2202.06317",
     weights: Weights::Marginal,
     bias: Bias::Embedding,

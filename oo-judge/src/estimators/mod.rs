@@ -54,6 +54,19 @@ pub trait Estimator: Send + Sync {
     fn terms(&self, rounds: &Weighted, out: &mut Terms);
 }
 
+impl Bias {
+    fn words(self) -> &'static str {
+        match self {
+            Bias::None => "nothing",
+            Bias::Vanishing => "order 1/n",
+            Bias::Parameter => "what λ costs",
+            Bias::Model => "the model's error",
+            Bias::Embedding => "what the embedding leaves out",
+            Bias::Logging => "anything, unless the log is uniform",
+        }
+    }
+}
+
 /// The one parameter that an estimator may have.
 #[derive(Clone, Copy, Debug)]
 pub struct Parameter {
@@ -110,6 +123,10 @@ pub struct Entry {
     pub summary: &'static str,
     /// Its formula, over rows: weight w, reward r, model q̂, the model's value of the target v.
     pub formula: &'static str,
+    /// When to use it.
+    pub when: &'static str,
+    /// When not to.
+    pub unless: &'static str,
     /// Where it was published.
     pub paper: &'static str,
     /// Its parameter, if it has one.
@@ -189,6 +206,31 @@ pub fn find(name: &str) -> Result<&'static Entry> {
             name: name.into(),
             known: ESTIMATORS.iter().map(|entry| entry.name.into()).collect(),
         })
+}
+
+/// The table as documentation: Markdown, a line an estimator.
+pub fn markdown() -> String {
+    let mut out = String::from(
+        "| name | estimate | parameter | misses the truth by | use it when | not when | paper |\n|---|---|---|---|---|---|---|\n",
+    );
+    for entry in ESTIMATORS {
+        let parameter = entry.parameter.map_or(String::new(), |p| {
+            format!(
+                "`{}` in [{}, {}], {} by default: {}",
+                p.name, p.low, p.high, p.default, p.help
+            )
+        });
+        out += &format!(
+            "| `{}` | {} | {parameter} | {} | {} | {} | {} |\n",
+            entry.name,
+            entry.formula,
+            entry.bias.words(),
+            entry.when,
+            entry.unless,
+            entry.paper,
+        );
+    }
+    out
 }
 
 /// Several estimators in one pass over a checked log, one [`Sums`] each, in a few hundred kilobytes beyond the log.

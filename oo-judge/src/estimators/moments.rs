@@ -40,16 +40,20 @@ impl Moments {
     }
 
     /// The mean in units of its standard error, corrected for skewness so that it is close to a standard normal when
-    /// the true mean is 0: Hall (1992), JRSS B 54(1), T = z + g·z²/3 + g²·z³/27 + g/6 with g = skewness/√n. Weights are
-    /// skewed: most samples lack the rare large ones, have a small mean and a small variance at once, and would look
-    /// too low too often. NaN when nothing varies.
-    pub fn z(&self) -> f64 {
+    /// the true mean is 0: Hall (1992), JRSS B 54(1), T = z + g·z²/3 + g²·z³/27 + g/6 with g = skewness/√n. A sum below
+    /// 0 is first raised by `credit`, up to 0. NaN when nothing varies.
+    pub fn z(&self, credit: f64) -> f64 {
         let (mean, sd) = (self.mean(), self.sd());
         if sd.is_nan() || sd <= 0.0 {
             return f64::NAN;
         }
         let root = self.count.sqrt();
-        let z = mean / sd * root;
+        let forgiven = if mean < 0.0 {
+            (mean + credit / self.count).min(0.0)
+        } else {
+            mean
+        };
+        let z = forgiven / sd * root;
         let third = self.powers[2] / self.count - 3.0 * mean * self.powers[1] / self.count + 2.0 * mean * mean * mean;
         let g = third / (sd * sd * sd) / root;
         z + g * z * z / 3.0 + g * g * z * z * z / 27.0 + g / 6.0

@@ -13,6 +13,8 @@ pub const ENTRY: Entry = Entry {
     name: "replay",
     summary: "mean reward where the target's own draw is the logged action",
     formula: "Σ 1[a′ = a]·r / Σ 1[a′ = a], a′ ~ π",
+    when: "the log was drawn uniformly, and nothing but counting should be trusted",
+    unless: "the logger was not uniform: biased, however long the log",
     paper: "Li, Chu, Langford, Wang (2011), arXiv:1003.5956",
     bias: Bias::Logging,
     make: |_| {

@@ -8,6 +8,8 @@ pub const ENTRY: Entry = Entry {
     name: "dr-os",
     summary: "DR with optimistic shrinkage of the weights",
     formula: "mean v + λw/(w² + λ)·(r − q̂)",
+    when: "weights are wild and the model fair; the most robust of the family",
+    unless: "the model is bad: shrinking leads towards the direct method",
     paper: "Su, Dimakopoulou, Krishnamurthy, Dudík (2020), arXiv:1907.09623",
     parameter: Some(Parameter {
         name: "lambda",

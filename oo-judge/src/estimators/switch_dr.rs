@@ -8,6 +8,8 @@ pub const ENTRY: Entry = Entry {
     name: "switch-dr",
     summary: "DR where weights are small, the model alone where they are large",
     formula: "mean v + w·1[w ≤ λ]·(r − q̂)",
+    when: "the model can be trusted where the logger seldom went",
+    unless: "λ was chosen by looking at the estimates; use the tuned form",
     paper: "Wang, Agarwal, Dudík (2017), arXiv:1612.01205",
     parameter: Some(Parameter {
         name: "lambda",
