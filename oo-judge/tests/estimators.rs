@@ -625,10 +625,19 @@ fn bad_rows_are_named() {
     let mut empty = good.clone();
     empty.action.clear();
     assert!(matches!(empty.check(), Err(Error::Empty { .. })));
-    // Sums as far from 1 as rounding to four digits brings them are an error; as far as f64 does are not.
+    // Sums as far from 1 as rounding to four digits brings them are an error; as six digits do are not.
     let mut rounded = good;
-    rounded.target[0] += 1e-12;
+    rounded.target[0] += 2e-6;
     assert_eq!(rounded.check(), Ok(()));
+    rounded.target[0] += 1e-4;
+    assert!(matches!(
+        rounded.check(),
+        Err(Error::Row {
+            row: 1,
+            column: "target",
+            ..
+        })
+    ));
 }
 
 #[test]
@@ -649,4 +658,20 @@ fn nothing_to_say_is_not_a_number() {
         den: vec![0.0; 2],
     });
     assert!(unseen.value().is_nan());
+}
+
+/// The page has the program's own table. With `OO_WRITE_DOCS=1` the test writes it there.
+#[test]
+fn the_documented_table_is_the_programs() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/estimators.md");
+    let page = std::fs::read_to_string(path).expect("the page");
+    let (before, rest) = page.split_once("<!-- table -->\n").expect("where the table begins");
+    let (table, after) = rest.split_once("<!-- /table -->").expect("where it ends");
+    let own = oo_judge::estimators::markdown();
+    if std::env::var("OO_WRITE_DOCS").as_deref() == Ok("1") {
+        let page = format!("{before}<!-- table -->\n{own}<!-- /table -->{after}");
+        std::fs::write(path, page).expect("a page that can be written");
+    } else {
+        assert_eq!(table, own, "run this test with OO_WRITE_DOCS=1");
+    }
 }

@@ -4,8 +4,8 @@
 //! pmf the diagnostics see what every log has; with it, they also compare frequencies.
 
 use oo_core::Key;
-use oo_judge::estimators::diagnostics::Diagnostics;
-use oo_judge::estimators::{Logged, Sizes, Weighted};
+use oo_judge::estimators::diagnostics::{Diagnostics, Report};
+use oo_judge::estimators::{BLOCK, Logged, Sizes, Weighted};
 
 const ROWS: usize = 100_000;
 const ACTIONS: usize = 10;
@@ -79,6 +79,13 @@ fn log(kind: Kind, rows: usize, key: Key) -> (Logged, Vec<f64>) {
     (log, behaviour)
 }
 
+fn diagnose(log: &Logged, behaviour: Option<&[f64]>) -> Report {
+    let (mut diagnostics, mut rounds) = (Diagnostics::new(f64::INFINITY), Weighted::default());
+    log.weigh(&mut rounds);
+    diagnostics.add(log, 0..log.len(), &rounds, behaviour);
+    diagnostics.report()
+}
+
 type Wrong = fn(&mut Logged, &mut [f64], Key);
 
 /// Changes every row's pmf, and the propensity with it.
@@ -122,10 +129,7 @@ const WRONG: [(&str, Wrong); 8] = [
 ];
 
 fn alarm(log: &Logged, behaviour: Option<&[f64]>) -> bool {
-    let (mut diagnostics, mut rounds) = (Diagnostics::new(f64::INFINITY), Weighted::default());
-    log.weigh(&mut rounds);
-    diagnostics.add(log, 0..log.len(), &rounds, behaviour);
-    !diagnostics.report().alarms().is_empty()
+    !diagnose(log, behaviour).alarms().is_empty()
 }
 
 /// How many of `logs` right ones raise an alarm, without and with the pmf.
@@ -194,4 +198,139 @@ fn tables() {
             println!("| {kind:?} | {name} | {} | {} |", found[0], found[1]);
         }
     }
+}
+
+fn close(a: f64, b: f64) -> bool {
+    (a - b).abs() <= 1e-9 * b.abs().max(1.0)
+}
+
+/// Ten rows whose numbers are known by hand.
+#[test]
+fn numbers_by_hand() {
+    let log = Logged {
+        action: vec![0, 1, 0, 1, 0, 1, 0, 1, 0, 0],
+        reward: vec![0.0; 10],
+        propensity: vec![0.5; 10],
+        candidates: Sizes::Fixed(3),
+        target: [1.0, 0.0, 0.0]
+            .repeat(5)
+            .into_iter()
+            .chain([0.25, 0.25, 0.5].repeat(5))
+            .collect(),
+        model: vec![],
+        cluster: vec![],
+        first_row: 1,
+    };
+    log.check().expect("a sound log");
+    let mut diagnostics = Diagnostics::new(1.0);
+    let mut rounds = Weighted::default();
+    log.weigh(&mut rounds);
+    let behaviour = [0.5, 0.5, 0.0].repeat(10);
+    diagnostics.add(&log, 0..10, &rounds, Some(&behaviour));
+    let report = diagnostics.report();
+    // Weights: 2, 0, 2, 0, 2 and five times 0.5.
+    assert_eq!((report.rows, report.max_weight), (10, 2.0));
+    assert!(close(report.mean_weight, 0.85));
+    assert!(close(report.effective_rows, 8.5 * 8.5 / (12.0 + 1.25)));
+    assert!(close(report.zero_share, 0.2) && close(report.clipped_share, 0.3));
+    assert!(close(report.candidates, 3.0) && close(report.reachable, 2.0));
+    assert!(close(report.never_logged.expect("one set of actions"), 0.25));
+    assert!(close(report.off_support.expect("a pmf"), 0.25));
+    assert!(close(report.disagreeing.expect("a pmf"), 0.0));
+    assert_eq!((report.floor.propensity, report.floor.rows), (0.5, 10));
+    assert_eq!(report.tail_index, None);
+}
+
+/// Blocks, and parts that merge, show what the whole shows.
+#[test]
+fn parts_merge() {
+    let (log, behaviour) = log(Kind::Softmax(2.0), 5000, Key::root(32));
+    let whole = diagnose(&log, Some(&behaviour));
+    let mut parts = vec![Diagnostics::new(f64::INFINITY); 3];
+    let mut rounds = Weighted::default();
+    for (i, start) in (0..5000).step_by(BLOCK).enumerate() {
+        let rows = start..5000.min(start + BLOCK);
+        log.weigh_rows(rows.clone(), &mut rounds);
+        parts[i % 3].add(&log, rows, &rounds, Some(&behaviour));
+    }
+    let mut merged = Diagnostics::new(f64::INFINITY);
+    parts.iter().for_each(|part| merged.merge(part));
+    let merged = merged.report();
+    assert_eq!(merged.checks.len(), whole.checks.len());
+    for (a, b) in merged.checks.iter().zip(&whole.checks) {
+        assert_eq!(a.what, b.what);
+        assert!(close(a.got, b.got) && close(a.p, b.p), "{a:?} {b:?}");
+    }
+    assert!(close(merged.effective_rows, whole.effective_rows));
+    assert_eq!(
+        (merged.quantiles, merged.tail_index),
+        (whole.quantiles, whole.tail_index)
+    );
+    assert_eq!((merged.rows, merged.floor), (whole.rows, whole.floor));
+    assert!(close(
+        merged.off_support.expect("a pmf"),
+        whole.off_support.expect("a pmf")
+    ));
+}
+
+/// Ten rows at 1e-6 cannot be right; many rows at the floor of an exploring logger can.
+#[test]
+fn a_floor_is_told_from_a_probability() {
+    let (mut log, _) = log(Kind::Greedy(0.1), 10_000, Key::root(33));
+    let exploring = diagnose(&log, None);
+    assert_eq!(exploring.floor.propensity, 0.1 / 10.0);
+    assert!(
+        exploring.floor.rows > 500 && exploring.floor.p > 0.5,
+        "{:?}",
+        exploring.floor
+    );
+    assert!(exploring.alarms().is_empty(), "{:?}", exploring.alarms());
+    (0..10).for_each(|i| log.propensity[997 * i] = 1e-6);
+    let floored = diagnose(&log, None);
+    assert_eq!((floored.floor.propensity, floored.floor.rows), (1e-6, 10));
+    assert!(floored.floor.p < 1e-10, "{:?}", floored.floor);
+    assert!(
+        floored
+            .alarms()
+            .iter()
+            .any(|check| check.what == "rows at the smallest p")
+    );
+}
+
+/// The target goes where the logger never goes: the mean weight says how much, and it is an alarm.
+#[test]
+fn missing_support_is_seen() {
+    let (mut log, mut behaviour) = log(Kind::Softmax(1.0), 20_000, Key::root(34));
+    for row in 0..20_000 {
+        // The last action is no candidate of the logger's: its draws go to the first, and so does its probability.
+        let of = row * ACTIONS..(row + 1) * ACTIONS;
+        behaviour[of.start] += behaviour[of.end - 1];
+        behaviour[of.end - 1] = 0.0;
+        if log.action[row] as usize == ACTIONS - 1 {
+            log.action[row] = 0;
+        }
+        log.propensity[row] = behaviour[of.start + log.action[row] as usize];
+    }
+    let report = diagnose(&log, Some(&behaviour));
+    let missing = report.off_support.expect("a pmf");
+    assert!(missing > 0.02 && close(missing, report.never_logged.expect("one set of actions")));
+    assert!((report.reachable - 9.0).abs() < 0.1, "{}", report.reachable);
+    assert!((1.0 - report.mean_weight - missing).abs() < 0.02);
+    // Propensities are right, and with the pmf that is plain.
+    assert!(report.alarms().is_empty(), "{:?}", report.alarms());
+    let blind = diagnose(&log, None);
+    assert!(
+        blind.alarms().iter().any(|check| check.what == "mean weight"),
+        "{:?}",
+        blind.alarms()
+    );
+}
+
+/// A log of nothing has no numbers, and nothing panics.
+#[test]
+fn an_empty_report_is_not_a_number() {
+    let report = Diagnostics::new(1.0).report();
+    assert_eq!(report.rows, 0);
+    assert!(report.mean_weight.is_nan() && report.effective_rows.is_nan());
+    assert!(report.alarms().is_empty());
 }

@@ -14,8 +14,9 @@
 //!
 //! The inverse propensities are tested from above only: a logger without support for some action falls short without
 //! lying. A mean weight that falls short may be missing rare large weights by chance, and its own variance does not show
-//! them; so a shortfall is forgiven as much as [`FORGIVEN`] more rows of the largest weight would bring (of the inverse of
-//! the smallest propensity, where several rows have exactly that: an exploring logger's floor).
+//! them; so a shortfall is forgiven as much as six more rows of the largest weight would bring (of the inverse of the
+//! smallest propensity, where several rows have exactly that: an exploring logger's floor), and altogether where fewer
+//! than 100 effective rows are left.
 //!
 //! With the whole behaviour pmf b of every row none of this is needed: draws are compared with probabilities, whose
 //! variance is known and which are at most 1. All p values together are adjusted by Holm's method.
@@ -23,7 +24,7 @@
 //! Everything is a sum over rows: blocks are added one after another, and parts of a log merge.
 
 use super::histogram::Histogram;
-use super::moments::{Moments, above, two_sided};
+use super::moments::{Moments, TOP, above, keep};
 use super::{Logged, Sizes, Weighted};
 use crate::stats::holm;
 use serde::Serialize;
@@ -36,8 +37,8 @@ const MOST_ACTIONS: usize = 4096;
 /// Octaves of behaviour probability in which calibration is checked: [½, 1], [¼, ½) … and all that is smaller.
 const OCTAVES: usize = 20;
 
-/// Rows of the largest weight that a shortfall is forgiven.
-pub const FORGIVEN: f64 = 4.0;
+/// Effective rows below which weights cannot fall short: what is missing may be anything.
+const ENOUGH: f64 = 100.0;
 
 /// Rows of an action below which its inverse propensities are not tested: a mean of a few large numbers is no normal.
 const FEW: f64 = 20.0;
@@ -50,6 +51,8 @@ struct Action {
     target: [f64; 3],
     /// Of w·1[a = j] − π(j): what the rows with this action add to the powers of −π(j).
     gap: [f64; 3],
+    /// The largest w − π(j).
+    top: [f64; TOP],
     /// Σ over rows with this action of 1/p, its square, its cube.
     inverse: [f64; 3],
 }
@@ -110,8 +113,8 @@ pub struct Diagnostics {
     clipped: f64,
     /// w − 1.
     weights: Moments,
-    /// w·q̂(a) − v.
-    model: Moments,
+    /// w·q̂(a) − v, and the same with the other sign: either may hide rare large values.
+    model: [Moments; 2],
     /// The largest |q̂(a)| of a logged action.
     max_model: f64,
     /// 1/p − number of candidates.
@@ -158,7 +161,9 @@ impl Diagnostics {
             self.histogram.add(w);
             self.inverse.add(1.0 / p - of.len() as f64);
             if !log.model.is_empty() {
-                self.model.add(w * rounds.logged_q[i] - rounds.value[i]);
+                let error = w * rounds.logged_q[i] - rounds.value[i];
+                self.model[0].add(error);
+                self.model[1].add(-error);
                 self.max_model = self.max_model.max(rounds.logged_q[i].abs());
             }
             self.small[octave(p)] += 1.0;
@@ -191,6 +196,7 @@ impl Diagnostics {
         action.gap[0] += gap + t;
         action.gap[1] += gap * gap - t * t;
         action.gap[2] += gap * gap * gap + t * t * t;
+        keep(&mut action.top, gap);
         let inverse = 1.0 / p;
         action.inverse[0] += inverse;
         action.inverse[1] += inverse * inverse;
@@ -206,7 +212,9 @@ impl Diagnostics {
         self.max_weight = self.max_weight.max(other.max_weight);
         self.clipped += other.clipped;
         self.weights.merge(&other.weights);
-        self.model.merge(&other.model);
+        for (own, other) in self.model.iter_mut().zip(&other.model) {
+            own.merge(other);
+        }
         self.max_model = self.max_model.max(other.max_model);
         self.inverse.merge(&other.inverse);
         self.histogram.merge(&other.histogram);
@@ -219,6 +227,9 @@ impl Diagnostics {
                 own.target[power] += other.target[power];
                 own.gap[power] += other.gap[power];
                 own.inverse[power] += other.inverse[power];
+            }
+            for x in other.top {
+                keep(&mut own.top, x);
             }
         }
         for (own, other) in self.small.iter_mut().zip(other.small) {
@@ -287,7 +298,7 @@ impl Diagnostics {
             "mean inverse propensity",
             reachable,
             got,
-            above(self.inverse.z(0.0)),
+            above(self.inverse.excess()),
         ));
         for (j, action) in self.actions.iter().enumerate().filter(|(_, action)| action.rows >= FEW) {
             let [i1, i2, i3] = action.inverse;
@@ -296,9 +307,10 @@ impl Diagnostics {
             let inverse = Moments {
                 count: n,
                 powers: [i1 - n, i2 - 2.0 * i1 + n, i3 - 3.0 * i2 + 3.0 * i1 - n],
+                ..Moments::default()
             };
             let what = format!("inverse propensity of action {j}");
-            checks.push(Check::new(what, 1.0, i1 / n, above(inverse.z(0.0))));
+            checks.push(Check::new(what, 1.0, i1 / n, above(inverse.excess())));
         }
         let mut rows = 0.0;
         for octave in (1..OCTAVES).rev() {
@@ -330,21 +342,20 @@ impl Diagnostics {
         } else {
             0.0
         };
-        let credit = FORGIVEN * self.max_weight.max(floor);
-        let z = self.weights.z(credit);
-        checks.push(Check::new("mean weight", 1.0, 1.0 + self.weights.mean(), two_sided(z)));
-        if self.model.count > 0.0 {
-            // What is missing has the sign of the model, so either side is forgiven.
-            let credit = credit * self.max_model;
-            let [s1, s2, s3] = self.model.powers;
-            let powers = if s1 > 0.0 { [-s1, s2, -s3] } else { [s1, s2, s3] };
-            let z = Moments { powers, ..self.model }.z(credit);
-            checks.push(Check::new(
-                "model's error under the weights",
-                0.0,
-                self.model.mean(),
-                two_sided(z),
-            ));
+        let enough = self.weight_sum * self.weight_sum >= ENOUGH * self.weight_squares;
+        let largest = if enough {
+            self.max_weight.max(floor)
+        } else {
+            f64::INFINITY
+        };
+        let p = self.weights.two_sided(largest);
+        checks.push(Check::new("mean weight", 1.0, 1.0 + self.weights.mean(), p));
+        let [model, mirrored] = &self.model;
+        if model.count > 0.0 {
+            // What is missing has the sign of the model, so either side may be a shortfall.
+            let short = if model.mean() < 0.0 { model } else { mirrored };
+            let p = short.two_sided(largest * self.max_model);
+            checks.push(Check::new("model's error under the weights", 0.0, model.mean(), p));
         }
         for (j, action) in self.actions.iter().enumerate() {
             let [t1, t2, t3] = action.target;
@@ -354,13 +365,14 @@ impl Diagnostics {
             let gap = Moments {
                 count: self.rows,
                 powers: [action.gap[0] - t1, action.gap[1] + t2, action.gap[2] - t3],
+                top: action.top,
             };
             let (expected, got) = (t1 / self.rows, action.gap[0] / self.rows);
             checks.push(Check::new(
                 format!("weight of action {j}"),
                 expected,
                 got,
-                two_sided(gap.z(credit)),
+                gap.two_sided(largest),
             ));
         }
     }
@@ -407,7 +419,12 @@ impl Behaviour {
         for (what, frequency) in actions.chain(octaves).chain(target) {
             let z = frequency.z();
             if !z.is_nan() {
-                checks.push(Check::new(what, frequency.expected, frequency.seen, two_sided(z)));
+                checks.push(Check::new(
+                    what,
+                    frequency.expected,
+                    frequency.seen,
+                    2.0 * above(z.abs()),
+                ));
             }
         }
     }

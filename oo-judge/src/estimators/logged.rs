@@ -121,7 +121,7 @@ impl Logged {
     /// # Errors
     /// [`Error::Empty`]; [`Error::Size`] when columns disagree; [`Error::Row`] for the first row with an action
     /// outside its candidates, a propensity outside (0, 1], a reward or prediction that is not finite, or target
-    /// probabilities that are negative, not finite, or do not sum to 1 within 10⁻⁶.
+    /// probabilities that are negative, not finite, or do not sum to 1 within 10⁻⁶ a candidate (six decimals do).
     pub fn check(&self) -> Result<()> {
         self.check_sizes()?;
         self.check_rows(0..self.len())
@@ -187,10 +187,15 @@ impl Logged {
                 least = least.min(p);
             }
             // The negation catches NaN and infinities, which reach the sum.
-            if !(least >= 0.0 && (sum - 1.0f64).abs() <= 1e-6) {
+            if !(least >= 0.0 && (sum - 1.0f64).abs() <= 1e-6 * of.len() as f64) {
                 return Err(match target.iter().find(|p| !(p.is_finite() && **p >= 0.0)) {
                     Some(p) => self.broken(row, "target", "probabilities of at least 0", *p),
-                    None => self.broken(row, "target", "probabilities that sum to 1 within 1e-6", sum),
+                    None => self.broken(
+                        row,
+                        "target",
+                        "probabilities that sum to 1 within 1e-6 a candidate",
+                        sum,
+                    ),
                 });
             }
             if !self.model.is_empty() {

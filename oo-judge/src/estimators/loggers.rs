@@ -14,8 +14,8 @@ use super::{Bias, Entry, Estimator, Logged, Sums, Terms, Weighted, Weights, doub
 use crate::{Error, Result};
 use std::ops::Range;
 
-const PAPER: &str = "Agarwal, Basu, Schnabel, Joachims (2017), arXiv:1703.07180; Kallus, Saito, Uehara (2021), \
-                     arXiv:2010.12470";
+const PAPER: &str = "Agarwal, Basu, Schnabel, Joachims (2017), arXiv:1703.06180; Kallus, Saito, Uehara (2021), \
+                     ICML, PMLR 139";
 
 /// One line in the table.
 pub const BALANCED_IPS: Entry = Entry {

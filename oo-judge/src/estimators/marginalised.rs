@@ -114,7 +114,7 @@ impl Embedding {
                     return Err(Error::Parameter {
                         owner: "mips",
                         parameter: "p(e | a)",
-                        expected: "probabilities of at least 0 that sum to 1 within 1e-6 for each action".into(),
+                        expected: "probabilities of at least 0 that sum to 1 within 1e-6 a category".into(),
                         got: format!("{row:?}"),
                     });
                 }
@@ -136,7 +136,7 @@ impl Embedding {
             }
             let behaviour = &self.behaviour[row * k..(row + 1) * k];
             if !is_pmf(behaviour) {
-                let expected = "probabilities of at least 0 that sum to 1 within 1e-6";
+                let expected = "probabilities of at least 0 that sum to 1 within 1e-6 a candidate";
                 return Err(broken(row, "behaviour", expected, format!("{behaviour:?}")));
             }
             if self.marginal(row, behaviour) <= 0.0 {
@@ -176,5 +176,5 @@ impl Embedding {
 }
 
 fn is_pmf(row: &[f64]) -> bool {
-    row.iter().all(|p| *p >= 0.0) && (row.iter().sum::<f64>() - 1.0).abs() <= 1e-6
+    row.iter().all(|p| *p >= 0.0) && (row.iter().sum::<f64>() - 1.0).abs() <= 1e-6 * row.len() as f64
 }
