@@ -11,6 +11,7 @@ use oo_judge::estimators::replay::Replay;
 use oo_judge::estimators::tuning::{Rule, Tuning};
 use oo_judge::estimators::{
     Bias, ESTIMATORS, Entry, Estimator, Logged, Sizes, Sums, Terms, Weighted, Weights, doubly_robust, estimate, find,
+    terms_of,
 };
 
 /// A world that is known: four contexts, four actions of which the first two and the last two look the same and pay
@@ -273,8 +274,12 @@ fn a_pass_is_the_sum_of_its_blocks() {
     let mut world = world(2000, false, 0.1, Key::root(10));
     let fixed = estimate(&world.log, &[build("sndr", None), build("replay", None)]);
     for (sums, name) in fixed.iter().zip(["sndr", "replay"]) {
-        let whole = self::sums(&*build(name, None), &weigh(&world, find(name).expect("in the table")));
+        let rounds = weigh(&world, find(name).expect("in the table"));
+        let whole = self::sums(&*build(name, None), &rounds);
         assert!(close(sums.value(), whole.value(), 1e-12), "{name}");
+        let mut terms = Terms::default();
+        build(name, None).terms(&rounds, &mut terms);
+        assert_eq!(terms_of(&world.log, &*build(name, None)), terms, "{name}");
     }
     world.log.candidates = Sizes::Ends((1..=2000).map(|row| 4 * row).collect());
     world.log.check().expect("still sound");

@@ -3,8 +3,9 @@
 //! The set lies in `OO_GOLDEN_DIR/ope`, or in `../golden/ope` beside the folder in `OO_DATA_DIR`. Names are read, not
 //! listed: `DRos lambda=10`, `IPS tuned mse`; so another set of the same form works too.
 
+use oo_judge::estimators::diagnostics::Diagnostics;
 use oo_judge::estimators::tuning::{Rule, Tuning};
-use oo_judge::estimators::{Estimator, Logged, Sizes, Sums, Terms, Weighted, find};
+use oo_judge::estimators::{Estimator, Logged, Sizes, Sums, Terms, Weighted, estimate, find};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -163,13 +164,15 @@ fn every_estimate_agrees() {
         }
     }
     // The weights themselves.
+    let mut diagnostics = Diagnostics::new(f64::INFINITY);
+    diagnostics.add(&log, 0..log.len(), &rounds, None);
+    let report = diagnostics.report();
     let weights = &golden["weights"];
-    let (sum, squares) = rounds.weight.iter().fold((0.0, 0.0), |(s, q), w| (s + w, q + w * w));
     for (key, own) in [
-        ("mean", sum / rounds.len() as f64),
-        ("max", rounds.weight.iter().copied().fold(0.0, f64::max)),
+        ("mean", report.mean_weight),
+        ("max", report.max_weight),
         ("min", rounds.weight.iter().copied().fold(f64::INFINITY, f64::min)),
-        ("ess_kish", sum * sum / squares),
+        ("ess_kish", report.effective_rows),
     ] {
         assert_close(key, own, weights[key].as_f64().expect("a number"));
     }
@@ -185,7 +188,7 @@ fn every_estimate_agrees() {
 fn blocks_do_not_matter() {
     let Some((log, golden)) = read() else { return };
     let built: Vec<Box<dyn Estimator>> = vec![find("sndr").and_then(|e| e.build(None)).expect("in the table")];
-    let value = oo_judge::estimators::estimate(&log, &built)[0].value();
+    let value = estimate(&log, &built)[0].value();
     assert_close(
         "SNDR in blocks",
         value,

@@ -298,6 +298,7 @@ impl Diagnostics {
             "mean inverse propensity",
             reachable,
             got,
+            self.inverse.z(),
             above(self.inverse.excess()),
         ));
         for (j, action) in self.actions.iter().enumerate().filter(|(_, action)| action.rows >= FEW) {
@@ -310,7 +311,7 @@ impl Diagnostics {
                 ..Moments::default()
             };
             let what = format!("inverse propensity of action {j}");
-            checks.push(Check::new(what, 1.0, i1 / n, above(inverse.excess())));
+            checks.push(Check::new(what, 1.0, i1 / n, inverse.z(), above(inverse.excess())));
         }
         let mut rows = 0.0;
         for octave in (1..OCTAVES).rev() {
@@ -319,16 +320,19 @@ impl Diagnostics {
             // Where nearly all rows may be as small as that, the bound says nothing.
             if rows > 0.0 && expected < 0.9 * self.rows {
                 let what = format!("rows with p < 2^-{octave}");
-                checks.push(Check::new(what, expected, rows, too_many(rows, expected)));
+                checks.push(Check::new(
+                    what,
+                    expected,
+                    rows,
+                    (rows - expected) / expected.sqrt(),
+                    too_many(rows, expected),
+                ));
             }
         }
         let floor = self.floor();
-        checks.push(Check::new(
-            "rows at the smallest p",
-            floor.at_most,
-            floor.rows as f64,
-            floor.p,
-        ));
+        let (expected, rows) = (floor.at_most, floor.rows as f64);
+        let z = (rows - expected) / expected.sqrt();
+        checks.push(Check::new("rows at the smallest p", expected, rows, z, floor.p));
         let p: Vec<f64> = checks.iter().map(|check| check.p).collect();
         for (check, adjusted) in checks.iter_mut().zip(holm(&p)) {
             check.adjusted = adjusted;
@@ -349,13 +353,25 @@ impl Diagnostics {
             f64::INFINITY
         };
         let p = self.weights.two_sided(largest);
-        checks.push(Check::new("mean weight", 1.0, 1.0 + self.weights.mean(), p));
+        checks.push(Check::new(
+            "mean weight",
+            1.0,
+            1.0 + self.weights.mean(),
+            self.weights.z(),
+            p,
+        ));
         let [model, mirrored] = &self.model;
         if model.count > 0.0 {
             // What is missing has the sign of the model, so either side may be a shortfall.
             let short = if model.mean() < 0.0 { model } else { mirrored };
             let p = short.two_sided(largest * self.max_model);
-            checks.push(Check::new("model's error under the weights", 0.0, model.mean(), p));
+            checks.push(Check::new(
+                "model's error under the weights",
+                0.0,
+                model.mean(),
+                model.z(),
+                p,
+            ));
         }
         for (j, action) in self.actions.iter().enumerate() {
             let [t1, t2, t3] = action.target;
@@ -372,6 +388,7 @@ impl Diagnostics {
                 format!("weight of action {j}"),
                 expected,
                 got,
+                gap.z(),
                 gap.two_sided(largest),
             ));
         }
@@ -409,6 +426,7 @@ impl Behaviour {
             "rows whose propensity is not the pmf's",
             0.0,
             self.disagree,
+            f64::NAN,
             p,
         ));
         let actions = self.actions.iter().enumerate();
@@ -423,6 +441,7 @@ impl Behaviour {
                     what,
                     frequency.expected,
                     frequency.seen,
+                    z,
                     2.0 * above(z.abs()),
                 ));
             }
@@ -481,18 +500,21 @@ pub struct Check {
     pub expected: f64,
     /// What the log gives.
     pub got: f64,
-    /// Chance of something at least as far off.
+    /// The difference in units of its standard error.
+    pub z: f64,
+    /// Chance of something at least as far off; 1 for a shortfall that is forgiven.
     pub p: f64,
     /// The same among all checks (Holm).
     pub adjusted: f64,
 }
 
 impl Check {
-    fn new(what: impl Into<String>, expected: f64, got: f64, p: f64) -> Check {
+    fn new(what: impl Into<String>, expected: f64, got: f64, z: f64, p: f64) -> Check {
         Check {
             what: what.into(),
             expected,
             got,
+            z,
             p,
             adjusted: p,
         }

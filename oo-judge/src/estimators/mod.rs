@@ -233,6 +233,19 @@ pub fn markdown() -> String {
     out
 }
 
+/// One estimator's terms of a whole checked log, for what needs them row by row (bootstrap, confidence sequences).
+pub fn terms_of(log: &Logged, estimator: &dyn Estimator) -> Terms {
+    let (mut all, mut rounds, mut terms) = (Terms::default(), Weighted::default(), Terms::default());
+    for start in (0..log.len()).step_by(BLOCK) {
+        log.weigh_rows(start..log.len().min(start + BLOCK), &mut rounds);
+        estimator.terms(&rounds, &mut terms);
+        all.base.extend_from_slice(&terms.base);
+        all.num.extend_from_slice(&terms.num);
+        all.den.extend_from_slice(&terms.den);
+    }
+    all
+}
+
 /// Several estimators in one pass over a checked log, one [`Sums`] each, in a few hundred kilobytes beyond the log.
 pub fn estimate(log: &Logged, estimators: &[Box<dyn Estimator>]) -> Vec<Sums> {
     let mut sums = vec![Sums::new(); estimators.len()];

@@ -51,6 +51,11 @@ impl Moments {
         (self.powers[1] / self.count - mean * mean).max(0.0).sqrt()
     }
 
+    /// The mean in units of its standard error.
+    pub fn z(&self) -> f64 {
+        self.mean() / self.sd() * self.count.sqrt()
+    }
+
     /// How far the mean lies above 0, in units of its standard error and corrected for skewness, so that it is close to
     /// a standard normal when the true mean is 0: Hall (1992), JRSS B 54(1), T = z + g·z²/3 + g²·z³/27 + g/6 with
     /// g = skewness/√n. NaN when nothing varies.
