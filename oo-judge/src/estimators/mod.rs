@@ -1,0 +1,136 @@
+//! Off-policy evaluation: the worth of a target policy from a log of another one.
+//!
+//! An estimator turns each row into [`Terms`]; [`Sums`] turns terms into a value and its standard error, in one pass
+//! and block by block. To add one, write its file and one line in [`ESTIMATORS`]: help, docs and the universal checks
+//! follow.
+//!
+//! ```
+//! use oo_judge::estimators::{Logged, Sizes, estimate, find};
+//! let log = Logged {
+//!     action: vec![0, 1, 0, 0],
+//!     reward: vec![1.0, 0.0, 0.0, 1.0],
+//!     propensity: vec![0.8, 0.2, 0.8, 0.8],
+//!     candidates: Sizes::Fixed(2),
+//!     target: vec![0.5; 8],
+//!     model: vec![],
+//!     cluster: vec![],
+//!     first_row: 1,
+//! };
+//! log.check()?;
+//! let ips = find("ips")?.build(None)?;
+//! let sums = &estimate(&log, &[ips])[0];
+//! assert!((sums.value() - 0.3125).abs() < 1e-12);
+//! # Ok::<(), oo_judge::Error>(())
+//! ```
+
+pub mod direct;
+pub mod doubly_robust;
+pub mod ips;
+pub mod logged;
+pub mod snips;
+pub mod terms;
+
+pub use logged::{BLOCK, Logged, Sizes, Weighted};
+pub use terms::{Sums, Terms};
+
+use crate::{Error, Result};
+
+/// A way to estimate the value of a policy, row by row.
+pub trait Estimator: Send + Sync {
+    /// Replaces `out` by the terms of the rows. No row's terms depend on another row.
+    fn terms(&self, rounds: &Weighted, out: &mut Terms);
+}
+
+/// The one parameter that an estimator may have.
+#[derive(Clone, Copy, Debug)]
+pub struct Parameter {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// One line of help, with the paper's symbol.
+    pub help: &'static str,
+    /// The value when none is given.
+    pub default: f64,
+    /// The least value; itself allowed.
+    pub low: f64,
+    /// The largest value; itself allowed, infinity too.
+    pub high: f64,
+}
+
+/// One estimator in the table.
+#[derive(Clone, Copy)]
+pub struct Entry {
+    /// The name on the command line.
+    pub name: &'static str,
+    /// One line of help.
+    pub summary: &'static str,
+    /// Where it was published.
+    pub paper: &'static str,
+    /// Its parameter, if it has one.
+    pub parameter: Option<Parameter>,
+    /// Whether it is worth nothing without a reward model.
+    pub needs_model: bool,
+    /// Makes it; the argument is the parameter, checked.
+    pub make: fn(f64) -> Box<dyn Estimator>,
+}
+
+impl Entry {
+    /// Makes the estimator with a parameter, or with its default.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] for a value out of range, or one given to an estimator that takes none.
+    pub fn build(&self, value: Option<f64>) -> Result<Box<dyn Estimator>> {
+        let Some(parameter) = self.parameter else {
+            return match value {
+                None => Ok((self.make)(0.0)),
+                Some(got) => Err(Error::Parameter {
+                    owner: self.name,
+                    parameter: "lambda",
+                    expected: "no parameter".into(),
+                    got: got.to_string(),
+                }),
+            };
+        };
+        let value = value.unwrap_or(parameter.default);
+        if !(parameter.low..=parameter.high).contains(&value) {
+            return Err(Error::Parameter {
+                owner: self.name,
+                parameter: parameter.name,
+                expected: format!("a number from {} to {}", parameter.low, parameter.high),
+                got: value.to_string(),
+            });
+        }
+        Ok((self.make)(value))
+    }
+}
+
+/// Every estimator of the library.
+pub const ESTIMATORS: &[Entry] = &[direct::ENTRY, ips::ENTRY, snips::ENTRY, doubly_robust::ENTRY];
+
+/// The entry of a name.
+///
+/// # Errors
+/// [`Error::Unknown`].
+pub fn find(name: &str) -> Result<&'static Entry> {
+    ESTIMATORS
+        .iter()
+        .find(|entry| entry.name == name)
+        .ok_or_else(|| Error::Unknown {
+            kind: "estimator",
+            name: name.into(),
+            known: ESTIMATORS.iter().map(|entry| entry.name.into()).collect(),
+        })
+}
+
+/// Several estimators in one pass over a checked log, one [`Sums`] each, in a few hundred kilobytes beyond the log.
+pub fn estimate(log: &Logged, estimators: &[Box<dyn Estimator>]) -> Vec<Sums> {
+    let mut sums = vec![Sums::new(); estimators.len()];
+    let (mut rounds, mut terms) = (Weighted::default(), Terms::default());
+    for start in (0..log.len()).step_by(BLOCK) {
+        log.weigh_rows(start..log.len().min(start + BLOCK), &mut rounds);
+        for (estimator, sums) in estimators.iter().zip(&mut sums) {
+            estimator.terms(&rounds, &mut terms);
+            sums.add(&terms);
+        }
+    }
+    sums
+}
