@@ -8,7 +8,8 @@
 use anyhow::{Context, Result, ensure};
 use polars_buffer::Buffer;
 use polars_core::prelude::{ArrowSchema, Series};
-use polars_parquet::parquet::metadata::ColumnChunkMetadata;
+use polars_parquet::parquet::compression::Compression;
+use polars_parquet::parquet::metadata::{ColumnChunkMetadata, Descriptor};
 use polars_parquet::parquet::read::{BasicDecompressor, PageMetaData, PageReader};
 use polars_parquet::read::{FileMetadata, Filter, column_iter_to_arrays, infer_schema, read_metadata};
 use polars_parquet_format::PageHeader;
@@ -121,7 +122,7 @@ impl Parquet {
             for &column in &self.selected {
                 let meta = group.columns_under_root_iter(self.name(column));
                 let meta = meta.and_then(|mut parts| parts.next()).context("a column without data")?;
-                self.chunks.push(Chunk::new(meta.clone()));
+                self.chunks.push(Chunk::new(meta));
             }
         }
         let block = self.given..rows.min(self.given.saturating_add(most));
@@ -149,7 +150,11 @@ impl Parquet {
 
 /// One column of one row group, of which a window is in memory.
 struct Chunk {
-    meta: ColumnChunkMetadata,
+    /// Where in the file the column stands.
+    place: Range<u64>,
+    values: i64,
+    compression: Compression,
+    descriptor: Descriptor,
     /// Where in the file the next page begins.
     at: u64,
     /// The dictionary's page, where there is one.
@@ -163,10 +168,13 @@ struct Chunk {
 }
 
 impl Chunk {
-    fn new(meta: ColumnChunkMetadata) -> Self {
+    fn new(meta: &ColumnChunkMetadata) -> Self {
         Chunk {
+            place: meta.byte_range(),
+            values: meta.num_values(),
+            compression: meta.compression(),
+            descriptor: meta.descriptor().descriptor.clone(),
             at: meta.byte_range().start,
-            meta,
             dictionary: Vec::new(),
             bytes: Vec::new(),
             pages: VecDeque::new(),
@@ -176,16 +184,16 @@ impl Chunk {
 
     /// Values are rows.
     fn is_flat(&self) -> bool {
-        self.meta.descriptor().descriptor.max_rep_level == 0
+        self.descriptor.max_rep_level == 0
     }
 
     /// Drops the pages before the rows and reads on until the rows are in memory.
     fn read(&mut self, file: &mut File, rows: &Range<usize>) -> Result<()> {
         if !self.is_flat() {
             if self.bytes.is_empty() {
-                let range = self.meta.byte_range();
-                fill(file, range.start, range.end - range.start, &mut self.bytes)?;
-                self.pages.push_back((self.bytes.len(), self.meta.num_values() as usize));
+                let length = self.place.end - self.place.start;
+                fill(file, self.place.start, length, &mut self.bytes)?;
+                self.pages.push_back((self.bytes.len(), self.values as usize));
             }
             return Ok(());
         }
@@ -197,7 +205,7 @@ impl Chunk {
             self.first += values;
         }
         let mut known = self.first + self.pages.iter().map(|p| p.1).sum::<usize>();
-        let end = self.meta.byte_range().end;
+        let end = self.place.end;
         while known < rows.end {
             ensure!(
                 self.at < end,
@@ -233,18 +241,17 @@ impl Chunk {
 
     fn decode(&self, field: &polars_core::prelude::ArrowField, rows: &Range<usize>) -> Result<Series> {
         let bytes = [self.dictionary.as_slice(), &self.bytes].concat();
-        let descriptor = self.meta.descriptor().descriptor.clone();
-        let primitive = descriptor.primitive_type.clone();
+        let primitive = &self.descriptor.primitive_type;
         let about = PageMetaData {
             column_start: 0,
             num_values: self.pages.iter().map(|p| p.1 as i64).sum(),
-            compression: self.meta.compression(),
-            descriptor,
+            compression: self.compression,
+            descriptor: self.descriptor.clone(),
         };
         let pages = PageReader::new_with_page_meta(Cursor::new(Buffer::from_vec(bytes)), about, vec![], usize::MAX);
         let pages = BasicDecompressor::new(pages, vec![]);
         let filter = Filter::new_ranged(rows.start - self.first, rows.end - self.first);
-        let (arrays, _) = column_iter_to_arrays(vec![pages], vec![&primitive], field.clone(), Some(filter))?;
+        let (arrays, _) = column_iter_to_arrays(vec![pages], vec![primitive], field.clone(), Some(filter))?;
         Ok(Series::try_from((field, arrays))?)
     }
 }
