@@ -30,7 +30,7 @@ impl InputShape {
     }
 }
 
-/// The features of a block of a log, by column; the rows and candidates of a [`Logged`](crate::estimators::Logged).
+/// The features of a block of a log, by column; the rows and candidates of a [`Logged`].
 #[derive(Clone, Debug, Default)]
 pub struct Inputs {
     /// `rows × context`, row-major.

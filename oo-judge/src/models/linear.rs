@@ -9,7 +9,7 @@
 //! Hoerl, Kennard (1970).
 
 use super::cholesky::{add_outer, row, solve};
-use super::{Build, Fitted, Model, Plan, Rows, inputs::Offer};
+use super::{Build, Fitted, Made, Model, Plan, Rows, inputs::Offer};
 use crate::Result;
 use oo_core::registry::OptionHelp;
 use oo_core::spec::require;
@@ -67,7 +67,7 @@ impl Build for Linear {
     const OPTIONS: &'static [OptionHelp] = &[("lambda", "ridge penalty, in rows; above 0")];
     type Config = Config;
 
-    fn build(config: Config, plan: &Plan) -> Result<Option<Box<dyn Model>>> {
+    fn build(config: Config, plan: &Plan) -> Result<Made> {
         let ok = config.lambda > 0.0 && config.lambda.is_finite();
         require(ok, Self::NAME, "lambda", "a number above 0", config.lambda)?;
         Ok(Some(Box::new(Linear {

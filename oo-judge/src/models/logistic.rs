@@ -11,7 +11,7 @@
 use super::cholesky::{add_outer, row, solve};
 use super::linear::products;
 use super::sample::{Sample, Samples};
-use super::{Build, Fitted, Model, Plan, Rows, inputs::Offer};
+use super::{Build, Fitted, Made, Model, Plan, Rows, inputs::Offer};
 use crate::{Error, Result};
 use oo_core::registry::OptionHelp;
 use oo_core::spec::require;
@@ -57,7 +57,7 @@ impl Build for Logistic {
     ];
     type Config = Config;
 
-    fn build(config: Config, plan: &Plan) -> Result<Option<Box<dyn Model>>> {
+    fn build(config: Config, plan: &Plan) -> Result<Made> {
         let ok = config.lambda > 0.0 && config.lambda.is_finite();
         require(ok, Self::NAME, "lambda", "a number above 0", config.lambda)?;
         Ok(Some(Box::new(Logistic {

@@ -194,8 +194,11 @@ pub trait Build {
     ///
     /// # Errors
     /// An option out of range.
-    fn build(config: Self::Config, plan: &Plan) -> Result<Option<Box<dyn Model>>>;
+    fn build(config: Self::Config, plan: &Plan) -> Result<Made>;
 }
+
+/// What a spec makes; nothing for `none`.
+pub type Made = Option<Box<dyn Model>>;
 
 /// One model in the table.
 pub struct Entry {
@@ -209,7 +212,7 @@ pub struct Entry {
     pub options: &'static [OptionHelp],
     /// The options with their default values.
     pub defaults: fn() -> Map<String, Value>,
-    make: fn(&Map<String, Value>, &Plan) -> Result<Option<Box<dyn Model>>>,
+    make: fn(&Map<String, Value>, &Plan) -> Result<Made>,
 }
 
 const fn entry<B: Build>() -> Entry {
@@ -238,7 +241,7 @@ pub static MODELS: &[Entry] = &[
 ///
 /// # Errors
 /// A spec that does not parse, unknown names and options, options out of range.
-pub fn build(text: &str, plan: &Plan) -> Result<Option<Box<dyn Model>>> {
+pub fn build(text: &str, plan: &Plan) -> Result<Made> {
     let spec = Spec::parse(text)?;
     if let Some(part) = spec.wrappers().first() {
         return Err(Error::Refused(format!(

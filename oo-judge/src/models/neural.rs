@@ -11,7 +11,7 @@
 //! Loshchilov, Hutter (2019), arXiv:1711.05101.
 
 use super::sample::{Sample, Samples};
-use super::{Build, Fitted, Model, Offer, Plan, Rows};
+use super::{Build, Fitted, Made, Model, Offer, Plan, Rows};
 use crate::{Error, Result};
 use candle_core::{CpuStorage, CustomOp2, Device, Layout, Shape, Tensor, Var};
 use candle_nn::optim::{AdamW, Optimizer, ParamsAdamW};
@@ -75,7 +75,7 @@ impl Build for Neural {
     ];
     type Config = Config;
 
-    fn build(config: Config, plan: &Plan) -> Result<Option<Box<dyn Model>>> {
+    fn build(config: Config, plan: &Plan) -> Result<Made> {
         let c = &config;
         let owner = Self::NAME;
         require((1..=1024).contains(&c.hidden), owner, "hidden", "1 to 1024", c.hidden)?;

@@ -1,6 +1,6 @@
 //! No reward model: q = 0 everywhere, and the direct part is 0.
 
-use super::{Build, Model, Plan};
+use super::{Build, Made, Plan};
 use crate::Result;
 use oo_core::registry::OptionHelp;
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,7 @@ impl Build for Nothing {
     const OPTIONS: &'static [OptionHelp] = &[];
     type Config = Config;
 
-    fn build(_: Config, _: &Plan) -> Result<Option<Box<dyn Model>>> {
+    fn build(_: Config, _: &Plan) -> Result<Made> {
         Ok(None)
     }
 }
