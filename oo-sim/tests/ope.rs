@@ -154,9 +154,10 @@ fn intervals_of_the_golden_set() {
     }
     let answer = ope(&log, &["--estimators", "dr,snips", "--interval", "bootstrap"]);
     let end = |name: &str, i: usize| entry(&answer, name)["ci"][i].as_f64().unwrap();
-    // The other library's percentiles from 2,000 resamples; two such ends differ by about 0.005.
+    // The other library's percentiles of DR from 2,000 resamples; two such ends differ by about 0.005. Its percentiles of
+    // SNIPS are wrong (they keep the denominator), so that is held against the linearised interval.
     assert!((end("dr", 0) - 0.52926).abs() < 0.01 && (end("dr", 1) - 0.59419).abs() < 0.01);
-    assert!((end("snips", 0) - 0.48876).abs() < 0.015 && (end("snips", 1) - 0.63348).abs() < 0.015);
+    assert!((end("snips", 0) - 0.5108).abs() < 0.015 && (end("snips", 1) - 0.6024).abs() < 0.015);
 }
 
 #[test]
@@ -184,7 +185,7 @@ fn the_logging_policy_earns_what_it_earned() {
     for (env, policy) in [("bernoulli", "uniform"), ("tips", "softmax{temperature=1}")] {
         let log = folder.path().join(format!("{policy}.parquet"));
         let mut make = vec!["log", "--env", env, "--policy", policy, "--out", log.to_str().unwrap()];
-        make.extend(if env == "tips" { ["--users", "5", "--days", "3"].as_slice() } else { &["--rounds", "2000"] });
+        make.extend(if env == "tips" { ["--users", "20", "--days", "10"].as_slice() } else { &["--rounds", "2000"] });
         succeeds(&make);
         // It learns from the log as it did when it wrote it, so its probabilities are those in the log.
         let answer = ope(&log, &["--policy", policy, "--learn", "log", "--estimators", "ips,snips", "--seed", "42"]);

@@ -141,6 +141,7 @@ fn jobs(args: &Args) -> Result<Vec<Job>> {
         learn == Learn::No || policies != [None],
         "--learn says what a policy has learned; name the policy with --policy"
     );
+    let (estimators, all) = asked::parse(&args.estimators)?;
     // A path that exists wins over a data set of the same name.
     let log = match &args.log {
         path if path.exists() => path.clone(),
@@ -148,13 +149,12 @@ fn jobs(args: &Args) -> Result<Vec<Job>> {
     };
     let mut jobs = Vec::new();
     for policy in policies {
-        let (estimators, all) = asked::parse(&args.estimators)?;
         jobs.push(Job {
             log: log.clone(),
             format: args.log_format.clone(),
             policy,
             learn: learn.clone(),
-            estimators,
+            estimators: estimators.clone(),
             all,
             model: args.model.clone().map_or(Choice::Auto, Choice::Spec),
             folds: args.folds,

@@ -309,6 +309,8 @@ fn lists<T: polars_core::prelude::PolarsNumericType>(
 struct Own {
     about: About,
     reader: Reader,
+    /// Whether the log is of more than one person; rows of a single one are not clustered.
+    users: bool,
     /// Working memory: what was read, rows without a reward included.
     log: Log,
     time: Vec<u64>,
@@ -328,10 +330,31 @@ impl Own {
         Ok(Own {
             about,
             reader,
+            users: has_users(path)?,
             log: Log::new(),
             time: Vec::new(),
         })
     }
+}
+
+/// Whether the log names two different people; reads no more than it takes to see that.
+fn has_users(path: &Path) -> Result<bool> {
+    let mut file = Parquet::open(path)?;
+    let names = file.names();
+    let Some(column) = names.iter().position(|n| n == COLUMNS[1]) else {
+        return Ok(false);
+    };
+    file.select(&[column])?;
+    let mut first = None;
+    while let Some(block) = file.next(SLICE)? {
+        of_type(&block[0], &DataType::UInt64)?;
+        for user in block[0].u64()?.iter().flatten() {
+            if user != *first.get_or_insert(user) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }
 
 impl Source for Own {
@@ -356,10 +379,13 @@ impl Source for Own {
             };
             let kept = block.rounds.push_parts(&row.round, row.probs, row.chosen, row.method);
             block.rounds.settle(kept, reward, row.feedback);
+            block.time.push(self.time[i]);
             block.logged.action.push(row.chosen as u32);
             block.logged.reward.push(reward);
             block.logged.propensity.push(row.propensity());
-            block.logged.cluster.push(row.round.user.0);
+            if self.users {
+                block.logged.cluster.push(row.round.user.0);
+            }
             ends.push(ends.last().copied().unwrap_or(0) + row.round.candidates.len());
         }
         block.logged.candidates = match self.reader.header.shape.actions {
