@@ -20,7 +20,9 @@ pub(super) fn after_help() -> String {
          obd_random_men --policy uniform\n\nEstimators:\n",
     );
     for entry in asked::estimators() {
-        let parameter = entry.parameter.map_or_else(String::new, |p| format!("{{{}={}}}", p.name, p.default));
+        let parameter = entry
+            .parameter
+            .map_or_else(String::new, |p| format!("{{{}={}}}", p.name, p.default));
         out.push_str(&format!("  {}{parameter}: {}\n", entry.name, entry.summary));
     }
     for whole in asked::WHOLE {

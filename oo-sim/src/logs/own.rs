@@ -434,28 +434,50 @@ mod tests {
                 index: i,
                 user: UserId(u64::MAX - i % 3),
                 context: &[odd[i as usize % 5], i as f32 / 3.0],
-                candidates: Candidates { ids: &ids, features: &features, dim: 1 },
+                candidates: Candidates {
+                    ids: &ids,
+                    features: &features,
+                    dim: 1,
+                },
             };
-            let method = [Method::Exact, Method::Quadrature, Method::MonteCarlo { draws: 1000 + i as u32 }][i as usize % 3];
+            let method = [
+                Method::Exact,
+                Method::Quadrature,
+                Method::MonteCarlo { draws: 1000 + i as u32 },
+            ][i as usize % 3];
             log.push_parts(&round, &probs, draws.below(n), method);
             time.push(1_700_000_000_000 + i);
             let reaction = Reaction::ALL[i as usize % 5];
-            let feedback = (i % 2 == 0).then_some(Feedback { reaction, dwell_ms: (i % 4 == 0).then_some(i * 1000) });
+            let feedback = (i % 2 == 0).then_some(Feedback {
+                reaction,
+                dwell_ms: (i % 4 == 0).then_some(i * 1000),
+            });
             let arrival = match i % 5 {
                 4 => Arrival::Never,
                 3 => Arrival::After(60),
                 _ => Arrival::Now,
             };
-            outcomes.push(Outcome { reward: draws.normal() * 1e-3, feedback, arrival });
+            outcomes.push(Outcome {
+                reward: draws.normal() * 1e-3,
+                feedback,
+                arrival,
+            });
         }
         (log, time, outcomes)
     }
 
-    fn bits(row: &Row<'_>) -> impl PartialEq + std::fmt::Debug {
+    fn bits(row: &Row<'_>) -> impl PartialEq + std::fmt::Debug + use<> {
         let floats = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
         let c = row.round.candidates;
         (
-            (row.round.index, row.round.user, floats(row.round.context), c.ids.to_vec(), floats(c.features), c.dim),
+            (
+                row.round.index,
+                row.round.user,
+                floats(row.round.context),
+                c.ids.to_vec(),
+                floats(c.features),
+                c.dim,
+            ),
             row.probs.iter().map(|p| p.to_bits()).collect::<Vec<_>>(),
             (row.chosen, row.method, row.reward.map(f64::to_bits), row.feedback),
         )
@@ -491,7 +513,10 @@ mod tests {
         for i in 0..500 {
             assert_eq!(bits(&read.row(i)), bits(&log.row(i)), "row {i}");
         }
-        assert!((0..500).any(|i| read.row(i).reward.is_none()), "nobody waits, so nothing is tested");
+        assert!(
+            (0..500).any(|i| read.row(i).reward.is_none()),
+            "nobody waits, so nothing is tested"
+        );
     }
 
     #[test]
@@ -501,9 +526,18 @@ mod tests {
         let (log, time, outcomes) = log();
         // Row 4 has four candidates.
         let cases: [(fn(&mut Vec<f64>, &mut Vec<ActionId>), &str); 3] = [
-            (|probs, _| probs[0] += 0.01, "row 4, column `probs`: expected probabilities that sum to 1"),
-            (|probs, _| (probs[0], probs[1]) = (-0.5, probs[0] + probs[1] + 0.5), "row 4, column `probs`"),
-            (|_, ids| ids[1] = ids[0], "row 4, column `candidates`: expected different identities"),
+            (
+                |probs, _| probs[0] += 0.01,
+                "row 4, column `probs`: expected probabilities that sum to 1",
+            ),
+            (
+                |probs, _| (probs[0], probs[1]) = (-0.5, probs[0] + probs[1] + 0.5),
+                "row 4, column `probs`",
+            ),
+            (
+                |_, ids| ids[1] = ids[0],
+                "row 4, column `candidates`: expected different identities",
+            ),
         ];
         for (spoil, expected) in cases {
             let mut writer = Writer::new(std::fs::File::create(&path).unwrap(), &header()).unwrap();

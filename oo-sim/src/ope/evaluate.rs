@@ -268,7 +268,12 @@ fn evaluate_log(job: &Job) -> Result<Answer> {
             effective_rows: report.effective_rows,
             mean_weight: report.mean_weight,
             // Weights that are all 1 leave no spread to test with, and nothing to test.
-            mean_weight_p: report.checks.first().map(|check| check.p).filter(|p| !p.is_nan()).unwrap_or(1.0),
+            mean_weight_p: report
+                .checks
+                .first()
+                .map(|check| check.p)
+                .filter(|p| !p.is_nan())
+                .unwrap_or(1.0),
             sd_weight: report.sd_weight,
             max_weight: report.max_weight,
             weight_quantiles: report.quantiles.to_vec(),
@@ -431,7 +436,12 @@ impl<'a> Work<'a> {
             for start in (0..block.logged.len()).step_by(BLOCK) {
                 let end = block.logged.len().min(start + BLOCK);
                 block.logged.weigh_rows(start..end, &mut self.rounds);
-                self.lanes[1].add(&self.rounds, self.users.part(start, end), self.keep_rows, &mut self.terms);
+                self.lanes[1].add(
+                    &self.rounds,
+                    self.users.part(start, end),
+                    self.keep_rows,
+                    &mut self.terms,
+                );
             }
         }
         Ok(())
@@ -447,7 +457,12 @@ impl<'a> Work<'a> {
         for start in (0..block.logged.len()).step_by(BLOCK) {
             let end = block.logged.len().min(start + BLOCK);
             block.logged.weigh_rows(start..end, &mut self.rounds);
-            self.lanes[0].add(&self.rounds, self.users.part(start, end), self.keep_rows, &mut self.terms);
+            self.lanes[0].add(
+                &self.rounds,
+                self.users.part(start, end),
+                self.keep_rows,
+                &mut self.terms,
+            );
             for (_, tuning) in &mut self.tunings {
                 tuning.add(&self.rounds);
             }
@@ -455,7 +470,10 @@ impl<'a> Work<'a> {
                 .add(&block.logged, start..end, &self.rounds, behaviour.as_deref());
             if let Some(sequence) = &mut self.sequence {
                 for (&w, &r) in self.rounds.weight.iter().zip(&self.rounds.reward) {
-                    ensure!(sequence.push(w, r), "a weight of {w} is too large for a confidence sequence");
+                    ensure!(
+                        sequence.push(w, r),
+                        "a weight of {w} is too large for a confidence sequence"
+                    );
                 }
             }
             if let Some((weights, rewards)) = &mut self.weights {
@@ -513,7 +531,10 @@ impl<'a> Work<'a> {
                 }
             }
         }
-        self.chosen.iter_mut().zip(&mut sums).for_each(|(c, sums)| c.sums = *sums);
+        self.chosen
+            .iter_mut()
+            .zip(&mut sums)
+            .for_each(|(c, sums)| c.sums = *sums);
         Ok(())
     }
 
@@ -521,7 +542,11 @@ impl<'a> Work<'a> {
     fn lines(&self, job: &Job) -> Result<Vec<Line>> {
         let of_value = self.interval_of_value(job)?;
         let mut lines: Vec<(usize, Line)> = Vec::new();
-        for (lane, running) in [(0, &self.lanes[0].running), (1, &self.lanes[1].running), (0, &self.chosen)] {
+        for (lane, running) in [
+            (0, &self.lanes[0].running),
+            (1, &self.lanes[1].running),
+            (0, &self.chosen),
+        ] {
             for running in running {
                 let asked = &self.asked[running.asked];
                 let ci = match of_value {
@@ -554,7 +579,12 @@ impl<'a> Work<'a> {
 
     /// The interval for the policy's value, where the method is one for it.
     fn interval_of_value(&self, job: &Job) -> Result<Option<Interval>> {
-        let none = || anyhow!("`{}` gives no interval for these weights and rewards", job.method.name());
+        let none = || {
+            anyhow!(
+                "`{}` gives no interval for these weights and rewards",
+                job.method.name()
+            )
+        };
         let Some((weights, rewards)) = &self.weights else {
             return Ok(self.sequence.clone().map(|mut sequence| sequence.interval()));
         };

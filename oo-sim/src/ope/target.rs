@@ -46,7 +46,9 @@ impl Learn {
             "none" => Ok(Learn::No),
             "log" => Ok(Learn::Log),
             path if Path::new(path).is_file() => Ok(Learn::File(path.into())),
-            other => bail!("--learn: expected none, log, a share such as 0.5, or the path of a log or state, got `{other}`"),
+            other => {
+                bail!("--learn: expected none, log, a share such as 0.5, or the path of a log or state, got `{other}`")
+            }
         }
     }
 }
@@ -117,12 +119,17 @@ impl Target {
                     Ok(true)
                 })?;
                 skip = (rows as f64 * share) as u64;
-                ensure!(skip > 0 && skip < rows, "--learn: {share} of {rows} rows leaves nothing on one side");
+                ensure!(
+                    skip > 0 && skip < rows,
+                    "--learn: {share} of {rows} rows leaves nothing on one side"
+                );
                 study(policy.as_mut(), log, skip)?;
             }
             Learn::File(path) if is_state(path)? => {
                 let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-                policy.load(&bytes).with_context(|| format!("state {}", path.display()))?;
+                policy
+                    .load(&bytes)
+                    .with_context(|| format!("state {}", path.display()))?;
             }
             Learn::File(path) => {
                 let other = logs::open(path, "auto")?;
@@ -222,7 +229,9 @@ fn study(policy: &mut dyn Policy, log: (&Path, &str), rows: u64) -> Result<()> {
         left -= now;
         Ok(left > 0)
     })?;
-    lessons.before(policy, None).with_context(|| format!("log {}", log.0.display()))
+    lessons
+        .before(policy, None)
+        .with_context(|| format!("log {}", log.0.display()))
 }
 
 /// A state is a safetensors file: eight bytes of length, then JSON.
