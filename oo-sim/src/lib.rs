@@ -8,6 +8,8 @@ pub mod commands;
 pub mod datasets;
 pub mod environments;
 pub mod experiment;
+pub mod logs;
+pub mod ope;
 pub mod pairs;
 pub mod report;
 pub mod runner;
