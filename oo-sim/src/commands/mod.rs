@@ -2,6 +2,7 @@
 
 pub mod compare;
 pub mod data;
+pub mod ope_bench;
 pub mod policies;
 pub mod reference;
 pub mod report;
@@ -42,6 +43,9 @@ enum Command {
     /// List data sets, download them, say where they are
     #[command(after_help = data::AFTER_HELP)]
     Data(data::Args),
+    /// Hold off-policy estimators against known values, on many simulated logs
+    #[command(after_help = ope_bench::after_help())]
+    OpeBench(Box<ope_bench::Args>),
     /// Write one HTML page about a finished run
     Report(report::Args),
     /// List policies, their options and where they were published
@@ -69,6 +73,7 @@ pub fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Compare(args) => compare::run(*args),
         Command::Data(args) => data::run(args),
+        Command::OpeBench(args) => ope_bench::run(*args),
         Command::Report(args) => report::run(args),
         Command::Policies => policies::policies(),
         Command::Environments => policies::environments(),

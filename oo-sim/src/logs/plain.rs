@@ -102,7 +102,12 @@ impl Source for Plain {
         // Said here, since the file may call the column otherwise than everybody else does.
         if let Some(i) = logged.propensity.iter().position(|p| !(*p > 0.0 && *p <= 1.0)) {
             let got = logged.propensity[i];
-            return Err(bad_row(first + i as u64, &self.propensity, "a probability in (0, 1]", got));
+            return Err(bad_row(
+                first + i as u64,
+                &self.propensity,
+                "a probability in (0, 1]",
+                got,
+            ));
         }
         if self.has_user {
             for (i, &x) in column()?.iter().enumerate() {
