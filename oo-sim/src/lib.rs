@@ -8,6 +8,7 @@ pub mod datasets;
 pub mod environments;
 pub mod experiment;
 pub mod logs;
+pub mod ope;
 pub mod ope_bench;
 pub mod report;
 pub mod runner;

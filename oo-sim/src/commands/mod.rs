@@ -2,6 +2,8 @@
 
 pub mod compare;
 pub mod data;
+pub mod log;
+pub mod ope;
 pub mod ope_bench;
 pub mod policies;
 pub mod reference;
@@ -17,7 +19,7 @@ pub(crate) const EXITS: &[(u8, &str)] = &[
     (1, "failure while running"),
     (
         2,
-        "bad input: a flag, a name, an option, the experiment file, or a folder that is no finished run",
+        "bad input: a flag, a name, an option, the experiment file, a log, or a folder that is no finished run",
     ),
 ];
 
@@ -43,6 +45,12 @@ enum Command {
     /// List data sets, download them, say where they are
     #[command(after_help = data::AFTER_HELP)]
     Data(data::Args),
+    /// Simulate one policy and write the log of its decisions
+    #[command(after_help = log::after_help())]
+    Log(Box<log::Args>),
+    /// Say from a log what another policy would have earned
+    #[command(after_help = ope::after_help())]
+    Ope(Box<ope::Args>),
     /// Hold off-policy estimators against known values, on many simulated logs
     #[command(after_help = ope_bench::after_help())]
     OpeBench(Box<ope_bench::Args>),
@@ -73,6 +81,8 @@ pub fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Compare(args) => compare::run(*args),
         Command::Data(args) => data::run(args),
+        Command::Log(args) => log::run(*args),
+        Command::Ope(args) => ope::run(*args),
         Command::OpeBench(args) => ope_bench::run(*args),
         Command::Report(args) => report::run(args),
         Command::Policies => policies::policies(),
