@@ -12,8 +12,6 @@ const SMALL: &[&str] = &[
     "uniform,egreedy{epsilon=0.2}",
     "--sizes",
     "100,400",
-    "--logs",
-    "40",
     "--train",
     "200",
     "--truth",
@@ -25,7 +23,7 @@ fn run(args: &[&str]) -> Output {
 }
 
 fn report(more: &[&str], out: &Path) -> (Vec<u8>, Value) {
-    let output = run(&[SMALL, more, &["--out", out.to_str().unwrap()]].concat());
+    let output = run(&[SMALL, &["--logs", "40"], more, &["--out", out.to_str().unwrap()]].concat());
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let bytes = std::fs::read(out).unwrap();
     let value = serde_json::from_slice(&bytes).unwrap();

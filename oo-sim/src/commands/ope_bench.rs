@@ -16,7 +16,7 @@ pub(super) fn after_help() -> String {
 /// The command's flags.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Worlds, such as logistic{d=5} or data:digits; several with commas
+    /// Worlds, such as logistic{d=5} or data:pendigits; several with commas
     #[arg(long)]
     env: Option<String>,
     /// The policy whose value is estimated; it learns from --train uniform rounds and is then frozen
