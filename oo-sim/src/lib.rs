@@ -10,6 +10,7 @@ pub mod environments;
 pub mod experiment;
 pub mod logs;
 pub mod ope;
+pub mod ope_bench;
 pub mod pairs;
 pub mod report;
 pub mod runner;
