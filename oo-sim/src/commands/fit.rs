@@ -98,7 +98,7 @@ fn plan(args: &Args) -> Result<Plan> {
         rounds: args.rounds,
         seeds: 1,
         seed: args.seed,
-        baseline: None,
+        ..Experiment::default()
     };
     experiment.plan()
 }
