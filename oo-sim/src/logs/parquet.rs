@@ -322,9 +322,13 @@ mod tests {
     fn any_block_of_any_page_is_the_same_rows() {
         let folder = tempfile::tempdir().unwrap();
         let mut frame = frame();
-        for (i, compression) in [ParquetCompression::Zstd(None), ParquetCompression::Snappy, ParquetCompression::Uncompressed]
-            .into_iter()
-            .enumerate()
+        for (i, compression) in [
+            ParquetCompression::Zstd(None),
+            ParquetCompression::Snappy,
+            ParquetCompression::Uncompressed,
+        ]
+        .into_iter()
+        .enumerate()
         {
             let path = folder.path().join(format!("{i}.parquet"));
             // Pages of different rows in each column, in one row group of 50,000 rows or in several.

@@ -99,9 +99,18 @@ impl Source for Plain {
         for (i, &x) in column()?.iter().enumerate() {
             let row = first + i as u64;
             let action = whole(x, row, "action")?;
-            let most = if self.actions == 0 { 1 << 32 } else { self.actions as u64 };
+            let most = if self.actions == 0 {
+                1 << 32
+            } else {
+                self.actions as u64
+            };
             if action >= most {
-                return Err(bad_row(row, "action", &format!("a number below {most}, the number of actions"), x));
+                return Err(bad_row(
+                    row,
+                    "action",
+                    &format!("a number below {most}, the number of actions"),
+                    x,
+                ));
             }
             logged.action.push(action as u32);
         }
