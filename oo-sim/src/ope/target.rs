@@ -169,7 +169,7 @@ impl Target {
                 learned.with_context(|| format!("before row {}", first + i as u64))?;
                 decide(self.policy.as_ref(), self.key, i, &mut decision)?;
                 block.logged.target[block.logged.candidates.of(i)].copy_from_slice(decision.probs());
-                lessons.add(&rounds.row(i), time);
+                lessons.add(&block.rounds.row(i), time);
             }
             return Ok(());
         }
@@ -215,7 +215,7 @@ fn for_each_block((path, format): (&Path, &str), mut visit: impl FnMut(&Block) -
     Ok(())
 }
 
-/// Learns the first rows of a log, with the context's columns put where [`matching`] says.
+/// Learns the first rows of a log.
 fn study(policy: &mut dyn Policy, log: (&Path, &str), rows: u64, columns: Option<&[Option<usize>]>) -> Result<()> {
     let (mut lessons, mut left) = (Lessons::default(), rows);
     for_each_block(log, |block| {
