@@ -25,6 +25,7 @@ pub mod exp4;
 pub mod explore_first;
 pub mod greedy;
 pub mod hierarchical;
+pub mod imitate;
 pub mod kl_ucb;
 pub mod lin_full_post;
 pub mod lin_ts;
@@ -65,6 +66,7 @@ pub const POLICIES: &[Entry] = &[
     entry::<beta_ts::BetaTs>(),
     entry::<square_cb::SquareCb>(),
     entry::<explore_first::ExploreFirst>(),
+    entry::<imitate::Imitate>(),
     entry::<reg_cb::RegCb>(),
     entry::<bag::Bag>(),
     entry::<cover::Cover>(),

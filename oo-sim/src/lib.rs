@@ -9,6 +9,7 @@ pub mod environments;
 pub mod experiment;
 pub mod logs;
 pub mod ope;
+pub mod ope_bench;
 pub mod report;
 pub mod runner;
 pub mod store;

@@ -1,8 +1,9 @@
 //! What a reward model reads of a log, and how a candidate becomes a vector of numbers.
 //!
-//! Where candidates have features, a candidate is (1, context, features). Where they have none, it is which arm it is
-//! and (1, context): every arm has weights of its own, which is the regression on the one-hot action and its products
-//! with the context, without the zeros.
+//! Where candidates have features, a candidate is (1, context, features, one-hot arm); the last part is left out where
+//! arms come and go, or are so many that features must tell them apart. Where they have none, it is which arm it is and
+//! (1, context): every arm has weights of its own, which is the regression on the one-hot arm and its products with the
+//! context, without the zeros.
 
 use crate::estimators::Logged;
 use crate::{Error, Result};
@@ -14,9 +15,12 @@ pub struct InputShape {
     pub context: usize,
     /// Features a candidate; 0 where candidates are only told apart.
     pub candidate: usize,
-    /// The number of arms; read only where candidates have no features.
+    /// The number of arms; 0 where they come and go.
     pub arms: usize,
 }
+
+/// Arms beyond this number get no column of their own beside features: a regression costs the square of its columns.
+const MOST_COLUMNS: usize = 256;
 
 impl InputShape {
     /// The number of separate weight vectors.
@@ -26,7 +30,21 @@ impl InputShape {
 
     /// Numbers a candidate, the constant 1 included.
     pub fn dim(&self) -> usize {
-        1 + self.context + self.candidate
+        1 + self.context + self.candidate + self.columns()
+    }
+
+    /// Columns of the one-hot arm.
+    fn columns(&self) -> usize {
+        if self.candidate > 0 && self.arms <= MOST_COLUMNS {
+            self.arms
+        } else {
+            0
+        }
+    }
+
+    /// Whether a model reads which arm a candidate is.
+    pub fn reads_arms(&self) -> bool {
+        self.candidate == 0 || self.columns() > 0
     }
 }
 
@@ -37,8 +55,8 @@ pub struct Inputs {
     pub context: Vec<f32>,
     /// `candidates × candidate`, row-major, row after row.
     pub candidate: Vec<f32>,
-    /// Which arm each candidate is, from 0; empty: candidate `i` of a row is arm `i`. Read only where candidates have
-    /// no features.
+    /// Which arm each candidate is, from 0; empty: candidate `i` of a row is arm `i`. Ignored where the model does not
+    /// read it ([`InputShape::reads_arms`]).
     pub arm: Vec<u32>,
 }
 
@@ -49,7 +67,7 @@ pub struct Offer<'a> {
     candidate: &'a [f32],
     arm: &'a [u32],
     count: usize,
-    dim: usize,
+    shape: &'a InputShape,
 }
 
 impl Offer<'_> {
@@ -65,16 +83,16 @@ impl Offer<'_> {
 
     /// True where all candidates share one vector and differ by their block.
     pub fn is_shared(&self) -> bool {
-        self.dim == 0
+        self.shape.candidate == 0
+    }
+
+    fn arm(&self, i: usize) -> usize {
+        self.arm.get(i).map_or(i, |&arm| arm as usize)
     }
 
     /// The block of candidate `i`.
     pub fn block(&self, i: usize) -> usize {
-        match (self.dim, self.arm.get(i)) {
-            (0, Some(&arm)) => arm as usize,
-            (0, None) => i,
-            _ => 0,
-        }
+        if self.is_shared() { self.arm(i) } else { 0 }
     }
 
     /// Writes the numbers of candidate `i`.
@@ -82,20 +100,27 @@ impl Offer<'_> {
         z.clear();
         z.push(1.0);
         z.extend_from_slice(self.context);
-        z.extend_from_slice(&self.candidate[i * self.dim..(i + 1) * self.dim]);
+        let d = self.shape.candidate;
+        z.extend_from_slice(&self.candidate[i * d..(i + 1) * d]);
+        let columns = self.shape.columns();
+        if columns > 0 {
+            let from = z.len();
+            z.resize(from + columns, 0.0);
+            z[from + self.arm(i)] = 1.0;
+        }
     }
 }
 
 impl Inputs {
     /// The candidates of row `row`, which are `span` among all candidates of the block.
-    pub fn offer(&self, shape: &InputShape, row: usize, span: std::ops::Range<usize>) -> Offer<'_> {
+    pub fn offer<'a>(&'a self, shape: &'a InputShape, row: usize, span: std::ops::Range<usize>) -> Offer<'a> {
         let d = shape.candidate;
         Offer {
             context: &self.context[row * shape.context..(row + 1) * shape.context],
             candidate: &self.candidate[span.start * d..span.end * d],
             arm: self.arm.get(span.clone()).unwrap_or(&[]),
             count: span.len(),
-            dim: d,
+            shape,
         }
     }
 
@@ -135,7 +160,7 @@ impl Inputs {
                 }
             }
         }
-        if shape.candidate > 0 {
+        if !shape.reads_arms() {
             return Ok(());
         }
         let named = match self.arm.is_empty() {

@@ -38,6 +38,18 @@ const LOGISTIC: World = World {
     binary: true,
 };
 
+/// Candidates have features and are arms that differ besides.
+const BOTH: World = World {
+    shape: InputShape {
+        context: 1,
+        candidate: 1,
+        arms: 3,
+    },
+    candidates: 3,
+    truth: |c, z, arm| 0.3 * f64::from(c[0]) + 0.5 * f64::from(z[0]) + arm as f64,
+    binary: false,
+};
+
 /// No line through it.
 const BENT: World = World {
     shape: InputShape {
@@ -122,6 +134,9 @@ fn each_model_recovers_its_own_truth() {
     // Fixed seeds. The linear model estimates 5 numbers from 4000 rows of noise 0.1: error about 0.1·√(5/4000) = 0.0035.
     let linear = error("linear", &LINEAR, 6000);
     assert!(linear < 0.01, "{linear}");
+    // Six numbers.
+    let both = error("linear", &BOTH, 6000);
+    assert!(both < 0.01, "{both}");
     // Three arms of 3 numbers from about 4000 rows each: √(3·0.25/4000) = 0.014.
     let logistic = error("logistic", &LOGISTIC, 18_000);
     assert!(logistic < 0.03, "{logistic}");

@@ -1,5 +1,6 @@
 //! How much each row counts when a reward model is fitted.
 
+use crate::estimators::doubly_robust::fit_weight;
 use crate::{Error, Result};
 
 /// A weight a row; w is the importance weight and p the propensity of the logged action.
@@ -10,9 +11,7 @@ pub enum Weighting {
     Equal,
     /// w: the best prediction where the target policy goes.
     Importance,
-    /// w²(1 − p): the least variance of the doubly robust estimate (Farajtabar, Chow, Ghavamzadeh 2018,
-    /// arXiv:1802.03493). Exact for a target that is certain of its action; for others the paper's matrix has terms
-    /// off its diagonal, which couple the candidates of a row and are left out here.
+    /// [`fit_weight`]: the least variance of the doubly robust estimate.
     Mrdr,
 }
 
@@ -43,11 +42,10 @@ impl Weighting {
 
     /// The weight of a row.
     pub fn of(self, target: f64, propensity: f64) -> f64 {
-        let w = target / propensity;
         match self {
             Weighting::Equal => 1.0,
-            Weighting::Importance => w,
-            Weighting::Mrdr => w * w * (1.0 - propensity),
+            Weighting::Importance => target / propensity,
+            Weighting::Mrdr => fit_weight(target, propensity),
         }
     }
 }

@@ -4,6 +4,7 @@ pub mod compare;
 pub mod data;
 pub mod log;
 pub mod ope;
+pub mod ope_bench;
 pub mod policies;
 pub mod reference;
 pub mod report;
@@ -50,6 +51,9 @@ enum Command {
     /// Say from a log what another policy would have earned
     #[command(after_help = ope::after_help())]
     Ope(Box<ope::Args>),
+    /// Hold off-policy estimators against known values, on many simulated logs
+    #[command(after_help = ope_bench::after_help())]
+    OpeBench(Box<ope_bench::Args>),
     /// Write one HTML page about a finished run
     Report(report::Args),
     /// List policies, their options and where they were published
@@ -79,6 +83,7 @@ pub fn main() -> ExitCode {
         Command::Data(args) => data::run(args),
         Command::Log(args) => log::run(*args),
         Command::Ope(args) => ope::run(*args),
+        Command::OpeBench(args) => ope_bench::run(*args),
         Command::Report(args) => report::run(args),
         Command::Policies => policies::policies(),
         Command::Environments => policies::environments(),

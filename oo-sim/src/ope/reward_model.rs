@@ -94,7 +94,7 @@ pub fn inputs(block: &Block, shape: &InputShape, out: &mut Inputs) -> Result<()>
         let round = block.rounds.row(i).round;
         out.context.extend_from_slice(round.context);
         out.candidate.extend_from_slice(round.candidates.features);
-        if shape.candidate == 0 {
+        if shape.reads_arms() {
             for id in round.candidates.ids {
                 match u32::try_from(id.0) {
                     Ok(arm) if (arm as usize) < shape.arms => out.arm.push(arm),

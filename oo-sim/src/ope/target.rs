@@ -7,7 +7,7 @@
 
 use crate::logs::{self, About, Block};
 use anyhow::{Context, Result, bail, ensure};
-use oo_core::{Batch, Decision, Key, Log, Policy, Row, Shape, Spec};
+use oo_core::{Batch, Decision, Key, Log, Policy, Round, Row, Shape, Spec};
 use oo_judge::estimators::Sizes;
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
@@ -123,7 +123,7 @@ impl Target {
                     skip > 0 && skip < rows,
                     "--learn: {share} of {rows} rows leaves nothing on one side"
                 );
-                study(policy.as_mut(), log, skip)?;
+                study(policy.as_mut(), log, skip, None)?;
             }
             Learn::File(path) if is_state(path)? => {
                 let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -133,9 +133,9 @@ impl Target {
             }
             Learn::File(path) => {
                 let other = logs::open(path, "auto")?;
-                same_shape(shape, other.about().shape.as_ref())
+                let columns = matching(shape, other.about().shape.as_ref())
                     .with_context(|| format!("--learn {}", path.display()))?;
-                study(policy.as_mut(), (path, "auto"), u64::MAX)?;
+                study(policy.as_mut(), (path, "auto"), u64::MAX, columns.as_deref())?;
             }
         }
         Ok(Target {
@@ -215,16 +215,18 @@ fn for_each_block((path, format): (&Path, &str), mut visit: impl FnMut(&Block) -
     Ok(())
 }
 
-/// Learns the first rows of a log.
-fn study(policy: &mut dyn Policy, log: (&Path, &str), rows: u64) -> Result<()> {
+/// Learns the first rows of a log, with its context's features in the order that the policy knows them by.
+fn study(policy: &mut dyn Policy, log: (&Path, &str), rows: u64, columns: Option<&[Option<usize>]>) -> Result<()> {
     let (mut lessons, mut left) = (Lessons::default(), rows);
     for_each_block(log, |block| {
         let now = left.min(block.logged.len() as u64);
+        let turned = columns.map(|columns| translated(&block.rounds, columns));
+        let rounds = turned.as_ref().unwrap_or(&block.rounds);
         for i in 0..now as usize {
             let time = block.time.get(i).copied();
             let learned = lessons.before(policy, time);
             learned.with_context(|| format!("before row {}", block.logged.first_row + i as u64))?;
-            lessons.add(&block.rounds.row(i), time);
+            lessons.add(&rounds.row(i), time);
         }
         left -= now;
         Ok(left > 0)
@@ -242,16 +244,29 @@ fn is_state(path: &Path) -> Result<bool> {
     Ok(file.read(&mut head)? == 9 && head[8] == b'{' && head[4..8] == [0; 4])
 }
 
-fn same_shape(expected: &Shape, got: Option<&Shape>) -> Result<()> {
+/// Where each context feature of the log to be judged on stands in another log: nothing to do where the shapes are the
+/// same. The values of categories (`column=value`) may differ: what the other log never shows is 0 there, what it alone
+/// shows is dropped.
+fn matching(expected: &Shape, got: Option<&Shape>) -> Result<Option<Vec<Option<usize>>>> {
     let Some(got) = got else {
         bail!("expected a log with rounds, got one without");
     };
-    let all = |shape: &Shape| [shape.context.clone(), shape.candidate.clone()].concat();
-    if let Some(odd) = all(got).iter().find(|f| !all(expected).contains(f)) {
+    if expected == got {
+        return Ok(None);
+    }
+    let value = |name: &String| name.contains('=');
+    let lacks = |shape: &Shape, name: &String| !shape.context.contains(name) && !shape.candidate.contains(name);
+    if let Some(odd) = got
+        .context
+        .iter()
+        .chain(&got.candidate)
+        .find(|f| !value(f) && lacks(expected, f))
+    {
         bail!("the log has a feature `{odd}` that the log to be judged on has not");
     }
+    let missing = expected.context.iter().find(|f| !value(f) && !got.context.contains(f));
     ensure!(
-        expected == got,
+        missing.is_none() && expected.candidate == got.candidate && expected.actions == got.actions,
         "expected the features and actions of the log to be judged on ({} + {} features, {:?} actions), got {} + {} \
          features, {:?} actions",
         expected.context.len(),
@@ -261,7 +276,29 @@ fn same_shape(expected: &Shape, got: Option<&Shape>) -> Result<()> {
         got.candidate.len(),
         got.actions
     );
-    Ok(())
+    let place = |name: &String| got.context.iter().position(|other| other == name);
+    Ok(Some(expected.context.iter().map(place).collect()))
+}
+
+/// The rounds with the context's columns where [`matching`] puts them.
+fn translated(rounds: &Log, columns: &[Option<usize>]) -> Log {
+    let mut out = Log::new();
+    for i in 0..rounds.len() {
+        let row = rounds.row(i);
+        let context: Vec<f32> = columns
+            .iter()
+            .map(|from| from.map_or(0.0, |j| row.round.context[j]))
+            .collect();
+        let round = Round {
+            context: &context,
+            ..row.round
+        };
+        let at = out.push_parts(&round, row.probs, row.chosen, row.method);
+        if let Some(reward) = row.reward {
+            out.settle(at, reward, row.feedback);
+        }
+    }
+    out
 }
 
 /// Drops the first rows of a block.
@@ -294,5 +331,46 @@ pub fn drop_first(block: &mut Block, rows: usize) {
             }
         }
         block.rounds = kept;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use oo_core::{ActionId, Candidates, Method, UserId};
+
+    fn shape(context: &[&str]) -> Shape {
+        Shape {
+            context: context.iter().map(ToString::to_string).collect(),
+            candidate: vec![],
+            actions: Some(1),
+        }
+    }
+
+    #[test]
+    fn values_of_categories_are_matched_by_name() {
+        let (here, there) = (shape(&["age", "town=A", "town=B"]), shape(&["age", "town=B", "town=C"]));
+        let columns = matching(&here, Some(&there)).unwrap().unwrap();
+        assert_eq!(columns, [Some(0), None, Some(1)]);
+        let round = Round {
+            index: 0,
+            user: UserId(0),
+            context: &[7.0, 1.0, 0.0],
+            candidates: Candidates {
+                ids: &[ActionId(0)],
+                features: &[],
+                dim: 0,
+            },
+        };
+        let mut log = Log::new();
+        let row = log.push_parts(&round, &[1.0], 0, Method::Exact);
+        log.settle(row, 1.0, None);
+        let turned = translated(&log, &columns);
+        assert_eq!(turned.row(0).round.context, [7.0, 0.0, 1.0]);
+        assert_eq!(turned.row(0).reward, Some(1.0));
+        assert_eq!(matching(&here, Some(&here)).unwrap(), None);
+        assert!(matching(&here, Some(&shape(&["age", "height"]))).is_err());
+        assert!(matching(&here, Some(&shape(&["town=A"]))).is_err());
+        assert!(matching(&here, None).is_err());
     }
 }
