@@ -215,7 +215,7 @@ fn for_each_block((path, format): (&Path, &str), mut visit: impl FnMut(&Block) -
     Ok(())
 }
 
-/// Learns the first rows of a log.
+/// Learns the first rows of a log, with its context's features in the order that the policy knows them by.
 fn study(policy: &mut dyn Policy, log: (&Path, &str), rows: u64, columns: Option<&[Option<usize>]>) -> Result<()> {
     let (mut lessons, mut left) = (Lessons::default(), rows);
     for_each_block(log, |block| {
