@@ -169,7 +169,7 @@ impl Target {
                 learned.with_context(|| format!("before row {}", first + i as u64))?;
                 decide(self.policy.as_ref(), self.key, i, &mut decision)?;
                 block.logged.target[block.logged.candidates.of(i)].copy_from_slice(decision.probs());
-                lessons.add(&rounds.row(i), time);
+                lessons.add(&block.rounds.row(i), time);
             }
             return Ok(());
         }
