@@ -13,6 +13,13 @@ pub trait Policy: Send + Sync {
     /// Learns from logged rows; one row is the online case.
     fn update(&mut self, batch: &Batch<'_>) -> Result<()>;
 
+    /// What each feature adds to the expected reward of candidate `i`, appended as (feature, amount) and numbered as
+    /// [`Shape::feature`] counts. False, and nothing appended, where the expectation is no sum over features.
+    fn contributions(&self, round: &Round<'_>, i: usize, out: &mut Vec<(usize, f64)>) -> bool {
+        let _ = (round, i, out);
+        false
+    }
+
     /// Everything learned, as bytes that [`load`](Policy::load) takes back bit for bit.
     fn save(&self) -> Vec<u8>;
 

@@ -220,6 +220,15 @@ impl Policy for Hierarchical {
         Ok(())
     }
 
+    fn contributions(&self, round: &Round<'_>, i: usize, out: &mut Vec<(usize, f64)>) -> bool {
+        let mut x = vec![0.0; self.x.len()];
+        self.columns.gather(round, i, &mut x[..self.columns.dim()]);
+        let theta = self.population.weights(round.user);
+        let amounts = x.iter().zip(&theta).map(|(x, theta)| x * theta);
+        out.extend(self.columns.places(round).zip(amounts));
+        true
+    }
+
     fn save(&self) -> Vec<u8> {
         let mut w = Writer::new(Self::NAME, self.layout.as_str());
         self.population.write(&mut w);
