@@ -156,23 +156,22 @@ async fn connection(stream: TcpStream, app: &Arc<App>, router: Router, mut hear:
             .serve_connection(io, service)
     );
     loop {
-        let mut news = pin!(hear.changed());
-        let ended = std::future::poll_fn(|cx| match served.as_mut().poll(cx) {
-            Poll::Ready(end) => Poll::Ready(Some(end)),
-            Poll::Pending => news.as_mut().poll(cx).map(|_| None),
-        })
-        .await;
-        match ended {
-            Some(end) => {
-                if let Err(e) = end {
-                    if e.is_timeout() {
-                        app.metrics.dawdled.fetch_add(1, Ordering::Relaxed);
-                    }
-                    tracing::debug!(error = %e, "connection ended");
+        let ended = {
+            let mut news = pin!(hear.changed());
+            std::future::poll_fn(|cx| match served.as_mut().poll(cx) {
+                Poll::Ready(end) => Poll::Ready(Some(end)),
+                Poll::Pending => news.as_mut().poll(cx).map(|_| None),
+            })
+            .await
+        };
+        if let Some(end) = ended {
+            if let Err(e) = end {
+                if e.is_timeout() {
+                    app.metrics.dawdled.fetch_add(1, Ordering::Relaxed);
                 }
-                return;
+                tracing::debug!(error = %e, "connection ended");
             }
-            None => {}
+            return;
         }
         let phase = *hear.borrow_and_update();
         match phase {
