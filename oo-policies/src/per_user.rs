@@ -78,4 +78,8 @@ impl Policy for PerUser {
         self.users = users;
         Ok(())
     }
+
+    fn forget(&mut self, user: UserId) {
+        self.users.remove(&user);
+    }
 }
