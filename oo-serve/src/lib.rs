@@ -6,6 +6,7 @@
 
 pub mod engine;
 pub mod error;
+pub mod inspect;
 pub mod journal;
 
 pub use engine::{Answer, Ask, Engine, Feedback, Receipt, Settings};

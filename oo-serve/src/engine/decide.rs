@@ -1,16 +1,14 @@
 //! A request to choose, from its check to its record.
 
-use super::ask::{Answer, Ask, MAX_CANDIDATES, MAX_ID, MAX_NOTE, Reason, action_id, identity};
+use super::ask::{Answer, Ask, MAX_CANDIDATES, MAX_ID, MAX_NOTE, action_id, identity};
 use super::event::{BEFORE_BYTES, Decided, DecidedParts, VERSION, kind};
-use super::state::{Mark, State, read};
+use super::state::{Mark, State};
 use super::{Engine, codec::Put};
 use crate::journal::fail;
 use crate::{Error, Result};
 use oo_core::key::hash_name;
-use oo_core::{ActionId, Candidates, Decision, Key, Method, Round, UserId};
+use oo_core::{ActionId, Candidates, Decision, Key, Round, UserId};
 use std::cell::RefCell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 
 /// What a thread uses again and again.
 #[derive(Default)]
@@ -23,18 +21,6 @@ struct Scratch {
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
-}
-
-/// A policy's proposal and who made it.
-struct Chosen<'d> {
-    chosen: usize,
-    probs: &'d [f64],
-    scores: &'d [f64],
-    method: Method,
-    policy: Arc<str>,
-    generation: u64,
-    updates: u64,
-    reason: Reason,
 }
 
 fn check_id(field: &'static str, id: &str) -> Result<()> {
@@ -165,7 +151,14 @@ impl Engine {
                 .fold(user)
                 .fold(hash_name(id))
         });
-        let chosen = self.choose(&round, key, &mut scratch.decision);
+        let by = self.guard.choose(
+            &self.serving,
+            self.settings.policy_timeout,
+            &round,
+            key,
+            &mut scratch.decision,
+        );
+        let chosen = &scratch.decision;
         let parts = DecidedParts {
             id,
             named: ask.decision_id.is_some(),
@@ -175,14 +168,14 @@ impl Engine {
             context: ask.context,
             ids: ask.ids,
             features: ask.features,
-            probs: chosen.probs,
-            scores: chosen.scores,
-            chosen: chosen.chosen,
-            method: chosen.method,
-            policy: &chosen.policy,
-            generation: chosen.generation,
-            updates: chosen.updates,
-            reason: chosen.reason,
+            probs: chosen.probs(),
+            scores: chosen.scores(),
+            chosen: chosen.chosen(),
+            method: chosen.method(),
+            policy: &by.policy,
+            generation: by.generation,
+            updates: by.updates,
+            reason: by.reason,
             observe: ask.observe,
             note: ask.note,
         };
@@ -202,17 +195,19 @@ impl Engine {
         let parts = (id, ask.decision_id.is_some(), user, ask.observe);
         state.apply_decided(Mark { seq, time, at }, parts, &self.serving, &|at| self.fetch(at));
         fail::point("apply.after");
+        self.shadows.learn(state.taught.take());
         drop(state);
+        self.shadows.propose(seq, &round, key);
         Ok(Answer {
             decision_id: id.into(),
-            chosen: chosen.chosen,
-            probs: chosen.probs.to_vec(),
-            scores: chosen.scores.to_vec(),
-            method: chosen.method,
-            policy: chosen.policy,
-            generation: chosen.generation,
-            updates: chosen.updates,
-            reason: chosen.reason,
+            chosen: chosen.chosen(),
+            probs: chosen.probs().to_vec(),
+            scores: chosen.scores().to_vec(),
+            method: chosen.method(),
+            policy: by.policy,
+            generation: by.generation,
+            updates: by.updates,
+            reason: by.reason,
             time,
             repeated: false,
         })
@@ -235,39 +230,5 @@ impl Engine {
         let mut answer = logged.answer;
         answer.repeated = true;
         Ok(Some(answer))
-    }
-
-    /// Asks the policy in charge; draws uniformly where it fails.
-    fn choose<'d>(&self, round: &Round<'_>, key: Key, decision: &'d mut Decision) -> Chosen<'d> {
-        let serving = read(&self.serving);
-        let (policy, generation, updates) = (Arc::clone(&serving.spec), serving.generation, serving.updates);
-        let propose = AssertUnwindSafe(|| serving.models.decide(round, key, decision));
-        let sound = matches!(catch_unwind(propose), Ok(Ok(())));
-        drop(serving);
-        let reason = if sound {
-            Reason::Policy
-        } else {
-            uniformly(round, key, decision);
-            Reason::FallbackError
-        };
-        Chosen {
-            chosen: decision.chosen(),
-            probs: decision.probs(),
-            scores: decision.scores(),
-            method: decision.method(),
-            policy,
-            generation,
-            updates,
-            reason,
-        }
-    }
-}
-
-/// Every candidate with the same probability.
-fn uniformly(round: &Round<'_>, key: Key, decision: &mut Decision) {
-    let uniform: &dyn oo_core::Policy = &oo_policies::uniform::Uniform;
-    // The request was checked: there are candidates, and all numbers are finite.
-    if uniform.decide(round, key.name("fallback"), decision).is_err() {
-        *decision = Decision::new();
     }
 }

@@ -1,13 +1,12 @@
 //! A feedback, from its check to its receipt.
 
+use super::Engine;
 use super::ask::{Feedback, Given, MAX_ID, Receipt, Status, Target, identity};
 use super::codec::Put;
 use super::event::{Event, GivenEvent};
 use super::state::{Open, State, decision_hash, feedback_hash};
-use super::{Engine, state};
 use crate::journal::{Commit, Location};
 use crate::{Error, Result};
-use oo_core::key::hash_name;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};

@@ -12,14 +12,19 @@ pub(crate) mod codec;
 mod decide;
 pub mod event;
 mod feedback;
+mod guard;
+mod keep;
 pub(crate) mod models;
 mod names;
-mod recover;
+pub(crate) mod recover;
 pub mod settings;
+pub mod shadow;
+pub(crate) mod snapshot;
 pub(crate) mod state;
 
 pub use ask::{Answer, Ask, Feedback, Given, Logged, Reason, Receipt, Stats, Status, Target};
 pub use feedback::Pending;
+pub use keep::Compaction;
 pub use recover::Recovery;
 pub use settings::{Artefact, Durability, Rules, Settings};
 pub use state::Counts;
@@ -28,11 +33,14 @@ use crate::journal::{Health, Journal, Location, fail};
 use crate::{Error, Result};
 use clock::Stamps;
 use event::{Decided, Event};
+use guard::Guard;
 use names::Names;
+use shadow::Shadows;
 use state::{Mark, Serving, State};
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 /// See the module. Shared in an `Arc`.
 pub struct Engine {
@@ -40,9 +48,15 @@ pub struct Engine {
     settings: Settings,
     stamps: Stamps,
     names: Names,
-    serving: RwLock<Serving>,
+    serving: Arc<RwLock<Serving>>,
+    guard: Guard,
     state: Mutex<State>,
     journal: Journal,
+    shadows: Shadows,
+    /// The record of the latest snapshot.
+    snapshot_seq: AtomicU64,
+    /// Held while a snapshot is taken or the journal compacted: one at a time.
+    keeping: Mutex<()>,
     /// Holds the folder.
     _lock: File,
 }
@@ -117,18 +131,27 @@ impl Engine {
         let mark = Mark { seq, time, at };
         fail::point("apply.before");
         state.apply(mark, event, &self.serving, &|at| self.fetch(at));
+        self.shadows.learn(state.taught.take());
         fail::point("apply.after");
         Ok(mark)
     }
 
-    /// Lets time pass: wait windows end, default rewards are learned. To be called every second or so.
+    /// Lets time pass: wait windows end, default rewards are learned, what the shadows found is logged, and a snapshot
+    /// is taken when it is time for one. To be called every second or so, from a thread that may take its time.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when the disk has failed for long.
+    /// [`Error::Unavailable`] when the disk fails.
     pub fn tick(&self) -> Result<()> {
+        self.log_shadows()?;
         let mut state = self.state();
         if state.is_due(self.stamps.now()) {
             self.put(&mut state, &Event::Tick)?;
+        }
+        let last = state.last.seq;
+        drop(state);
+        let every = self.settings.snapshot_every;
+        if every > 0 && last - self.snapshot_seq.load(std::sync::atomic::Ordering::Relaxed) >= every {
+            self.snapshot()?;
         }
         Ok(())
     }
@@ -189,7 +212,9 @@ impl Engine {
     /// # Errors
     /// [`Error::Unavailable`] when the disk fails.
     pub fn forget(&self, user: &str) -> Result<()> {
-        self.settle(&Event::Forgotten(ask::identity(user)))
+        let user = ask::identity(user);
+        self.shadows.forget(oo_core::UserId(user));
+        self.settle(&Event::Forgotten(user))
     }
 
     /// Puts and applies a record, and waits for the disk.
@@ -219,7 +244,7 @@ impl Engine {
             held: state.early.values().map(Vec::len).sum(),
             ids: state.ids.len(),
             policy: serving.spec.to_string(),
-            generation: serving.generation,
+            generation: serving.swapped.generation,
             updates: serving.updates,
             refused: serving.refused,
         }

@@ -1,7 +1,7 @@
 //! The policy in charge. A policy that keeps one model a user (`+per-user`) is held model by model, so that those of
 //! users who have not learned for a while can lie on the disk: only the latest stay unpacked.
 
-use super::settings::Artefact;
+use super::settings::{Artefact, BuildPolicy};
 use crate::{Error, Result};
 use oo_core::{Batch, Decision, Key, Policy, Round, Shape, Spec, UserId};
 use oo_policies::state::Reader;
@@ -11,6 +11,7 @@ use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// See the module.
 pub(crate) enum Models {
@@ -24,6 +25,7 @@ pub(crate) enum Models {
 pub(crate) struct Each {
     inner: Spec,
     shape: Shape,
+    build: BuildPolicy,
     blank: Box<dyn Policy>,
     /// Unpacked, with the turn at which each learned last.
     hot: HashMap<UserId, (u64, Box<dyn Policy>)>,
@@ -34,8 +36,9 @@ pub(crate) struct Each {
     spill: Spill,
 }
 
+/// Where a packed model lies.
 #[derive(Clone, Copy)]
-struct Place {
+pub(crate) struct Place {
     offset: u64,
     len: u32,
 }
@@ -53,7 +56,9 @@ impl Spill {
     const TOLERATED: u64 = 64 << 20;
 
     fn new(dir: &Path) -> Result<Self> {
-        let path = dir.join("models.tmp");
+        static MADE: AtomicU64 = AtomicU64::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let path = dir.join(format!("models.{}.{number}.tmp", std::process::id()));
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -100,9 +105,10 @@ pub(crate) enum Frozen {
 }
 
 impl Frozen {
-    /// Writes `user, length, state` for each, users rising; one state without a user where there is one policy.
+    /// Writes 1, user, length and state of each, users rising; one state of user 0 where there is one policy.
     pub fn write(&self, out: &mut dyn Write) -> std::io::Result<()> {
         let mut item = |user: u64, bytes: &[u8]| {
+            out.write_all(&[1])?;
             out.write_all(&user.to_le_bytes())?;
             out.write_all(&(bytes.len() as u32).to_le_bytes())?;
             out.write_all(bytes)
@@ -137,14 +143,15 @@ impl Models {
     ///
     /// # Errors
     /// A spec that cannot be built for the shape, a state that does not fit.
-    pub fn new(artefact: &Artefact, shape: &Shape, limit: usize, dir: &Path) -> Result<Self> {
+    pub fn new(artefact: &Artefact, shape: &Shape, limit: usize, dir: &Path, build: &BuildPolicy) -> Result<Self> {
+        // A preset may stand for a policy a user; a name that the tables lack is for `build` to know.
         let spec = oo_policies::expand(&artefact.spec)?;
         let per_user = spec
             .wrappers()
             .last()
             .is_some_and(|w| w.name == oo_policies::per_user::NAME);
         // Whatever is wrong with the spec is said by the one who knows.
-        let mut whole = oo_policies::build(&spec, shape)?;
+        let mut whole = build(&spec, shape)?;
         if !per_user {
             if let Some(state) = &artefact.state {
                 whole.load(state)?;
@@ -154,7 +161,8 @@ impl Models {
         let mut inner = spec;
         inner.parts.pop();
         let mut each = Each {
-            blank: oo_policies::build(&inner, shape)?,
+            blank: build(&inner, shape)?,
+            build: Arc::clone(build),
             inner,
             shape: shape.clone(),
             hot: HashMap::new(),
@@ -227,6 +235,15 @@ impl Models {
         }
     }
 
+    /// Nobody's model is left, before others are adopted.
+    pub fn clear(&mut self) {
+        if let Models::Each(each) = self {
+            each.hot.clear();
+            each.turns.clear();
+            each.cold.clear();
+        }
+    }
+
     /// Takes back one item of what [`Frozen::write`] wrote.
     pub fn adopt(&mut self, user: UserId, bytes: &[u8]) -> Result<()> {
         match self {
@@ -255,7 +272,7 @@ impl Each {
     }
 
     fn unpack(&self, place: Place) -> oo_core::Result<Box<dyn Policy>> {
-        let mut policy = oo_policies::build(&self.inner, &self.shape)?;
+        let mut policy = (self.build)(&self.inner, &self.shape)?;
         policy.load(&get(&self.spill.file, place)?)?;
         Ok(policy)
     }
@@ -265,7 +282,7 @@ impl Each {
         if !self.hot.contains_key(&user) {
             let policy = match self.cold.get(&user).copied() {
                 Some(place) => self.unpack(place)?,
-                None => oo_policies::build(&self.inner, &self.shape)?,
+                None => (self.build)(&self.inner, &self.shape)?,
             };
             if let Some(place) = self.cold.remove(&user) {
                 self.spill.garbage += u64::from(place.len);

@@ -1,12 +1,14 @@
 //! From a folder to an engine: the lock, what the journal says, and where it goes on.
 
-use super::Engine;
 use super::clock::Stamps;
 use super::event::{Decided, Event, Swapped};
+use super::guard::Guard;
 use super::models::Models;
 use super::names::Names;
-use super::settings::{Artefact, Settings};
-use super::state::{Mark, Serving, State};
+use super::settings::{Artefact, BuildPolicy, Settings};
+use super::shadow::Shadows;
+use super::state::{self, Mark, Serving, State};
+use super::{Engine, snapshot};
 use crate::journal::{self, Journal, Location, Position, Segments, fail};
 use crate::{Error, Result};
 use oo_core::{Key, Shape, Spec};
@@ -14,7 +16,8 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, RwLock};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, RwLock};
 
 /// What opening a folder found.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
@@ -80,7 +83,7 @@ pub(crate) fn keep(dir: &Path, settings: &Settings, artefact: &Artefact, generat
 }
 
 /// The policy that a swap puts in charge. `updates` and `refused` begin at 0.
-pub(crate) fn install(dir: &Path, swapped: &Swapped, hot_users: usize) -> Result<Serving> {
+pub(crate) fn install(dir: &Path, swapped: &Swapped, hot_users: usize, build: &BuildPolicy) -> Result<Serving> {
     let damaged = |why: String| Error::Damaged {
         path: journal_dir(dir),
         why,
@@ -106,9 +109,9 @@ pub(crate) fn install(dir: &Path, swapped: &Swapped, hot_users: usize) -> Result
         state,
     };
     Ok(Serving {
-        models: Models::new(&artefact, &shape, hot_users, dir)?,
+        models: Models::new(&artefact, &shape, hot_users, dir, build)?,
         spec: swapped.spec.as_str().into(),
-        generation: swapped.generation,
+        swapped: swapped.clone(),
         updates: 0,
         refused: 0,
     })
@@ -118,6 +121,7 @@ pub(crate) fn install(dir: &Path, swapped: &Swapped, hot_users: usize) -> Result
 pub(crate) struct Replay<'a> {
     pub dir: &'a Path,
     pub hot_users: usize,
+    pub build: &'a BuildPolicy,
     pub segments: &'a Segments,
     pub state: State,
     /// `None` before the first swap.
@@ -149,7 +153,7 @@ impl Replay<'_> {
             self.state.begin(mark, event);
         }
         if let Event::Swapped(swapped) = event {
-            self.serving = Some(RwLock::new(install(self.dir, swapped, self.hot_users)?));
+            self.serving = Some(RwLock::new(install(self.dir, swapped, self.hot_users, self.build)?));
         }
         Ok(())
     }
@@ -168,7 +172,7 @@ fn fetch(segments: &Segments, at: Location) -> Result<Decided> {
 }
 
 pub(crate) fn open(dir: &Path, settings: Settings) -> Result<(Engine, Recovery)> {
-    for dir in [dir, &journal_dir(dir), &policies_dir(dir)] {
+    for dir in [dir, &journal_dir(dir), &policies_dir(dir), &snapshot::folder(dir)] {
         fs::create_dir_all(dir).map_err(Error::io("make the folder", dir))?;
     }
     let lock = lock(dir)?;
@@ -177,18 +181,27 @@ pub(crate) fn open(dir: &Path, settings: Settings) -> Result<(Engine, Recovery)>
     let mut replay = Replay {
         dir,
         hot_users: settings.hot_users,
+        build: &settings.build,
         segments: &segments,
         state: State::new(settings.rules.clone()),
         serving: None,
     };
+    newest(&mut replay, &mut recovery)?;
     let position = tail(&mut replay, &settings, &mut recovery)?;
     let Replay { state, serving, .. } = replay;
     let fresh = serving.is_none();
+    if let Some(serving) = &serving {
+        let shape = serde_json::to_string(&settings.shape).expect("a shape is plain data");
+        let kept = &state::read(serving).swapped.shape;
+        if *kept != shape {
+            return Err(Error::invalid("shape", format!("the folder's own, {kept}"), shape));
+        }
+    }
     let serving = match serving {
         Some(serving) => serving,
         None => {
             let first = keep(dir, &settings, &settings.policy, 1)?;
-            RwLock::new(install(dir, &first, settings.hot_users)?)
+            RwLock::new(install(dir, &first, settings.hot_users, &settings.build)?)
         }
     };
     let stamps = Stamps::new(settings.clock.clone(), state.last.time);
@@ -204,7 +217,11 @@ pub(crate) fn open(dir: &Path, settings: Settings) -> Result<(Engine, Recovery)>
         dir: dir.into(),
         stamps,
         names: Names::new(settings.seed, salt.bits()),
-        serving,
+        serving: Arc::new(serving),
+        guard: Guard::default(),
+        shadows: Shadows::default(),
+        snapshot_seq: AtomicU64::new(recovery.snapshot.unwrap_or(0)),
+        keeping: Mutex::new(()),
         journal: Journal::open(&journal_dir(dir), position, options)?,
         state: Mutex::new(state),
         settings,
@@ -230,19 +247,56 @@ impl Engine {
     }
 }
 
-/// Replays what follows the state, cuts off what is no record, and says where the journal goes on.
+/// The newest sound snapshot, or the state before the first record.
+fn newest(replay: &mut Replay<'_>, recovery: &mut Recovery) -> Result<()> {
+    for seq in snapshot::list(replay.dir)?.into_iter().rev() {
+        match snapshot::load(replay.dir, seq, replay.hot_users, replay.build) {
+            Ok((state, serving, _)) => {
+                replay.state = state;
+                replay.serving = Some(RwLock::new(serving));
+                recovery.snapshot = Some(seq);
+                return Ok(());
+            }
+            Err(e @ (Error::Format { .. } | Error::Policy(_))) => return Err(e),
+            Err(e) => recovery.losses.push(format!("{e}; an older state is used")),
+        }
+    }
+    Ok(())
+}
+
+/// Replays what follows the state, cuts off or sets aside what is no record, and says where the journal goes on.
 fn tail(replay: &mut Replay<'_>, settings: &Settings, recovery: &mut Recovery) -> Result<Position> {
-    let list = replay.segments.list()?;
-    let mut position = Position {
-        at: Location::NOWHERE,
-        next_seq: replay.state.last.seq + 1,
-    };
-    for (i, &segment) in list.iter().enumerate() {
-        let segments = replay.segments;
-        let expected = position.next_seq;
+    let segments = replay.segments;
+    let list = segments.list()?;
+    let known = replay.state.last;
+    let mut expected = known.seq + 1;
+    let mut position = None;
+    let mut broken = false;
+    for &segment in list.iter().filter(|s| **s >= known.at.segment) {
+        if broken {
+            set_aside(segments, settings, segment, recovery)?;
+            continue;
+        }
         let first = segments.first_seq(segment)?;
+        // The snapshot's own record is where the reading begins, so that damage before it is no loss of state.
+        let from = (segment == known.at.segment && known.seq > 0).then_some((known.at.offset, known.seq));
+        let gap = from.is_none() && first.is_some_and(|f| f > expected);
+        if gap && known.seq == 0 {
+            return Err(Error::Damaged {
+                path: segments.path(segment),
+                why: format!(
+                    "it begins with record {}, and no sound snapshot holds what was before it; restore a backup",
+                    first.unwrap_or(0)
+                ),
+            });
+        }
+        if first.is_none() || gap || from.is_none() && first.is_some_and(|f| f < expected) {
+            broken = true;
+            set_aside(segments, settings, segment, recovery)?;
+            continue;
+        }
         let mut replayed = 0;
-        let end = segments.scan(segment, |r| {
+        let end = segments.scan_from(segment, from, |r| {
             if r.seq > replay.state.last.seq {
                 replay.apply(&r)?;
                 replayed += 1;
@@ -250,27 +304,62 @@ fn tail(replay: &mut Replay<'_>, settings: &Settings, recovery: &mut Recovery) -
             Ok(())
         })?;
         recovery.replayed += replayed;
-        let _ = (expected, first);
-        position = Position {
-            at: Location {
-                segment,
-                offset: end.offset as u32,
-            },
-            next_seq: end.next_seq,
-        };
+        if end.next_seq <= known.seq {
+            // Not even the snapshot's own record is there: nothing in this file can be trusted to follow it.
+            broken = true;
+            set_aside(segments, settings, segment, recovery)?;
+            continue;
+        }
+        expected = end.next_seq;
+        position = Some(Location {
+            segment,
+            offset: end.offset as u32,
+        });
         if let Some(why) = end.defect {
-            recovery.lost_bytes += end.len - end.offset;
-            recovery.losses.push(format!(
-                "{}: {why}; {} bytes cut off",
-                segments.path(segment).display(),
-                end.len - end.offset
-            ));
-            cut(settings, &segments.path(segment), end.offset)?;
-            let _ = i;
-            break;
+            broken = true;
+            let lost = end.len - end.offset;
+            recovery.lost_bytes += lost;
+            let path = segments.path(segment);
+            recovery
+                .losses
+                .push(format!("{}: {why}; {lost} bytes cut off", path.display()));
+            cut(settings, &path, end.offset)?;
         }
     }
-    Ok(position)
+    // A file that was set aside keeps its number to itself: a place in it must never mean another record.
+    let at = match position {
+        Some(at) if !broken || list.last() == Some(&at.segment) => at,
+        _ => Location {
+            segment: list.last().copied().unwrap_or(0).max(known.at.segment),
+            offset: if list.is_empty() && known.seq == 0 { 0 } else { u32::MAX },
+        },
+    };
+    Ok(Position { at, next_seq: expected })
+}
+
+/// A file that does not follow is kept under another name, for whoever wants to look at it. An empty one goes.
+fn set_aside(segments: &Segments, settings: &Settings, segment: u32, recovery: &mut Recovery) -> Result<()> {
+    let path = segments.path(segment);
+    let len = fs::metadata(&path).map_err(Error::io("read", &path))?.len();
+    if len <= journal::record::SEGMENT_HEAD as u64 {
+        settings.disk.remove(&path).map_err(Error::io("remove", &path))?;
+    } else {
+        recovery.lost_bytes += len;
+        let aside = path.with_extension("log.lost");
+        recovery.losses.push(format!(
+            "{}: it does not follow what is sound; {len} bytes set aside as {}",
+            path.display(),
+            aside.display()
+        ));
+        settings
+            .disk
+            .rename(&path, &aside)
+            .map_err(Error::io("rename", &path))?;
+    }
+    settings
+        .disk
+        .sync_dir(segments.dir())
+        .map_err(Error::io("flush", segments.dir()))
 }
 
 fn cut(settings: &Settings, path: &Path, len: u64) -> Result<()> {

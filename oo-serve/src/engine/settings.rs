@@ -3,7 +3,7 @@
 use super::clock::{Clock, SystemClock};
 use crate::journal::disk::{Disk, RealDisk};
 use oo_core::tips::RewardSpec;
-use oo_core::{Shape, Spec};
+use oo_core::{Policy, Shape, Spec};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,6 +68,9 @@ impl Artefact {
     }
 }
 
+/// Makes a blank policy of a spec. `oo_policies::build`, but for tests that bring policies of their own.
+pub type BuildPolicy = Arc<dyn Fn(&Spec, &Shape) -> oo_core::Result<Box<dyn Policy>> + Send + Sync>;
+
 /// What an engine is opened with.
 #[derive(Clone)]
 pub struct Settings {
@@ -92,6 +95,8 @@ pub struct Settings {
     pub retention: Option<Duration>,
     /// Models of one user each that are kept unpacked in memory (`+per-user` policies).
     pub hot_users: usize,
+    /// Makes policies.
+    pub build: BuildPolicy,
     /// Where time comes from.
     pub clock: Arc<dyn Clock>,
     /// Where files are.
@@ -112,6 +117,7 @@ impl Settings {
             snapshot_every: 500_000,
             retention: None,
             hot_users: 1024,
+            build: Arc::new(oo_policies::build),
             clock: Arc::new(SystemClock::default()),
             disk: Arc::new(RealDisk),
         }

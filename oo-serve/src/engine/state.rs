@@ -2,7 +2,7 @@
 //! [`State::apply`] is the only thing that changes it, and sees nothing but records.
 
 use super::ask::{Answer, Given, Logged, Stats, Status, action_id, identity, user_id};
-use super::event::{Decided, Event, GivenEvent};
+use super::event::{Decided, Event, GivenEvent, Swapped};
 use super::models::Models;
 use super::settings::Rules;
 use crate::Result;
@@ -16,8 +16,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 /// The policy in charge and what is said about it. Behind a lock of its own: decisions read, records that teach write.
 pub(crate) struct Serving {
     pub models: Models,
+    pub swapped: Swapped,
     pub spec: Arc<str>,
-    pub generation: u64,
     /// Rewards learned.
     pub updates: u64,
     /// Rewards that the policy refused to learn from.
@@ -150,6 +150,10 @@ impl Ids {
         more.chain(self.places.get(&hash)).copied()
     }
 
+    pub fn reserve(&mut self, more: usize) {
+        self.places.reserve(more);
+    }
+
     pub fn len(&self) -> usize {
         self.places.len() + self.more.values().map(Vec::len).sum::<usize>()
     }
@@ -187,7 +191,6 @@ pub(crate) struct Mark {
 pub(crate) type Fetch<'f> = &'f dyn Fn(Location) -> Result<Decided>;
 
 /// See the module.
-#[derive(Clone)]
 pub(crate) struct State {
     /// The last record applied.
     pub last: Mark,
@@ -207,6 +210,21 @@ pub(crate) struct State {
     /// The last stamp in each segment.
     pub segment_ends: BTreeMap<u32, u64>,
     log: Log,
+    /// The last row taught, for the shadows; kept where there are any.
+    pub taught: Taught,
+}
+
+/// Rows that the policy was taught, for others to learn from.
+#[derive(Default)]
+pub(crate) struct Taught {
+    pub wanted: bool,
+    rows: Vec<(Logged, f64, Option<Feedback>)>,
+}
+
+impl Taught {
+    pub fn take(&mut self) -> Vec<(Logged, f64, Option<Feedback>)> {
+        std::mem::take(&mut self.rows)
+    }
 }
 
 impl State {
@@ -229,6 +247,7 @@ impl State {
             forgotten: BTreeMap::new(),
             segment_ends: BTreeMap::new(),
             log: Log::new(),
+            taught: Taught::default(),
         }
     }
 
@@ -444,6 +463,9 @@ impl State {
         known.pulls += 1;
         known.sum += reward;
         known.updated = time;
+        if self.taught.wanted {
+            self.taught.rows.push((l.clone(), reward, feedback));
+        }
         let mut serving = write(serving);
         let models = &mut serving.models;
         let batch = Batch::new(&self.log, std::slice::from_ref(&row));

@@ -5,7 +5,7 @@ use super::record::{self, Found, HEAD, Head, Record, SEGMENT_HEAD};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -102,7 +102,20 @@ impl Segments {
     ///
     /// # Errors
     /// A file that cannot be read or has a format from the future, and what `each` returns.
-    pub fn scan(&self, segment: u32, mut each: impl FnMut(Record<'_>) -> Result<()>) -> Result<End> {
+    pub fn scan(&self, segment: u32, each: impl FnMut(Record<'_>) -> Result<()>) -> Result<End> {
+        self.scan_from(segment, None, each)
+    }
+
+    /// The same from an offset on, where a record of that number is expected.
+    ///
+    /// # Errors
+    /// As [`scan`](Segments::scan).
+    pub fn scan_from(
+        &self,
+        segment: u32,
+        from: Option<(u32, u64)>,
+        mut each: impl FnMut(Record<'_>) -> Result<()>,
+    ) -> Result<End> {
         let path = self.path(segment);
         let mut file = File::open(&path).map_err(Error::io("open", &path))?;
         let len = file.metadata().map_err(Error::io("read", &path))?.len();
@@ -123,6 +136,12 @@ impl Segments {
         window.take(SEGMENT_HEAD);
         end.offset = SEGMENT_HEAD as u64;
         end.next_seq = first;
+        if let Some((offset, seq)) = from {
+            window
+                .jump(&mut file, u64::from(offset))
+                .map_err(Error::io("read", &path))?;
+            (end.offset, end.next_seq) = (u64::from(offset), seq);
+        }
         loop {
             let at = Location {
                 segment,
@@ -247,6 +266,14 @@ impl Window {
 
     fn take(&mut self, n: usize) {
         self.start += n;
+    }
+
+    /// Goes to a place.
+    fn jump(&mut self, file: &mut File, offset: u64) -> std::io::Result<()> {
+        self.buffer.clear();
+        self.start = 0;
+        file.seek(SeekFrom::Start(offset))?;
+        Ok(())
     }
 
     /// Reads on until there are `n` bytes; false when the file ends before.

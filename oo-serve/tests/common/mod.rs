@@ -1,6 +1,8 @@
 //! What the tests of the engine share: a small world of requests, and settings.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod child;
+
 use oo_core::tips::{Feedback as Reacted, Reaction};
 use oo_core::{Key, Shape};
 use oo_serve::engine::{Artefact, Given, Target};
