@@ -1,7 +1,7 @@
 //! The policy trait, and the one place where a choice is drawn.
 
 use crate::registry::OptionHelp;
-use crate::{Batch, Decision, Key, Method, Proposal, Result, Round, Shape};
+use crate::{Batch, Decision, Key, Method, Proposal, Result, Round, Shape, UserId};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// A way of choosing one candidate.
@@ -25,6 +25,9 @@ pub trait Policy: Send + Sync {
 
     /// Replaces what was learned. A foreign or damaged file is an error and changes nothing.
     fn load(&mut self, bytes: &[u8]) -> Result<()>;
+
+    /// Forgets what is kept of one user alone. What a shared model learned from the user stays.
+    fn forget(&mut self, _user: UserId) {}
 }
 
 impl dyn Policy + '_ {

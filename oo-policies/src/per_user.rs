@@ -83,4 +83,8 @@ impl Policy for PerUser {
         self.users = users;
         Ok(())
     }
+
+    fn forget(&mut self, user: UserId) {
+        self.users.remove(&user);
+    }
 }

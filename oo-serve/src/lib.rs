@@ -12,6 +12,7 @@ pub mod drift;
 pub mod engine;
 pub mod error;
 pub mod http;
+pub mod inspect;
 pub mod journal;
 pub mod metrics;
 pub mod rollout;

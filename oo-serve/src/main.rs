@@ -26,7 +26,6 @@ Examples:
   curl -s localhost:8008/recommend -H 'content-type: application/json' \\
     -d '{\"user_id\":\"alice\",\"candidates\":[{\"id\":\"a\",\"priority\":4},{\"id\":\"b\"}]}'
   oo-serve inspect --state /var/lib/oo
-  oo-serve export --state /var/lib/oo --out log.parquet
 
 A file for --config has the same names: `listen = \"127.0.0.1:8008\"`. Options go over variables, variables over the file.
 
@@ -48,16 +47,23 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Says what a state folder holds, and whether it is sound
-    Inspect(oo_serve::inspect::Args),
-    /// Writes the journal as the Parquet log that `oo-sim ope` reads
-    Export(oo_serve::export::Args),
+    Inspect {
+        /// The folder
+        #[arg(long, env = "OO_STATE", value_name = "DIR")]
+        state: Option<PathBuf>,
+        /// Replay the rewards under another spec: r0, r1 or r2
+        #[arg(long, value_name = "NAME")]
+        reward: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
-        Some(Command::Inspect(args)) => oo_serve::inspect::run(&args).context("inspecting the state"),
-        Some(Command::Export(args)) => oo_serve::export::run(&args).context("exporting the journal"),
+        Some(Command::Inspect { state, reward, json }) => inspect(state, reward, json),
         None => match prepare(cli.config.as_deref(), cli.options) {
             Ok(prepared) => serve(prepared),
             Err(why) => {
@@ -73,6 +79,28 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn state_dir(state: Option<PathBuf>) -> Result<PathBuf> {
+    let options = Options {
+        state,
+        ..Options::default()
+    };
+    options.state_dir().map_err(anyhow::Error::msg)
+}
+
+fn inspect(state: Option<PathBuf>, reward: Option<String>, json: bool) -> Result<()> {
+    let dir = state_dir(state)?;
+    let rules = match reward {
+        Some(name) => Some(Rules {
+            reward: oo_core::tips::RewardSpec::named(&name)?,
+            ..Rules::default()
+        }),
+        None => None,
+    };
+    let text = oo_serve::inspect::command(&dir, rules, json).with_context(|| format!("inspecting {}", dir.display()))?;
+    print!("{text}");
+    Ok(())
 }
 
 /// Options that were checked.

@@ -141,11 +141,6 @@ impl Hierarchical {
     pub fn population(&self) -> &Population {
         &self.population
     }
-
-    /// Forgets a person's rows; what the population learned from them stays until it is estimated next.
-    pub fn forget(&mut self, user: UserId) {
-        self.population.forget(user);
-    }
 }
 
 impl Policy for Hierarchical {
@@ -241,5 +236,10 @@ impl Policy for Hierarchical {
         r.finish()?;
         self.population = population;
         Ok(())
+    }
+
+    /// What the population learned from a person stays until it is estimated next.
+    fn forget(&mut self, user: UserId) {
+        self.population.forget(user);
     }
 }
