@@ -215,7 +215,11 @@ fn options_match_their_help() {
 
 #[test]
 fn contributions_sum_to_the_expectation() {
-    let more = ["lin-ucb{alpha=0}", "lin-ucb{alpha=0,model=disjoint}", "hierarchical{features=v3,draws=4}"];
+    let more = [
+        "lin-ucb{alpha=0}",
+        "lin-ucb{alpha=0,model=disjoint}",
+        "hierarchical{features=v3,draws=4}",
+    ];
     let mut explained = Vec::new();
     for spec in specs().into_iter().chain(more.map(String::from)) {
         let mut policy = build(&spec);
@@ -238,7 +242,10 @@ fn contributions_sum_to_the_expectation() {
                 assert!(policy.contributions(&round, i, &mut parts), "{spec}");
                 for &(feature, amount) in &parts {
                     let value = round.context.iter().chain(round.candidates.row(i)).nth(feature);
-                    assert!(value.is_some_and(|v| *v != 0.0 || amount == 0.0), "{spec}: feature {feature}");
+                    assert!(
+                        value.is_some_and(|v| *v != 0.0 || amount == 0.0),
+                        "{spec}: feature {feature}"
+                    );
                 }
                 parts.iter().map(|(_, amount)| amount).sum()
             })

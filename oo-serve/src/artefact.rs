@@ -89,7 +89,11 @@ impl Winner {
         match format {
             Some(f) if f == u64::from(FORMAT) => {}
             Some(f) => return Err(told(format!("it has format {f}; this program reads format {FORMAT}"))),
-            None => return Err(told("it has no `format`; expected a folder that `oo-sim gate` wrote".into())),
+            None => {
+                return Err(told(
+                    "it has no `format`; expected a folder that `oo-sim gate` wrote".into(),
+                ));
+            }
         }
         let policy: Policy = serde_json::from_slice(&text).map_err(|e| told(e.to_string()))?;
         let state = read("state.safetensors")?;
@@ -149,7 +153,10 @@ mod tests {
             spec: spec.into(),
             shape: shape.clone(),
             features: None,
-            reward: Reward { name: "r2".into(), version: RewardSpec::named("r2").unwrap().version },
+            reward: Reward {
+                name: "r2".into(),
+                version: RewardSpec::named("r2").unwrap().version,
+            },
             seed: 1,
             run: "test".into(),
             state: String::new(),
@@ -181,10 +188,22 @@ mod tests {
             (&json, &state[..10], "do not belong together"),
             (&json[..20], &state, "it is no JSON"),
             ("{}", &state, "it has no `format`"),
-            (&json.replace("\"format\": 1", "\"format\": 2"), &state, "it has format 2; this program reads format 1"),
+            (
+                &json.replace("\"format\": 1", "\"format\": 2"),
+                &state,
+                "it has format 2; this program reads format 1",
+            ),
             (&json.replace("lin-ucb", "lin-usb"), &state, "did you mean `lin-ucb`"),
-            (&json.replace("lin-ucb{alpha=0.5}", "lin-ts"), &state, "it was saved by `lin-ucb`"),
-            (&json.replace("\"actions\": 3", "\"actions\": 4"), &state, "cannot load the state of lin-ucb"),
+            (
+                &json.replace("lin-ucb{alpha=0.5}", "lin-ts"),
+                &state,
+                "it was saved by `lin-ucb`",
+            ),
+            (
+                &json.replace("\"actions\": 3", "\"actions\": 4"),
+                &state,
+                "cannot load the state of lin-ucb",
+            ),
             (&json.replace("\"r2\"", "\"r9\""), &state, "unknown reward spec"),
         ] {
             let said = refused(json, state);

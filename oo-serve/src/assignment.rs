@@ -105,7 +105,12 @@ mod tests {
         let rows: Vec<Vec<&str>> = page
             .lines()
             .filter(|l| l.starts_with("| `"))
-            .map(|l| l.trim_matches('|').split('|').map(|c| c.trim().trim_matches('`')).collect())
+            .map(|l| {
+                l.trim_matches('|')
+                    .split('|')
+                    .map(|c| c.trim().trim_matches('`'))
+                    .collect()
+            })
             .collect();
         assert!(rows.len() >= 10, "the table has gone");
         for row in rows {
@@ -113,7 +118,10 @@ mod tests {
                 .split_whitespace()
                 .map(|arm| {
                     let (name, weight) = arm.split_once('=').unwrap();
-                    Arm { name, weight: weight.parse().unwrap() }
+                    Arm {
+                        name,
+                        weight: weight.parse().unwrap(),
+                    }
                 })
                 .collect();
             let got = assign(row[0], row[1], row[2], &arms).map(|i| arms[i].name).unwrap();
@@ -136,7 +144,10 @@ mod tests {
             let p = sample_ratio(&counts, &[0.5, 0.3, 0.2]).unwrap();
             assert!(p > 0.001, "{salt}: {counts:?} p {p}");
         }
-        assert!(sample_ratio(&[50_700, 49_300], &[1.0, 1.0]).unwrap() < 0.001, "the check sees a lost 1 %");
+        assert!(
+            sample_ratio(&[50_700, 49_300], &[1.0, 1.0]).unwrap() < 0.001,
+            "the check sees a lost 1 %"
+        );
     }
 
     #[test]
@@ -145,7 +156,10 @@ mod tests {
         let mut moved = 0;
         for u in 0..30_000 {
             let user = format!("u{u}");
-            let (before, after) = (assign("s", &user, "", &two).unwrap(), assign("s", &user, "", &three).unwrap());
+            let (before, after) = (
+                assign("s", &user, "", &two).unwrap(),
+                assign("s", &user, "", &three).unwrap(),
+            );
             if before != after {
                 assert_eq!(after, 2, "nobody moves between the old arms");
                 moved += 1;

@@ -211,7 +211,11 @@ impl Options {
     /// # Errors
     /// When none is given and the user has no place for state.
     pub fn state_dir(&self) -> Result<PathBuf, String> {
-        let home = || dirs::state_dir().or_else(dirs::data_local_dir).map(|d| d.join("oo").join("serve"));
+        let home = || {
+            dirs::state_dir()
+                .or_else(dirs::data_local_dir)
+                .map(|d| d.join("oo").join("serve"))
+        };
         let missing = "no folder for state is known here; give --state DIR";
         self.state.clone().or_else(home).ok_or_else(|| missing.into())
     }
@@ -246,7 +250,10 @@ impl Options {
         let most = files.unwrap_or(u64::MAX).saturating_sub(OTHER_FILES).max(1);
         let seconds = |s: Option<u64>| Duration::from_secs(s.unwrap_or(10));
         let limits = Limits {
-            connections: self.connections.unwrap_or(4096).min(usize::try_from(most).unwrap_or(usize::MAX)),
+            connections: self
+                .connections
+                .unwrap_or(4096)
+                .min(usize::try_from(most).unwrap_or(usize::MAX)),
             concurrency: self.concurrency.unwrap_or(512),
             candidates: self.candidates.unwrap_or(1000),
             body: self.body.unwrap_or(1 << 20),

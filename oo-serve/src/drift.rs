@@ -40,13 +40,20 @@ impl Shares {
     pub fn of(sample: &mut [f64]) -> Shares {
         sample.sort_by(f64::total_cmp);
         let n = sample.len().max(1) as f64;
-        let mut edges: Vec<f64> = (1..BINS).filter_map(|i| sample.get(i * sample.len() / BINS).copied()).collect();
+        let mut edges: Vec<f64> = (1..BINS)
+            .filter_map(|i| sample.get(i * sample.len() / BINS).copied())
+            .collect();
         edges.dedup();
         let mean = sample.iter().sum::<f64>() / n;
         let sd = (sample.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n).sqrt();
         let mut shares = vec![0.0; edges.len() + 1];
         sample.iter().for_each(|x| shares[bin(&edges, *x)] += 1.0 / n);
-        Shares { edges, shares, mean, sd }
+        Shares {
+            edges,
+            shares,
+            mean,
+            sd,
+        }
     }
 
     fn is_sound(&self) -> bool {
@@ -140,7 +147,9 @@ impl Drift {
     pub fn new<'a>(names: impl Iterator<Item = &'a String>, summary: Option<Summary>) -> Drift {
         let mut summary = summary.unwrap_or_default();
         Drift(Mutex::new(Watches {
-            features: names.map(|n| (n.clone(), Watch::new(summary.features.remove(n)))).collect(),
+            features: names
+                .map(|n| (n.clone(), Watch::new(summary.features.remove(n))))
+                .collect(),
             prediction: Watch::new(summary.prediction),
             reward: Watch::new(summary.reward),
         }))
@@ -150,7 +159,11 @@ impl Drift {
     /// sample needs no particular member.
     pub fn decision(&self, features: impl Iterator<Item = f32>, score: f64) {
         if let Ok(mut watches) = self.0.try_lock() {
-            watches.features.iter_mut().zip(features).for_each(|((_, w), x)| w.see(f64::from(x)));
+            watches
+                .features
+                .iter_mut()
+                .zip(features)
+                .for_each(|((_, w), x)| w.see(f64::from(x)));
             watches.prediction.see(score);
         }
     }
@@ -163,7 +176,11 @@ impl Drift {
     /// Appends the metrics.
     pub fn write(&self, out: &mut Text) {
         let watches = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        out.family("oo_drift_psi", "gauge", "Population stability index against training; above 0.25 is a shift.");
+        out.family(
+            "oo_drift_psi",
+            "gauge",
+            "Population stability index against training; above 0.25 is a shift.",
+        );
         let own = [("prediction", &watches.prediction), ("reward", &watches.reward)];
         for (kind, name, watch) in own
             .map(|(kind, w)| (kind, "", w))
@@ -174,7 +191,11 @@ impl Drift {
                 out.sample("oo_drift_psi", &[("of", kind), ("name", name)], index);
             }
         }
-        out.family("oo_drift_cusum", "gauge", "Cumulative sums in standard deviations of training; above 5 is a shift.");
+        out.family(
+            "oo_drift_cusum",
+            "gauge",
+            "Cumulative sums in standard deviations of training; above 5 is a shift.",
+        );
         for (kind, watch) in own {
             out.sample("oo_drift_cusum", &[("of", kind), ("side", "high")], watch.high);
             out.sample("oo_drift_cusum", &[("of", kind), ("side", "low")], watch.low);

@@ -98,7 +98,8 @@ fn inspect(state: Option<PathBuf>, reward: Option<String>, json: bool) -> Result
         }),
         None => None,
     };
-    let text = oo_serve::inspect::command(&dir, rules, json).with_context(|| format!("inspecting {}", dir.display()))?;
+    let text =
+        oo_serve::inspect::command(&dir, rules, json).with_context(|| format!("inspecting {}", dir.display()))?;
     print!("{text}");
     Ok(())
 }
@@ -160,7 +161,9 @@ fn prepare(config: Option<&Path>, given: Options) -> Result<Prepared, String> {
         Some(Durable::Process) => Durability::Process,
         _ => Durability::Disk,
     };
-    settings.retention = options.retention.map(|days| Duration::from_secs(days.saturating_mul(86_400)));
+    settings.retention = options
+        .retention
+        .map(|days| Duration::from_secs(days.saturating_mul(86_400)));
     settings.policy_timeout = Duration::from_millis(options.policy_timeout.unwrap_or(20));
     let signals = match &options.signals {
         Some(dir) => {
@@ -183,7 +186,11 @@ fn prepare(config: Option<&Path>, given: Options) -> Result<Prepared, String> {
 fn serve(prepared: Prepared) -> Result<()> {
     let began = Instant::now();
     let level = tracing::Level::from(prepared.options.log.unwrap_or(Level::Info));
-    tracing_subscriber::fmt().json().with_max_level(level).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .json()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .init();
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     runtime.enable_all();
     if let Some(threads) = prepared.options.threads {
@@ -209,11 +216,13 @@ async fn run(prepared: Prepared, began: Instant) -> Result<()> {
     let listen = options.listen.unwrap_or(oo_serve::config::LISTEN);
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let mut hup = signal(SignalKind::hangup())?;
-    let listener = TcpListener::bind(listen).await.with_context(|| format!("listening on {listen}"))?;
+    let listener = TcpListener::bind(listen)
+        .await
+        .with_context(|| format!("listening on {listen}"))?;
     let listen = listener.local_addr()?;
     let (engine, recovery) = Engine::open(&state, settings).with_context(|| format!("opening {}", state.display()))?;
-    if !recovery.is_clean() {
-        tracing::warn!(%recovery, "the journal's end was not whole");
+    if !recovery.losses.is_empty() {
+        tracing::warn!(lost_bytes = recovery.lost_bytes, losses = ?recovery.losses, "the journal's end was not whole");
     }
     let engine = Arc::new(engine);
     let mode = options.mode.unwrap_or_default();
@@ -233,7 +242,11 @@ async fn run(prepared: Prepared, began: Instant) -> Result<()> {
         "serving"
     );
     // For people and scripts: the log goes to stderr.
-    println!("oo-serve listens on http://{listen} ({}, state in {})", condition.policy, state.display());
+    println!(
+        "oo-serve listens on http://{listen} ({}, state in {})",
+        condition.policy,
+        state.display()
+    );
     let keeper = rollout::keep(app.clone());
     let reread = app.clone();
     tokio::spawn(async move {

@@ -91,17 +91,28 @@ impl Metrics {
                 }
             }
         }
-        out.family("oo_request_seconds", "histogram", "From the parsed head to the finished answer.");
+        out.family(
+            "oo_request_seconds",
+            "histogram",
+            "From the parsed head to the finished answer.",
+        );
         for (name, route) in self.names.iter().zip(&self.routes) {
             let mut sum = 0;
-            let ends = BUCKETS.iter().map(|b| (*b as f64 / 1e6).to_string()).chain(["+Inf".into()]);
+            let ends = BUCKETS
+                .iter()
+                .map(|b| (*b as f64 / 1e6).to_string())
+                .chain(["+Inf".into()]);
             let counts: Vec<u64> = route.buckets.iter().map(|b| b.load(Ordering::Relaxed)).collect();
             if counts.iter().all(|c| *c == 0) {
                 continue;
             }
             for (end, n) in ends.zip(&counts) {
                 sum += n;
-                out.sample("oo_request_seconds_bucket", &[("route", name), ("le", &end)], sum as f64);
+                out.sample(
+                    "oo_request_seconds_bucket",
+                    &[("route", name), ("le", &end)],
+                    sum as f64,
+                );
             }
             let seconds = route.micros.load(Ordering::Relaxed) as f64 / 1e6;
             out.sample("oo_request_seconds_sum", &[("route", name)], seconds);
@@ -109,7 +120,11 @@ impl Metrics {
         }
         let load = |a: &AtomicU64| a.load(Ordering::Relaxed) as f64;
         out.gauge("oo_connections", "Open connections.", load(&self.connections));
-        out.gauge("oo_requests_in_flight", "Requests being worked on.", load(&self.in_flight));
+        out.gauge(
+            "oo_requests_in_flight",
+            "Requests being worked on.",
+            load(&self.in_flight),
+        );
         let refused = "Connections turned away at the cap.";
         out.counter("oo_connections_refused_total", refused, load(&self.refused));
         let dawdled = "Connections closed because a head or a body did not come in time.";

@@ -31,6 +31,9 @@ pub struct Ask<'a> {
     pub index: Option<u64>,
     /// The key to draw with, where a simulator's run is replayed; otherwise it follows from seed, user and decision id.
     pub key: Option<Key>,
+    /// Digest of the request as it came, where the numbers above depend on the clock: it says whether a request is the
+    /// same as one before. By default it is made of the numbers.
+    pub body: Option<u64>,
     /// True to log the decision without ever teaching the policy by it (log-only and apprentice modes).
     pub observe: bool,
 }

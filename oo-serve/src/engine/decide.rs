@@ -2,12 +2,14 @@
 
 use super::ask::{Answer, Ask, MAX_CANDIDATES, MAX_ID, MAX_NOTE, action_id, identity};
 use super::event::{BEFORE_BYTES, Decided, DecidedParts, VERSION, kind};
-use super::state::{Mark, State};
+use super::guard::By;
+use super::offer::Choice;
+use super::state::{Mark, State, read};
 use super::{Engine, codec::Put};
 use crate::journal::fail;
 use crate::{Error, Result};
 use oo_core::key::hash_name;
-use oo_core::{ActionId, Candidates, Decision, Key, Round, UserId};
+use oo_core::{ActionId, Candidates, Decision, Key, Method, Round, UserId};
 use std::cell::RefCell;
 
 /// What a thread uses again and again.
@@ -55,6 +57,50 @@ fn digest(ask: &Ask<'_>) -> u64 {
     hash
 }
 
+/// What was chosen, by whomever.
+struct Made<'a> {
+    chosen: usize,
+    probs: &'a [f64],
+    scores: &'a [f64],
+    method: Method,
+}
+
+impl<'a> Made<'a> {
+    fn of(decision: &'a Decision) -> Self {
+        Made {
+            chosen: decision.chosen(),
+            probs: decision.probs(),
+            scores: decision.scores(),
+            method: decision.method(),
+        }
+    }
+
+    fn given(choice: &Choice<'a>) -> Self {
+        Made {
+            chosen: choice.chosen,
+            probs: choice.probs,
+            scores: choice.scores,
+            method: choice.method,
+        }
+    }
+}
+
+fn answer(id: &str, decision: &Decision, by: By, time: u64) -> Answer {
+    Answer {
+        decision_id: id.into(),
+        chosen: decision.chosen(),
+        probs: decision.probs().to_vec(),
+        scores: decision.scores().to_vec(),
+        method: decision.method(),
+        policy: by.policy,
+        generation: by.generation,
+        updates: by.updates,
+        reason: by.reason,
+        time,
+        repeated: false,
+    }
+}
+
 impl Engine {
     /// Chooses, and writes down what it chose. The record is in memory when this returns and on the disk soon after;
     /// no feedback is acknowledged before the decision it is about.
@@ -63,7 +109,70 @@ impl Engine {
     /// [`Error::Invalid`] names the field of a request that cannot be served; [`Error::Conflict`] for a decision id that
     /// was used with another body. A policy that fails is no error: the draw is then uniform, and the reason says so.
     pub fn decide(&self, ask: &Ask<'_>) -> Result<Answer> {
-        SCRATCH.with_borrow_mut(|scratch| self.decide_with(ask, scratch))
+        Ok(self.decide_explained(ask)?.0)
+    }
+
+    /// [`decide`](Engine::decide), and what each feature adds to the score of the chosen candidate, by the very model that
+    /// decided; see [`oo_core::Policy::contributions`].
+    ///
+    /// # Errors
+    /// As [`decide`](Engine::decide).
+    pub fn decide_explained(&self, ask: &Ask<'_>) -> Result<(Answer, Vec<(usize, f64)>)> {
+        SCRATCH.with_borrow_mut(|scratch| self.decide_with(ask, scratch, None))
+    }
+
+    /// Writes down what somebody else chose. The policy learns from what comes of it, unless it is only observed.
+    ///
+    /// # Errors
+    /// As [`decide`](Engine::decide); [`Error::Invalid`] when the probabilities are none.
+    pub fn record(&self, ask: &Ask<'_>, choice: &Choice<'_>) -> Result<Answer> {
+        choice.check(ask)?;
+        Ok(SCRATCH
+            .with_borrow_mut(|scratch| self.decide_with(ask, scratch, Some(choice)))?
+            .0)
+    }
+
+    /// What the policy in charge would do, and no more: nothing is written down.
+    ///
+    /// # Errors
+    /// As [`decide`](Engine::decide).
+    pub fn propose(&self, ask: &Ask<'_>) -> Result<Answer> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            self.check(ask, scratch)?;
+            let id = ask.decision_id.unwrap_or_default();
+            let Scratch { decision, ids, .. } = scratch;
+            let round = self.round(ask, ids);
+            let by = self.choose(&round, self.key(ask, id), decision);
+            Ok(answer(id, decision, by, self.stamps.now()))
+        })
+    }
+
+    fn key(&self, ask: &Ask<'_>, id: &str) -> Key {
+        let made = || {
+            Key::root(self.settings.seed)
+                .name("decide")
+                .fold(identity(ask.user))
+                .fold(hash_name(id))
+        };
+        ask.key.unwrap_or_else(made)
+    }
+
+    fn round<'a>(&self, ask: &Ask<'a>, ids: &'a [ActionId]) -> Round<'a> {
+        Round {
+            index: ask.index.unwrap_or(0),
+            user: UserId(identity(ask.user)),
+            context: ask.context,
+            candidates: Candidates {
+                ids,
+                features: ask.features,
+                dim: self.settings.shape.candidate.len(),
+            },
+        }
+    }
+
+    fn choose(&self, round: &Round<'_>, key: Key, decision: &mut Decision) -> By {
+        self.guard
+            .choose(&self.serving, self.settings.policy_timeout, round, key, decision)
     }
 
     fn check(&self, ask: &Ask<'_>, scratch: &mut Scratch) -> Result<()> {
@@ -118,13 +227,18 @@ impl Engine {
         Ok(())
     }
 
-    fn decide_with(&self, ask: &Ask<'_>, scratch: &mut Scratch) -> Result<Answer> {
+    fn decide_with(
+        &self,
+        ask: &Ask<'_>,
+        scratch: &mut Scratch,
+        choice: Option<&Choice<'_>>,
+    ) -> Result<(Answer, Vec<(usize, f64)>)> {
         self.check(ask, scratch)?;
-        let body = ask.decision_id.map_or(0, |_| digest(ask));
+        let body = ask.decision_id.map_or(0, |_| ask.body.unwrap_or_else(|| digest(ask)));
         if let Some(id) = ask.decision_id
             && let Some(answer) = self.repeated(&self.state(), id, body)?
         {
-            return Ok(answer);
+            return Ok((answer, Vec::new()));
         }
         let made;
         let id = match ask.decision_id {
@@ -134,31 +248,31 @@ impl Engine {
                 &made
             }
         };
-        let user = identity(ask.user);
-        let round = Round {
-            index: ask.index.unwrap_or(0),
-            user: UserId(user),
-            context: ask.context,
-            candidates: Candidates {
-                ids: &scratch.ids,
-                features: ask.features,
-                dim: self.settings.shape.candidate.len(),
-            },
+        let Scratch {
+            decision, ids, payload, ..
+        } = scratch;
+        let round = self.round(ask, ids);
+        let user = round.user.0;
+        let key = self.key(ask, id);
+        let mut by = match choice {
+            None => self.choose(&round, key, decision),
+            Some(choice) => {
+                let serving = read(&self.serving);
+                By {
+                    policy: choice.policy.into(),
+                    generation: serving.swapped.generation,
+                    updates: serving.updates,
+                    reason: choice.reason,
+                    contributions: Vec::new(),
+                }
+            }
         };
-        let key = ask.key.unwrap_or_else(|| {
-            Key::root(self.settings.seed)
-                .name("decide")
-                .fold(user)
-                .fold(hash_name(id))
-        });
-        let by = self.guard.choose(
-            &self.serving,
-            self.settings.policy_timeout,
-            &round,
-            key,
-            &mut scratch.decision,
-        );
-        let chosen = &scratch.decision;
+        let Made {
+            chosen,
+            probs,
+            scores,
+            method,
+        } = choice.map_or_else(|| Made::of(decision), Made::given);
         let parts = DecidedParts {
             id,
             named: ask.decision_id.is_some(),
@@ -168,10 +282,10 @@ impl Engine {
             context: ask.context,
             ids: ask.ids,
             features: ask.features,
-            probs: chosen.probs(),
-            scores: chosen.scores(),
-            chosen: chosen.chosen(),
-            method: chosen.method(),
+            probs,
+            scores,
+            chosen,
+            method,
             policy: &by.policy,
             generation: by.generation,
             updates: by.updates,
@@ -179,18 +293,18 @@ impl Engine {
             observe: ask.observe,
             note: ask.note,
         };
-        parts.encode(&mut scratch.payload);
+        parts.encode(payload);
         let mut state = self.state();
         // Somebody with the same id may have come first.
         if ask.decision_id.is_some()
             && let Some(answer) = self.repeated(&state, id, body)?
         {
-            return Ok(answer);
+            return Ok((answer, Vec::new()));
         }
         let before = state.users.get(&user).map_or(0, |u| u.last.bits());
-        scratch.payload[..BEFORE_BYTES].copy_from_slice(&before.to_le_bytes());
+        payload[..BEFORE_BYTES].copy_from_slice(&before.to_le_bytes());
         let time = self.stamps.now();
-        let (seq, at) = self.journal.append(time, (kind::DECIDED, VERSION), &scratch.payload)?;
+        let (seq, at) = self.journal.append(time, (kind::DECIDED, VERSION), payload)?;
         fail::point("apply.before");
         let parts = (id, ask.decision_id.is_some(), user, ask.observe);
         state.apply_decided(Mark { seq, time, at }, parts, &self.serving, &|at| self.fetch(at));
@@ -198,19 +312,21 @@ impl Engine {
         self.shadows.learn(state.taught.take());
         drop(state);
         self.shadows.propose(seq, &round, key);
-        Ok(Answer {
+        let contributions = std::mem::take(&mut by.contributions);
+        let answer = Answer {
             decision_id: id.into(),
-            chosen: chosen.chosen(),
-            probs: chosen.probs().to_vec(),
-            scores: chosen.scores().to_vec(),
-            method: chosen.method(),
+            chosen,
+            probs: probs.to_vec(),
+            scores: scores.to_vec(),
+            method,
             policy: by.policy,
             generation: by.generation,
             updates: by.updates,
             reason: by.reason,
             time,
             repeated: false,
-        })
+        };
+        Ok((answer, contributions))
     }
 
     /// The answer that was given under this id.

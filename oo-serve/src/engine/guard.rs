@@ -32,6 +32,8 @@ pub(crate) struct By {
     pub generation: u64,
     pub updates: u64,
     pub reason: Reason,
+    /// See [`oo_core::Policy::contributions`]; empty where nobody asked, or the policy is no sum.
+    pub contributions: Vec<(usize, f64)>,
 }
 
 /// A round that owns what it is made of.
@@ -75,7 +77,15 @@ fn propose(serving: &RwLock<Serving>, round: &Round<'_>, key: Key, decision: &mu
     let serving = read(serving);
     let models = &serving.models;
     let asked = catch_unwind(AssertUnwindSafe(|| models.decide(round, key, decision)));
+    let mut contributions = Vec::new();
+    if matches!(asked, Ok(Ok(()))) {
+        let explain = AssertUnwindSafe(|| models.contributions(round, decision.chosen(), &mut contributions));
+        if catch_unwind(explain).is_err() {
+            contributions.clear();
+        }
+    }
     By {
+        contributions,
         policy: Arc::clone(&serving.spec),
         generation: serving.swapped.generation,
         updates: serving.updates,
@@ -134,6 +144,7 @@ impl Guard {
             generation: self.generation.load(Ordering::Relaxed),
             updates: 0,
             reason,
+            contributions: Vec::new(),
         };
         if self.threads.fetch_add(1, Ordering::Relaxed) >= THREADS {
             self.threads.fetch_sub(1, Ordering::Relaxed);

@@ -138,6 +138,29 @@ impl Frozen {
     }
 }
 
+impl Frozen {
+    /// The state as [`oo_core::Policy::save`] gives it.
+    ///
+    /// # Errors
+    /// A packed model that cannot be read.
+    pub fn state(&self) -> oo_core::Result<Vec<u8>> {
+        let (hot, cold, file) = match self {
+            Frozen::One(bytes) => return Ok(bytes.clone()),
+            Frozen::Each { hot, cold, file } => (hot, cold, file),
+        };
+        let mut all: BTreeMap<UserId, Vec<u8>> = hot.iter().cloned().collect();
+        for (user, place) in cold {
+            all.insert(*user, get(file, *place)?);
+        }
+        let mut w = oo_policies::state::Writer::new(oo_policies::per_user::NAME, "");
+        for (user, bytes) in &all {
+            w.state(&user.0.to_string(), bytes);
+        }
+        w.u64s("users", all.keys().map(|user| user.0));
+        Ok(w.finish())
+    }
+}
+
 impl Models {
     /// The policy of an artefact. `dir` holds the file of packed models.
     ///
@@ -190,6 +213,18 @@ impl Models {
                 (Some((_, policy)), _) => policy.decide(round, key, out),
                 (None, Some(place)) => each.unpack(*place)?.decide(round, key, out),
                 (None, None) => each.blank.decide(round, key, out),
+            },
+        }
+    }
+
+    /// What each feature adds to a score; see [`oo_core::Policy`].
+    pub fn contributions(&self, round: &Round<'_>, i: usize, out: &mut Vec<(usize, f64)>) -> bool {
+        match self {
+            Models::One(policy) => policy.contributions(round, i, out),
+            Models::Each(each) => match (each.hot.get(&round.user), each.cold.get(&round.user)) {
+                (Some((_, policy)), _) => policy.contributions(round, i, out),
+                (None, Some(place)) => each.unpack(*place).is_ok_and(|p| p.contributions(round, i, out)),
+                (None, None) => each.blank.contributions(round, i, out),
             },
         }
     }

@@ -17,25 +17,39 @@ const MAX_ARMS: usize = 100;
 pub async fn assign(call: Call) -> Answer {
     let request: AssignmentRequest<'_> = parse(&call.body)?;
     let Features::Named(given) = &request.arms else {
-        return Err(Problem::field("arms", "expected an object of names and weights, got an array"));
+        return Err(Problem::field(
+            "arms",
+            "expected an object of names and weights, got an array",
+        ));
     };
     if given.is_empty() || given.len() > MAX_ARMS {
-        return Err(Problem::field("arms", format!("expected 1 to {MAX_ARMS} arms, got {}", given.len())));
+        return Err(Problem::field(
+            "arms",
+            format!("expected 1 to {MAX_ARMS} arms, got {}", given.len()),
+        ));
     }
     let mut sum = 0.0;
     for (i, (name, weight)) in given.iter().enumerate() {
         if !(0.0..=1e9).contains(weight) {
-            return Err(Problem::field(format!("arms.{}", &**name), format!("expected 0 to 1e9, got {weight}")));
+            return Err(Problem::field(
+                format!("arms.{}", &**name),
+                format!("expected 0 to 1e9, got {weight}"),
+            ));
         }
         if given[..i].iter().any(|(n, _)| n == name) {
             return Err(Problem::field(format!("arms.{}", &**name), "named twice"));
         }
         sum += weight;
     }
-    let arms: Vec<assignment::Arm<'_>> =
-        given.iter().map(|(name, weight)| assignment::Arm { name, weight: *weight }).collect();
+    let arms: Vec<assignment::Arm<'_>> = given
+        .iter()
+        .map(|(name, weight)| assignment::Arm { name, weight: *weight })
+        .collect();
     match assignment::assign(&request.salt, &request.user_id, &request.event, &arms) {
-        Some(i) => json(&AssignmentAnswer { arm: arms[i].name, probability: arms[i].weight / sum }),
+        Some(i) => json(&AssignmentAnswer {
+            arm: arms[i].name,
+            probability: arms[i].weight / sum,
+        }),
         None => Err(Problem::field("arms", "every weight is 0; expected one above")),
     }
 }

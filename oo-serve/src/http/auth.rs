@@ -89,7 +89,9 @@ impl Keys {
                     Some(digest) => digest,
                     None => return at("expected 64 hexadecimal digits after `sha256:`"),
                 },
-                None if secret.len() < SHORTEST => return at("the secret is too short; expected 16 characters or more"),
+                None if secret.len() < SHORTEST => {
+                    return at("the secret is too short; expected 16 characters or more");
+                }
                 None => Sha256::digest(secret).into(),
             };
             if keys.iter().any(|k: &Entry| k.name == name) {
@@ -183,7 +185,10 @@ mod tests {
             ("\nchef app 0123456789abcdef", "line 2: expected roles among"),
             ("decide 0123456789abcdef", "line 1: expected `ROLES NAME SECRET`"),
             ("read a sha256:xyz", "line 1: expected 64 hexadecimal digits"),
-            ("read a 0123456789abcdef\nread a 0123456789abcdeg", "line 2: the name is taken"),
+            (
+                "read a 0123456789abcdef\nread a 0123456789abcdeg",
+                "line 2: the name is taken",
+            ),
         ] {
             let said = Keys::parse(text).unwrap_err();
             assert!(said.starts_with(want), "{said}");

@@ -33,16 +33,35 @@ pub async fn feedback(call: Call) -> Answer {
     let app = &call.app;
     let target = match (&request.decision_id, &request.tip_id, &request.user_id) {
         (Some(id), _, _) => Target::Decision(id.to_string()),
-        (None, Some(tip), Some(user)) => Target::Tip { user: user.to_string(), tip: tip.to_string() },
+        (None, Some(tip), Some(user)) => Target::Tip {
+            user: user.to_string(),
+            tip: tip.to_string(),
+        },
         (None, Some(_), None) => return Err(Problem::field("user_id", "missing; `tip_id` needs the user as well")),
-        (None, None, _) => return Err(Problem::field("decision_id", "missing; expected `decision_id` or `tip_id`")),
+        (None, None, _) => {
+            return Err(Problem::field(
+                "decision_id",
+                "missing; expected `decision_id` or `tip_id`",
+            ));
+        }
     };
     let given = match (request.reaction, request.reward) {
-        (Some(_), Some(_)) => return Err(Problem::field("reward", "expected one of `reaction` and `reward`, got both")),
-        (Some(reaction), None) => Given::Reaction(tips::Feedback { reaction, dwell_ms: request.dwell_ms }),
+        (Some(_), Some(_)) => {
+            return Err(Problem::field(
+                "reward",
+                "expected one of `reaction` and `reward`, got both",
+            ));
+        }
+        (Some(reaction), None) => Given::Reaction(tips::Feedback {
+            reaction,
+            dwell_ms: request.dwell_ms,
+        }),
         (None, Some(reward)) if (-MAX_REWARD..=MAX_REWARD).contains(&reward) => Given::Reward(reward),
         (None, Some(reward)) => {
-            return Err(Problem::field("reward", format!("expected −{MAX_REWARD} to {MAX_REWARD}, got {reward}")));
+            return Err(Problem::field(
+                "reward",
+                format!("expected −{MAX_REWARD} to {MAX_REWARD}, got {reward}"),
+            ));
         }
         (None, None) => return Err(Problem::field("reaction", "missing; expected `reaction` or `reward`")),
     };
@@ -52,7 +71,10 @@ pub async fn feedback(call: Call) -> Answer {
         && at > now + AHEAD_MS
     {
         let ahead = (at - now) / 1000;
-        return Err(Problem::field("at", format!("{ahead} s ahead of the server's clock; expected at most 300 s")));
+        return Err(Problem::field(
+            "at",
+            format!("{ahead} s ahead of the server's clock; expected at most 300 s"),
+        ));
     }
     let feedback_id = match request.feedback_id {
         Some(id) => Some(id.to_string()),
@@ -89,7 +111,10 @@ fn header_id(call: &Call) -> Result<Option<String>, Problem> {
         if let Some(value) = call.headers.get(name) {
             return match value.to_str() {
                 Ok(id) if !id.is_empty() && id.len() <= MAX_ID => Ok(Some(id.trim_matches('"').to_string())),
-                _ => Err(Problem::field(name, format!("expected 1 to {MAX_ID} visible characters"))),
+                _ => Err(Problem::field(
+                    name,
+                    format!("expected 1 to {MAX_ID} visible characters"),
+                )),
             };
         }
     }

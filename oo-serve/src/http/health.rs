@@ -63,24 +63,76 @@ pub async fn metrics(call: Call) -> Answer {
     let c = app.engine.condition();
     text.family("oo_policy_info", "gauge", "The policy in charge.");
     let version = c.generation.to_string();
-    text.sample("oo_policy_info", &[("policy", &c.policy), ("model_version", &version)], 1.0);
+    text.sample(
+        "oo_policy_info",
+        &[("policy", &c.policy), ("model_version", &version)],
+        1.0,
+    );
     for (name, help, value) in [
-        ("oo_decisions_total", "Decisions since the journal began.", c.counts.decisions),
-        ("oo_feedbacks_total", "Feedbacks accepted since the journal began.", c.counts.feedbacks),
-        ("oo_feedbacks_learned_total", "Feedbacks learned at once.", c.counts.learned),
-        ("oo_feedbacks_held_total", "Feedbacks held for a decision to come.", c.counts.held),
-        ("oo_feedbacks_late_total", "Feedbacks after the wait window.", c.counts.late),
-        ("oo_feedbacks_extra_total", "Feedbacks of a decision that had one.", c.counts.extra),
-        ("oo_decisions_expired_total", "Decisions whose window ended without feedback.", c.counts.expired),
-        ("oo_default_rewards_total", "Default rewards learned.", c.counts.defaults),
-        ("oo_updates_total", "Rewards that the model in charge has learned.", c.updates),
-        ("oo_updates_refused_total", "Rewards that the model in charge refused.", c.refused),
+        (
+            "oo_decisions_total",
+            "Decisions since the journal began.",
+            c.counts.decisions,
+        ),
+        (
+            "oo_feedbacks_total",
+            "Feedbacks accepted since the journal began.",
+            c.counts.feedbacks,
+        ),
+        (
+            "oo_feedbacks_learned_total",
+            "Feedbacks learned at once.",
+            c.counts.learned,
+        ),
+        (
+            "oo_feedbacks_held_total",
+            "Feedbacks held for a decision to come.",
+            c.counts.held,
+        ),
+        (
+            "oo_feedbacks_late_total",
+            "Feedbacks after the wait window.",
+            c.counts.late,
+        ),
+        (
+            "oo_feedbacks_extra_total",
+            "Feedbacks of a decision that had one.",
+            c.counts.extra,
+        ),
+        (
+            "oo_decisions_expired_total",
+            "Decisions whose window ended without feedback.",
+            c.counts.expired,
+        ),
+        (
+            "oo_default_rewards_total",
+            "Default rewards learned.",
+            c.counts.defaults,
+        ),
+        (
+            "oo_updates_total",
+            "Rewards that the model in charge has learned.",
+            c.updates,
+        ),
+        (
+            "oo_updates_refused_total",
+            "Rewards that the model in charge refused.",
+            c.refused,
+        ),
     ] {
         text.counter(name, help, value as f64);
     }
     text.gauge("oo_users", "Users known.", c.users as f64);
-    text.gauge("oo_open_decisions", "Decisions inside their wait window.", c.open as f64);
-    text.gauge("oo_journal_failed", "1 while the journal cannot be written.", f64::from(u8::from(c.journal.failure.is_some())));
+    text.gauge(
+        "oo_open_decisions",
+        "Decisions inside their wait window.",
+        c.open as f64,
+    );
+    text.gauge(
+        "oo_journal_failed",
+        "1 while the journal cannot be written.",
+        f64::from(u8::from(c.journal.failure.is_some())),
+    );
     app.rollout.write(&mut text);
     Ok(with_type(text.finish(), "text/plain; version=0.0.4"))
 }

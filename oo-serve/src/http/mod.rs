@@ -211,7 +211,11 @@ impl Endpoint {
                 "expected the header `content-type: application/json`",
             ));
         }
-        let body = if posts { read_body(app, &parts.headers, body).await? } else { Bytes::new() };
+        let body = if posts {
+            read_body(app, &parts.headers, body).await?
+        } else {
+            Bytes::new()
+        };
         let _permit = match self.limited {
             false => None,
             true => match app.permits.try_acquire() {
@@ -247,12 +251,12 @@ impl Endpoint {
 /// The future's value; `None` when it panicked. A fault in one request must not end a connection that others share.
 async fn unwound<A: Future>(future: A) -> Option<A::Output> {
     let mut future = std::pin::pin!(future);
-    std::future::poll_fn(|cx| {
-        match std::panic::catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+    std::future::poll_fn(
+        |cx| match std::panic::catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
             Ok(poll) => poll.map(Some),
             Err(_) => std::task::Poll::Ready(None),
-        }
-    })
+        },
+    )
     .await
 }
 
@@ -282,7 +286,14 @@ fn check_origin(app: &App, keys: &Keys, headers: &HeaderMap) -> Result<(), Probl
     }
     let text = |name| headers.get(name).and_then(|v: &HeaderValue| v.to_str().ok());
     let host = text(HOST).unwrap_or_default();
-    let refuse = |detail: String| Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", "A stranger's page", detail));
+    let refuse = |detail: String| {
+        Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            "forbidden",
+            "A stranger's page",
+            detail,
+        ))
+    };
     if app.listen.ip().is_loopback() && !host.is_empty() && !is_local(host) {
         return refuse("without keys, expected a Host of this machine: localhost or a loopback address".into());
     }
@@ -319,7 +330,9 @@ fn too_large(limit: usize) -> Problem {
 
 async fn read_body(app: &App, headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
     let limit = app.limits.body;
-    let declared = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+    let declared = headers
+        .get(CONTENT_LENGTH)
+        .and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
     if declared.is_some_and(|n| n > limit) {
         return Err(too_large(limit));
     }
@@ -381,7 +394,9 @@ pub fn json<T: serde::Serialize>(value: &T) -> Answer {
 /// An answer of a type.
 pub fn with_type(body: impl Into<Body>, kind: &'static str) -> Response {
     let mut response = Response::new(body.into());
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }
 

@@ -27,7 +27,11 @@ pub fn parse(text: &str) -> Option<When> {
         return None;
     }
     let (hour, minute) = (rest.number(2)?, rest.after(b':', 2)?);
-    let second = if rest.0.first() == Some(&b':') { rest.after(b':', 2)? } else { 0 };
+    let second = if rest.0.first() == Some(&b':') {
+        rest.after(b':', 2)?
+    } else {
+        0
+    };
     if hour > 23 || minute > 59 || second > 60 {
         return None;
     }
@@ -133,8 +137,18 @@ mod tests {
     #[test]
     fn refuses_the_rest() {
         for text in [
-            "", "now", "2026-13-01", "2026-02-29", "2026-1-1", "2026-11-24T24:00:00Z", "2026-11-24T09:30:00.Z",
-            "2026-11-24T09:30:00+1", "2026-11-24T", "1969-01-01", "2026-11-24T09:30:00Zx", "2026-11-24T09:30:00 01:00",
+            "",
+            "now",
+            "2026-13-01",
+            "2026-02-29",
+            "2026-1-1",
+            "2026-11-24T24:00:00Z",
+            "2026-11-24T09:30:00.Z",
+            "2026-11-24T09:30:00+1",
+            "2026-11-24T",
+            "1969-01-01",
+            "2026-11-24T09:30:00Zx",
+            "2026-11-24T09:30:00 01:00",
         ] {
             assert_eq!(parse(text), None, "{text}");
         }

@@ -2,7 +2,7 @@
 
 use super::contract::*;
 use super::problem::Problem;
-use super::{Answer, Call, json, with_type};
+use super::{Answer, Call, with_type};
 use hyper::StatusCode;
 use std::sync::LazyLock;
 use utoipa::OpenApi;
@@ -57,7 +57,10 @@ pub async fn page(_: Call) -> Answer {
     let mut response = with_type(include_str!("page.html"), "text/html; charset=utf-8");
     let policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; \
                   base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-    response.headers_mut().insert("content-security-policy", hyper::header::HeaderValue::from_static(policy));
+    response.headers_mut().insert(
+        "content-security-policy",
+        hyper::header::HeaderValue::from_static(policy),
+    );
     Ok(response)
 }
 
@@ -80,9 +83,4 @@ pub async fn wrong_method(_: Call) -> Answer {
         "The address takes other methods",
         "GET /openapi.json lists what there is",
     ))
-}
-
-/// The JSON of any value, for handlers with small answers.
-pub fn value(value: serde_json::Value) -> Answer {
-    json(&value)
 }

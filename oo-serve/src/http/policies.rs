@@ -84,13 +84,17 @@ pub async fn change(call: Call) -> Answer {
             }
             Action::Promote => rollout.promote(name, policy),
             Action::RollBack => rollout.roll_back(),
-            Action::Experiment => {
-                rollout.experiment(rollout::plan(request.salt.as_deref(), policy, request.share, request.enough)?)
-            }
+            Action::Experiment => rollout.experiment(rollout::plan(
+                request.salt.as_deref(),
+                policy,
+                request.share,
+                request.enough,
+            )?),
             Action::Stop => rollout.stop(),
             Action::Launch => rollout.launch(request.force),
         }
     });
-    done.await.map_err(|_| Problem::unavailable("the change was given up"))??;
+    done.await
+        .map_err(|_| Problem::unavailable("the change was given up"))??;
     json(&app.rollout.policies())
 }

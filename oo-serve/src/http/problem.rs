@@ -57,7 +57,12 @@ impl Problem {
 
     /// The body is no JSON.
     pub fn syntax(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "not-json", "The body is not valid JSON", detail)
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "not-json",
+            "The body is not valid JSON",
+            detail,
+        )
     }
 
     /// A field has the wrong type or a value out of range.
@@ -73,7 +78,13 @@ impl Problem {
 
     /// What the request names does not exist.
     pub fn missing(field: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not-found", "What the request names does not exist", detail).about(field)
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "not-found",
+            "What the request names does not exist",
+            detail,
+        )
+        .about(field)
     }
 
     /// The request contradicts an earlier one.
@@ -225,7 +236,10 @@ mod tests {
             let (status, field, _) = refused(body);
             (status, field.unwrap_or_default())
         };
-        assert_eq!(at(r#"{"name":"a","rows":[{"x":1},{"x":"b"}]}"#), (422, "rows[1].x".into()));
+        assert_eq!(
+            at(r#"{"name":"a","rows":[{"x":1},{"x":"b"}]}"#),
+            (422, "rows[1].x".into())
+        );
         assert_eq!(at(r#"{"name":"a","rows":[{"x":1e400}]}"#), (422, "rows[0].x".into()));
         assert_eq!(at(r#"{"rows":[]}"#), (422, "name".into()));
         assert_eq!(at(r#"{"name":"a","rows":[{}]}"#), (422, "rows[0].x".into()));
@@ -244,7 +258,10 @@ mod tests {
     fn is_a_problem_document() {
         let problem = Problem::overload().about("x");
         let text = serde_json::to_value(&problem).unwrap();
-        assert_eq!((&text["type"], &text["status"]), (&"urn:oo:problem:overload".into(), &429.into()));
+        assert_eq!(
+            (&text["type"], &text["status"]),
+            (&"urn:oo:problem:overload".into(), &429.into())
+        );
         let response = problem.into_response();
         assert_eq!(response.headers()[RETRY_AFTER], "1");
         assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");

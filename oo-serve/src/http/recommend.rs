@@ -55,7 +55,10 @@ async fn from_source(app: &std::sync::Arc<App>, user: &str) -> Result<Signals, P
 fn check_candidates(app: &App, candidates: &[Candidate<'_>]) -> Result<(), Problem> {
     let (n, most) = (candidates.len(), app.limits.candidates);
     if n == 0 || n > most {
-        return Err(Problem::field("candidates", format!("expected 1 to {most} candidates, got {n}")));
+        return Err(Problem::field(
+            "candidates",
+            format!("expected 1 to {most} candidates, got {n}"),
+        ));
     }
     // Few candidates are compared, many are sorted.
     let twice = if n <= 16 {
@@ -85,7 +88,12 @@ fn prepare(app: &App, request: &RecommendRequest<'_>, signals: Option<&Signals>)
         ahead: signals.map_or(0, |s| s.utc_offset_minutes),
         profile: signals.and_then(|s| s.profile).unwrap_or_default(),
     };
-    numbers(&app.engine.settings().shape, request.context.as_ref(), candidates, &around)
+    numbers(
+        &app.engine.settings().shape,
+        request.context.as_ref(),
+        candidates,
+        &around,
+    )
 }
 
 fn candidates<'r>(request: &'r RecommendRequest<'_>, signals: Option<&'r Signals>) -> &'r [Candidate<'r>] {
@@ -128,7 +136,14 @@ fn hash_bytes(bytes: &[u8]) -> u64 {
 /// What is kept of the texts: the tips as they would be shown, where there is any text at all.
 fn note(candidates: &[Candidate<'_>]) -> Vec<u8> {
     let bare = |c: &Candidate<'_>| {
-        let texts = [&c.kind, &c.content, &c.source, &c.rationale, &c.model, &c.prompt_version];
+        let texts = [
+            &c.kind,
+            &c.content,
+            &c.source,
+            &c.rationale,
+            &c.model,
+            &c.prompt_version,
+        ];
         texts.iter().all(|t| t.is_none()) && c.task_id.is_none() && c.confidence.is_none()
     };
     if candidates.iter().all(bare) {
@@ -148,7 +163,11 @@ fn ranking<'r>(ids: impl Iterator<Item = &'r str>, probs: &[f64], scores: &[f64]
         .zip(probs.iter().zip(scores))
         .map(|(id, (&probability, &score))| Ranked { id, probability, score })
         .collect();
-    rows.sort_by(|a, b| b.probability.total_cmp(&a.probability).then(b.score.total_cmp(&a.score)));
+    rows.sort_by(|a, b| {
+        b.probability
+            .total_cmp(&a.probability)
+            .then(b.score.total_cmp(&a.score))
+    });
     rows.truncate(n.map_or(usize::MAX, |n| n as usize));
     rows
 }
@@ -174,7 +193,11 @@ fn tell(
                 None => (&shape.context[i], numbers.context[i]),
                 Some(j) => (&shape.candidate[j], row[j]),
             };
-            Contribution { feature, value, contribution }
+            Contribution {
+                feature,
+                value,
+                contribution,
+            }
         });
         told.collect()
     });
@@ -186,7 +209,12 @@ fn tell(
         model_version: answer.generation,
         updates: answer.updates,
         propensity: answer.propensity(),
-        ranking: ranking(candidates.iter().map(|c| &*c.id), &answer.probs, &answer.scores, request.n),
+        ranking: ranking(
+            candidates.iter().map(|c| &*c.id),
+            &answer.probs,
+            &answer.scores,
+            request.n,
+        ),
         reason: reason(answer.reason),
         method: answer.method.name(),
         explanation: Explanation {
@@ -203,8 +231,16 @@ fn again(app: &App, request: &RecommendRequest<'_>, answer: &engine::Answer) -> 
     let logged = app.engine.decision(&answer.decision_id)?;
     let tips: Vec<serde_json::Value> = serde_json::from_slice(&logged.note).unwrap_or_default();
     let chosen = answer.chosen;
-    let tip = tips.into_iter().nth(chosen).unwrap_or_else(|| json!({"id": logged.ids[chosen]}));
-    let ranking = ranking(logged.ids.iter().map(String::as_str), &answer.probs, &answer.scores, request.n);
+    let tip = tips
+        .into_iter()
+        .nth(chosen)
+        .unwrap_or_else(|| json!({"id": logged.ids[chosen]}));
+    let ranking = ranking(
+        logged.ids.iter().map(String::as_str),
+        &answer.probs,
+        &answer.scores,
+        request.n,
+    );
     json(&json!({
         "tip": tip,
         "decision_id": answer.decision_id,

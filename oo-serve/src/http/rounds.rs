@@ -102,14 +102,18 @@ fn check(c: &Candidate<'_>, i: usize) -> Result<(), Problem> {
         Err(Problem::field(format!("candidates[{i}].{field}"), detail))
     };
     match c {
-        Candidate { confidence: Some(x), .. } if !(0.0..=1.0).contains(x) => refuse("confidence", "0 to 1", *x),
+        Candidate {
+            confidence: Some(x), ..
+        } if !(0.0..=1.0).contains(x) => refuse("confidence", "0 to 1", *x),
         Candidate { priority: Some(p), .. } if !(1..=4).contains(p) => refuse("priority", "1 to 4", f64::from(*p)),
-        Candidate { effort_minutes: Some(x), .. } if !(0.0..=MAX_MINUTES).contains(x) => {
-            refuse("effort_minutes", "0 to 525600", *x)
-        }
-        Candidate { shown_recently: Some(x), .. } if !(0.0..=1e6).contains(x) => {
-            refuse("shown_recently", "a number of at least 0", *x)
-        }
+        Candidate {
+            effort_minutes: Some(x),
+            ..
+        } if !(0.0..=MAX_MINUTES).contains(x) => refuse("effort_minutes", "0 to 525600", *x),
+        Candidate {
+            shown_recently: Some(x),
+            ..
+        } if !(0.0..=1e6).contains(x) => refuse("shown_recently", "a number of at least 0", *x),
         _ => Ok(()),
     }
 }
@@ -264,12 +268,18 @@ mod tests {
 
     #[test]
     fn by_position_and_by_name_are_the_same() {
-        let position = made(&shape(), r#"{"user_id":1,"context":[5],"candidates":[{"id":"x","features":[1,2.5]}]}"#);
+        let position = made(
+            &shape(),
+            r#"{"user_id":1,"context":[5],"candidates":[{"id":"x","features":[1,2.5]}]}"#,
+        );
         let name = made(
             &shape(),
             r#"{"user_id":1,"context":{"hour":5},"candidates":[{"id":"x","features":{"b":2.5,"a":1}}]}"#,
         );
-        let want = Numbers { context: vec![5.0], features: vec![1.0, 2.5] };
+        let want = Numbers {
+            context: vec![5.0],
+            features: vec![1.0, 2.5],
+        };
         assert_eq!((position.unwrap(), name.unwrap()), (want.clone(), want));
     }
 
@@ -278,15 +288,40 @@ mod tests {
         for (body, field) in [
             (r#"{"user_id":1,"candidates":[{"id":"x","features":[1,2]}]}"#, "context"),
             (r#"{"user_id":1,"context":[1,2],"candidates":[]}"#, "context"),
-            (r#"{"user_id":1,"context":[1],"candidates":[{"id":"x","features":[1]}]}"#, "candidates[0].features"),
-            (r#"{"user_id":1,"context":[1],"candidates":[{"id":"x","features":[1,1e39]}]}"#, "candidates[0].features[1]"),
-            (r#"{"user_id":1,"context":[1],"candidates":[{"id":"x"}]}"#, "candidates[0].features"),
-            (r#"{"user_id":1,"context":[1],"candidates":[{"id":"x","features":{"a":1}}]}"#, "candidates[0].features.b"),
-            (r#"{"user_id":1,"context":[1],"candidates":[{"id":"x","features":{"a":1,"c":1}}]}"#, "candidates[0].features.c"),
-            (r#"{"user_id":1,"context":[1],"candidates":[{"id":"x","features":{"a":1,"a":1}}]}"#, "candidates[0].features.a"),
-            (r#"{"user_id":1,"context":[1],"candidates":[{"id":"x","priority":9,"features":[1,2]}]}"#, "candidates[0].priority"),
+            (
+                r#"{"user_id":1,"context":[1],"candidates":[{"id":"x","features":[1]}]}"#,
+                "candidates[0].features",
+            ),
+            (
+                r#"{"user_id":1,"context":[1],"candidates":[{"id":"x","features":[1,1e39]}]}"#,
+                "candidates[0].features[1]",
+            ),
+            (
+                r#"{"user_id":1,"context":[1],"candidates":[{"id":"x"}]}"#,
+                "candidates[0].features",
+            ),
+            (
+                r#"{"user_id":1,"context":[1],"candidates":[{"id":"x","features":{"a":1}}]}"#,
+                "candidates[0].features.b",
+            ),
+            (
+                r#"{"user_id":1,"context":[1],"candidates":[{"id":"x","features":{"a":1,"c":1}}]}"#,
+                "candidates[0].features.c",
+            ),
+            (
+                r#"{"user_id":1,"context":[1],"candidates":[{"id":"x","features":{"a":1,"a":1}}]}"#,
+                "candidates[0].features.a",
+            ),
+            (
+                r#"{"user_id":1,"context":[1],"candidates":[{"id":"x","priority":9,"features":[1,2]}]}"#,
+                "candidates[0].priority",
+            ),
         ] {
-            assert_eq!(made(&shape(), body).unwrap_err().field.as_deref(), Some(field), "{body}");
+            assert_eq!(
+                made(&shape(), body).unwrap_err().field.as_deref(),
+                Some(field),
+                "{body}"
+            );
         }
     }
 
@@ -305,7 +340,10 @@ mod tests {
             recurs_days: None,
         };
         let mut want = Numbers::default();
-        let profile = Profile { preferred_hour: Some(9.0), ..Profile::default() };
+        let profile = Profile {
+            preferred_hour: Some(9.0),
+            ..Profile::default()
+        };
         features::context_into(now, &profile, &mut want.context);
         features::candidate_into(&task, now, 0.0, &want.context, &mut want.features);
         assert_eq!(got, want);

@@ -5,18 +5,34 @@ use super::{Answer, App, Call, Endpoint};
 use super::{assignments, feedback, health, openapi, people, policies, recommend};
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{RawPathParams, State};
+use axum::extract::RawPathParams;
 use axum::handler::Handler;
-use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, any, delete, get, post};
-use hyper::{Request, StatusCode};
+use hyper::Request;
 use std::future::Future;
 use std::sync::Arc;
 
 /// The routes' names in metrics and logs.
 pub const NAMES: &[&str] = &[
-    "recommend", "score", "feedback", "decision", "features", "stats", "reset", "forget", "policies", "policies_change",
-    "assignments", "assign", "livez", "readyz", "health", "metrics", "openapi", "page", "unknown",
+    "recommend",
+    "score",
+    "feedback",
+    "decision",
+    "features",
+    "stats",
+    "reset",
+    "forget",
+    "policies",
+    "policies_change",
+    "assignments",
+    "assign",
+    "livez",
+    "readyz",
+    "health",
+    "metrics",
+    "openapi",
+    "page",
+    "unknown",
 ];
 
 const fn position(name: &str) -> usize {
@@ -88,23 +104,49 @@ async fn first_parameter(parts: &mut axum::http::request::Parts) -> Option<Strin
 pub fn router(app: Arc<App>) -> Router {
     use Role::{Admin, Decide, Read};
     let routes: [(&str, MethodRouter<Arc<App>>); 17] = [
-        ("/recommend", post(handler("recommend", Some(Decide), true, recommend::recommend))),
+        (
+            "/recommend",
+            post(handler("recommend", Some(Decide), true, recommend::recommend)),
+        ),
         ("/score", post(handler("score", Some(Decide), true, recommend::score))),
-        ("/feedback", post(handler("feedback", Some(Decide), true, feedback::feedback))),
-        ("/decisions/{id}", get(handler("decision", Some(Read), true, people::decision))),
-        ("/features/{user}", get(handler("features", Some(Read), true, people::features))),
+        (
+            "/feedback",
+            post(handler("feedback", Some(Decide), true, feedback::feedback)),
+        ),
+        (
+            "/decisions/{id}",
+            get(handler("decision", Some(Read), true, people::decision)),
+        ),
+        (
+            "/features/{user}",
+            get(handler("features", Some(Read), true, people::features)),
+        ),
         ("/stats/{user}", get(handler("stats", Some(Read), true, people::stats))),
-        ("/reset/{user}", post(handler("reset", Some(Admin), true, people::reset))),
-        ("/users/{user}", delete(handler("forget", Some(Admin), true, people::forget))),
+        (
+            "/reset/{user}",
+            post(handler("reset", Some(Admin), true, people::reset)),
+        ),
+        (
+            "/users/{user}",
+            delete(handler("forget", Some(Admin), true, people::forget)),
+        ),
         (
             "/policies",
-            get(handler("policies", Some(Read), true, policies::list))
-                .post(handler("policies_change", Some(Admin), true, policies::change)),
+            get(handler("policies", Some(Read), true, policies::list)).post(handler(
+                "policies_change",
+                Some(Admin),
+                true,
+                policies::change,
+            )),
         ),
         (
             "/assignments",
-            get(handler("assignments", Some(Read), true, assignments::counts))
-                .post(handler("assign", Some(Decide), true, assignments::assign)),
+            get(handler("assignments", Some(Read), true, assignments::counts)).post(handler(
+                "assign",
+                Some(Decide),
+                true,
+                assignments::assign,
+            )),
         ),
         ("/livez", get(handler("livez", None, false, health::live))),
         ("/readyz", get(handler("readyz", None, false, health::ready))),

@@ -62,7 +62,10 @@ pub async fn serve(listener: TcpListener, app: Arc<App>, router: Router, stop: i
         })
         .await;
         app.draining.store(true, Ordering::Release);
-        tracing::info!(open = app.metrics.connections.load(Ordering::Relaxed), "stopping: no longer ready");
+        tracing::info!(
+            open = app.metrics.connections.load(Ordering::Relaxed),
+            "stopping: no longer ready"
+        );
         let _ = tokio::time::timeout(DRAIN, accepting).await;
     }
     let waiting = accept.take_waiting();
@@ -147,7 +150,10 @@ fn turn_away(stream: TcpStream) {
 
 async fn connection(stream: TcpStream, app: &Arc<App>, router: Router, mut hear: watch::Receiver<Phase>) {
     let io = TokioIo::new(Patient::new(stream, app.limits.write_timeout));
-    let service = Draining { router, app: app.clone() };
+    let service = Draining {
+        router,
+        app: app.clone(),
+    };
     let mut served = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
@@ -216,7 +222,9 @@ impl Future for Answering {
         if self.app.draining.load(Ordering::Relaxed)
             && let Poll::Ready(Ok(mut response)) = ready
         {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            response
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("close"));
             return Poll::Ready(Ok(response));
         }
         ready
@@ -246,7 +254,9 @@ impl Patient {
             return poll;
         }
         let deadline = Instant::now() + self.timeout;
-        let sleep = self.waiting.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        let sleep = self
+            .waiting
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
         match sleep.as_mut().poll(cx) {
             Poll::Ready(()) => Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not read"))),
             Poll::Pending => Poll::Pending,

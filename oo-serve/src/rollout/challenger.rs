@@ -104,14 +104,7 @@ impl Challenger {
         }
     }
 
-    fn update(
-        &self,
-        engine: &Engine,
-        experiment: &Experiment,
-        log: &mut Log,
-        id: &str,
-        reward: f64,
-    ) -> Option<()> {
+    fn update(&self, engine: &Engine, experiment: &Experiment, log: &mut Log, id: &str, reward: f64) -> Option<()> {
         let logged = engine.decision(id).ok()?;
         experiment.rewarded(experiment.arm(&logged.user), reward);
         let ids: Vec<ActionId> = logged.ids.iter().map(|id| action_id(id)).collect();

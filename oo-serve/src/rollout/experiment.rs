@@ -119,8 +119,14 @@ impl Experiment {
     pub fn arm(&self, user: &str) -> usize {
         let [control, challenger] = self.weights();
         let arms = [
-            assignment::Arm { name: ARMS[0], weight: control },
-            assignment::Arm { name: ARMS[1], weight: challenger },
+            assignment::Arm {
+                name: ARMS[0],
+                weight: control,
+            },
+            assignment::Arm {
+                name: ARMS[1],
+                weight: challenger,
+            },
         ];
         assignment::assign(&self.plan.salt, user, "", &arms).unwrap_or(0)
     }
@@ -150,7 +156,10 @@ impl Experiment {
     /// The probability of the arms' sizes, were the assignment right.
     pub fn sample_ratio_p(&self) -> Option<f64> {
         let inner = self.inner();
-        sample_ratio(&[inner.users[0].len() as u64, inner.users[1].len() as u64], &self.weights())
+        sample_ratio(
+            &[inner.users[0].len() as u64, inner.users[1].len() as u64],
+            &self.weights(),
+        )
     }
 
     /// What the numbers say.

@@ -97,7 +97,9 @@ fn artefact(text: &str, shape: &oo_core::Shape) -> Result<Artefact, String> {
     }
     let winner = Winner::read(Path::new(text))?;
     if winner.policy.shape != *shape {
-        return Err(format!("{text}: it was trained for rounds of another shape than those that are served here"));
+        return Err(format!(
+            "{text}: it was trained for rounds of another shape than those that are served here"
+        ));
     }
     Ok(Artefact {
         spec: oo_core::Spec::parse(&winner.policy.spec).map_err(|e| e.to_string())?,
@@ -176,7 +178,11 @@ impl Rollout {
             (Some(running), Some(1)) => Decided::plain(self.challenge(&running.challenger, ask)?, arm),
             _ => {
                 let (answer, contributions) = self.engine.decide_explained(ask)?;
-                Decided { answer, contributions, arm }
+                Decided {
+                    answer,
+                    contributions,
+                    arm,
+                }
             }
         };
         if let (Some(running), Some(arm), false) = (&running, arm, decided.answer.repeated) {
@@ -205,7 +211,10 @@ impl Rollout {
         };
         let mut decision = Decision::new();
         let seed = self.engine.settings().seed;
-        let key = Key::root(seed).name("challenger").fold(round.user.0).fold(hash_name(id));
+        let key = Key::root(seed)
+            .name("challenger")
+            .fold(round.user.0)
+            .fold(hash_name(id));
         let choice = match challenger.decide(&round, key, &mut decision) {
             Ok(()) => Choice {
                 chosen: decision.chosen(),
@@ -323,7 +332,9 @@ impl Rollout {
     pub fn roll_back(&self) -> Result<(), Problem> {
         let last = self.before.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let Some(before) = last else {
-            return Err(not_now("no policy was changed since this process began; promote one by `policy` instead"));
+            return Err(not_now(
+                "no policy was changed since this process began; promote one by `policy` instead",
+            ));
         };
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         self.engine.swap(&before)?;
@@ -343,7 +354,10 @@ impl Rollout {
 
     fn begin(&self, plan: Plan, state: Option<Vec<u8>>) -> Result<(), Problem> {
         if !(plan.share > 0.0 && plan.share < 1.0) {
-            return Err(refuse("share", format!("expected above 0 and below 1, got {}", plan.share)));
+            return Err(refuse(
+                "share",
+                format!("expected above 0 and below 1, got {}", plan.share),
+            ));
         }
         let shape = &self.engine.settings().shape;
         let mut artefact = artefact(&plan.policy, shape).map_err(|why| refuse("policy", why))?;
@@ -366,7 +380,9 @@ impl Rollout {
     /// When none runs.
     pub fn stop(&self) -> Result<(), Problem> {
         let running = self.running.write().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(running) = running else { return Err(not_now("no experiment runs")) };
+        let Some(running) = running else {
+            return Err(not_now("no experiment runs"));
+        };
         running.challenger.stop();
         let _ = std::fs::remove_file(self.plan_file());
         let _ = std::fs::remove_file(self.state_file());
@@ -378,7 +394,9 @@ impl Rollout {
     /// # Errors
     /// When none runs, or the numbers do not allow it.
     pub fn launch(&self, force: bool) -> Result<(), Problem> {
-        let Some(running) = self.running() else { return Err(not_now("no experiment runs")) };
+        let Some(running) = self.running() else {
+            return Err(not_now("no experiment runs"));
+        };
         let conclusion = running.experiment.conclusion();
         if conclusion != Conclusion::Launch && !force {
             let z = running.experiment.z().map_or("unknown".into(), |z| format!("{z:.2}"));
@@ -432,18 +450,39 @@ impl Rollout {
     /// Appends the metrics.
     pub fn write(&self, out: &mut Text) {
         let fallbacks = self.fallbacks.load(Ordering::Relaxed) as f64;
-        out.counter("oo_fallbacks_total", "Decisions drawn uniformly because the policy failed or was slow.", fallbacks);
+        out.counter(
+            "oo_fallbacks_total",
+            "Decisions drawn uniformly because the policy failed or was slow.",
+            fallbacks,
+        );
         let guarded = self.guarded.load(Ordering::Relaxed) as f64;
-        out.counter("oo_experiments_stopped_total", "Experiments that the guard stopped.", guarded);
+        out.counter(
+            "oo_experiments_stopped_total",
+            "Experiments that the guard stopped.",
+            guarded,
+        );
         let (sum, n) = *self.agreement.lock().unwrap_or_else(PoisonError::into_inner);
         if n > 0 {
-            let help = "Mean probability that the policy gives the caller's choice, in the modes apprentice and log-only.";
+            let help =
+                "Mean probability that the policy gives the caller's choice, in the modes apprentice and log-only.";
             out.gauge("oo_baseline_agreement", help, sum / n as f64);
         }
-        out.family("oo_shadow_decisions_total", "counter", "Decisions of shadows, by outcome.");
+        out.family(
+            "oo_shadow_decisions_total",
+            "counter",
+            "Decisions of shadows, by outcome.",
+        );
         for shadow in self.engine.shadows() {
-            for (outcome, n) in [("proposed", shadow.proposed), ("failed", shadow.failed), ("dropped", shadow.dropped)] {
-                out.sample("oo_shadow_decisions_total", &[("name", &shadow.name), ("outcome", outcome)], n as f64);
+            for (outcome, n) in [
+                ("proposed", shadow.proposed),
+                ("failed", shadow.failed),
+                ("dropped", shadow.dropped),
+            ] {
+                out.sample(
+                    "oo_shadow_decisions_total",
+                    &[("name", &shadow.name), ("outcome", outcome)],
+                    n as f64,
+                );
             }
         }
         self.drift.write(out);
@@ -478,7 +517,10 @@ impl Rollout {
         if let Some(running) = self.running()
             && running.experiment.conclusion() == Conclusion::RollBack
         {
-            tracing::warn!(z = running.experiment.z(), "the challenger is worse: the experiment is stopped");
+            tracing::warn!(
+                z = running.experiment.z(),
+                "the challenger is worse: the experiment is stopped"
+            );
             self.guarded.fetch_add(1, Ordering::Relaxed);
             let _ = self.stop();
         }
@@ -495,7 +537,12 @@ impl Rollout {
 }
 
 fn not_now(detail: impl Into<String>) -> Problem {
-    Problem::new(StatusCode::CONFLICT, "not-now", "The server's state does not allow this", detail)
+    Problem::new(
+        StatusCode::CONFLICT,
+        "not-now",
+        "The server's state does not allow this",
+        detail,
+    )
 }
 
 fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
@@ -519,10 +566,19 @@ pub fn keep(app: Arc<App>) -> tokio::task::JoinHandle<()> {
 ///
 /// # Errors
 /// Fields that are missing.
-pub fn plan(salt: Option<&str>, policy: Option<&str>, share: Option<f64>, enough: Option<u64>) -> Result<Plan, Problem> {
+pub fn plan(
+    salt: Option<&str>,
+    policy: Option<&str>,
+    share: Option<f64>,
+    enough: Option<u64>,
+) -> Result<Plan, Problem> {
     Ok(Plan {
-        salt: salt.ok_or_else(|| refuse("salt", "missing; expected the experiment's name"))?.into(),
-        policy: policy.ok_or_else(|| refuse("policy", "missing; expected a spec or a folder"))?.into(),
+        salt: salt
+            .ok_or_else(|| refuse("salt", "missing; expected the experiment's name"))?
+            .into(),
+        policy: policy
+            .ok_or_else(|| refuse("policy", "missing; expected a spec or a folder"))?
+            .into(),
         share: share.unwrap_or(0.5),
         enough: enough.unwrap_or(ENOUGH).max(2),
     })

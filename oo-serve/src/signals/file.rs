@@ -129,10 +129,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let source = FileSource::new(dir.path()).unwrap();
         let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
-        write("alice.json", r#"[{"id":"a","content":"Call","due":"2026-11-24"},{"id":7}]"#);
+        write(
+            "alice.json",
+            r#"[{"id":"a","content":"Call","due":"2026-11-24"},{"id":7}]"#,
+        );
         let signals = source.signals("alice").unwrap();
         assert_eq!((signals.candidates.len(), &*signals.candidates[1].id), (2, "7"));
-        write("alice.json", r#"{"candidates":[{"id":"b"}],"profile":{"preferred_hour":9},"utc_offset_minutes":60}"#);
+        write(
+            "alice.json",
+            r#"{"candidates":[{"id":"b"}],"profile":{"preferred_hour":9},"utc_offset_minutes":60}"#,
+        );
         let signals = source.signals("alice").unwrap();
         assert_eq!((&*signals.candidates[0].id, signals.utc_offset_minutes), ("b", 60));
         write("bob.json", "[{]");
@@ -145,7 +151,17 @@ mod tests {
         std::fs::create_dir(dir.path().join("in")).unwrap();
         std::fs::write(dir.path().join("secret.json"), "[]").unwrap();
         let source = FileSource::new(&dir.path().join("in")).unwrap();
-        for name in ["../secret", "/etc/passwd", "..", ".", "", "a/b", "a\0b", &"x".repeat(5000), "Zoë"] {
+        for name in [
+            "../secret",
+            "/etc/passwd",
+            "..",
+            ".",
+            "",
+            "a/b",
+            "a\0b",
+            &"x".repeat(5000),
+            "Zoë",
+        ] {
             assert!(matches!(source.signals(name), Err(SignalError::Unknown(_))), "{name:?}");
         }
         assert_eq!(file_name("Zoë"), "hex-5a6fc3ab.json");
