@@ -52,6 +52,10 @@ pub struct Options {
     /// Root of every draw [default: 0]
     #[arg(long, env = "OO_SEED", value_name = "NUMBER")]
     pub seed: Option<u64>,
+    /// Draw as `oo-sim` does: a decision's id is the number of its round, and its key that of the simulator's cell with
+    /// the same policy and seed
+    #[arg(long, env = "OO_REPLAY", default_missing_value = "true", num_args = 0..=1, require_equals = true)]
+    pub replay: Option<bool>,
     /// disk (2xx once the record is on the disk) or process (once the system has it) [default: disk]
     #[arg(long, env = "OO_DURABILITY", value_name = "WHEN")]
     pub durability: Option<Durable>,
@@ -201,7 +205,7 @@ impl Options {
             ($($field:ident)*) => { Options { $($field: self.$field.or(below.$field)),* } };
         }
         merge! {
-            listen state policy shadows mode reward default_reward wait seed durability retention policy_timeout context
+            listen state policy shadows mode reward default_reward wait seed replay durability retention policy_timeout context
             candidate actions signals keys connections concurrency candidates body header_timeout body_timeout threads log
         }
     }

@@ -228,7 +228,12 @@ async fn run(prepared: Prepared, began: Instant) -> Result<()> {
     let mode = options.mode.unwrap_or_default();
     let rollout = Rollout::open(engine.clone(), options.shadows.as_deref().unwrap_or_default(), summary)?;
     let open = keys.is_empty();
-    let app = Arc::new(App::new(engine.clone(), signals, keys, limits, mode, rollout, listen));
+    let seed = engine.settings().seed;
+    let canonical = engine.condition().policy;
+    let replay = options.replay.unwrap_or(false);
+    // As the simulator makes the key of a cell.
+    let replay = replay.then(|| oo_core::Key::root(seed).name("policy").name(&canonical));
+    let app = Arc::new(App::new(engine.clone(), signals, keys, limits, mode, replay, rollout, listen));
     let condition = engine.condition();
     tracing::info!(
         %listen,

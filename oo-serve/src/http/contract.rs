@@ -517,6 +517,9 @@ pub struct FeedbackRequest<'a> {
     /// Makes a repetition count once; so do the headers Idempotency-Key and x-ms-client-request-id.
     #[schema(value_type = Option<String>)]
     pub feedback_id: Option<Id<'a>>,
+    /// The decision may not be known yet: hold the feedback for up to two minutes, instead of refusing it.
+    #[serde(default)]
+    pub early: bool,
 }
 
 /// The answer of `POST /feedback`, given once the record is durable.

@@ -87,7 +87,7 @@ pub async fn feedback(call: Call) -> Answer {
             feedback_id,
             given,
             client_time: client_time.map(|t| t.max(0) as u64),
-            early: app.rollout.early,
+            early: request.early,
         })?
         .await?;
     app.rollout.learned(&receipt);

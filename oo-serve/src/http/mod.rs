@@ -34,6 +34,7 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN};
 use hyper::{Request, StatusCode, Uri};
+use oo_core::Key;
 use problem::Problem;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -61,6 +62,8 @@ pub struct App {
     pub limits: Limits,
     /// Who decides.
     pub mode: Mode,
+    /// The key of the simulator's cell, where its run is replayed.
+    pub replay: Option<Key>,
     /// The running experiment and the shadows.
     pub rollout: Rollout,
     /// Name and version of the reward spec.
@@ -79,12 +82,14 @@ pub struct App {
 
 impl App {
     /// Everything but the router.
+    #[expect(clippy::too_many_arguments, reason = "each is a thing of its own, and there is one caller")]
     pub fn new(
         engine: Arc<Engine>,
         signals: Option<Box<dyn SignalSource>>,
         keys: Keys,
         limits: Limits,
         mode: Mode,
+        replay: Option<Key>,
         rollout: Rollout,
         listen: SocketAddr,
     ) -> App {
@@ -98,6 +103,7 @@ impl App {
             large: Semaphore::new(LARGE_BODIES),
             limits,
             mode,
+            replay,
             rollout,
             listen,
             draining: AtomicBool::new(false),

@@ -110,8 +110,14 @@ fn decide(app: &App, request: &RecommendRequest<'_>, signals: Option<Signals>, b
     let candidates = candidates(request, signals);
     let ids: Vec<&str> = candidates.iter().map(|c| &*c.id).collect();
     let note = note(candidates);
+    let index = match app.replay {
+        None => None,
+        Some(_) => Some(round_number(request)?),
+    };
     let ask = Ask {
         user: &request.user_id,
+        index,
+        key: app.replay.zip(index).map(|(key, index)| key.fold(index)),
         decision_id: request.decision_id.as_deref(),
         context: &numbers.context,
         ids: &ids,
@@ -126,6 +132,11 @@ fn decide(app: &App, request: &RecommendRequest<'_>, signals: Option<Signals>, b
         return again(app, request, &decided.answer);
     }
     tell(app, request, candidates, &numbers, &decided)
+}
+
+fn round_number(request: &RecommendRequest<'_>) -> Result<u64, Problem> {
+    let number = request.decision_id.as_deref().and_then(|id| id.parse().ok());
+    number.ok_or_else(|| Problem::field("decision_id", "expected the number of the simulator's round (--replay)"))
 }
 
 fn hash_bytes(bytes: &[u8]) -> u64 {

@@ -70,8 +70,6 @@ struct Running {
 
 /// See the module.
 pub struct Rollout {
-    /// Feedback may come before its decision.
-    pub early: bool,
     engine: Arc<Engine>,
     running: RwLock<Option<Arc<Running>>>,
     /// What was in charge before, the latest last.
@@ -115,7 +113,6 @@ impl Rollout {
     pub fn open(engine: Arc<Engine>, shadows: &[String], summary: Option<Summary>) -> anyhow::Result<Rollout> {
         let shape = engine.settings().shape.clone();
         let rollout = Rollout {
-            early: true,
             drift: Drift::new(shape.context.iter().chain(&shape.candidate), summary),
             engine,
             running: RwLock::default(),
