@@ -1,28 +1,32 @@
 //! Asking the policy without being harmed by it: an error, a panic or a long wait gives way to a uniform draw.
 //!
-//! A policy that has shown itself fast is asked on the caller's thread. Until then, and for a while after it was slow, it
-//! is asked on a thread of its own, and the caller waits no longer than the limit. A thread that comes too late is let
-//! run to its end; when too many are under way the draw is uniform at once.
+//! A policy is tried out before it takes charge. One that is fast is asked on the caller's thread, at no cost, until it
+//! has passed the limit several times running: then, or when the trial was slow, it is asked on a thread of its own, and
+//! the caller waits no longer than the limit, until it has been fast again for a while. A thread that comes too late is
+//! let run to its end; when too many are under way the draw is uniform at once.
 
 use super::ask::Reason;
 use super::state::{Serving, read};
-use oo_core::{ActionId, Candidates, Decision, Key, Round, UserId};
+use oo_core::{ActionId, Candidates, Decision, Key, Round, Shape, UserId};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, RwLock, mpsc};
 use std::time::{Duration, Instant};
 
-/// Proposals in time that make a policy fast.
+/// Proposals in time that make a guarded policy a trusted one.
 const PROBATION: u64 = 32;
+/// Proposals running that pass the limit and make a trusted policy a guarded one. One may be the machine's doing.
+const STRIKES: u64 = 3;
+/// What a trial may take.
+const TRIAL: Duration = Duration::from_secs(1);
 /// Threads that may be under way.
 const THREADS: u64 = 64;
 
 #[derive(Default)]
 pub(crate) struct Guard {
-    /// Proposals in time since the last that was slow, or since another policy came.
-    sound: AtomicU64,
-    /// The artefact that they are about.
-    generation: AtomicU64,
+    guarded: AtomicBool,
+    /// Proposals running that speak against the present mode: slow ones while trusted, fast ones while guarded.
+    against: AtomicU64,
     threads: Arc<AtomicU64>,
 }
 
@@ -106,13 +110,13 @@ impl Guard {
         key: Key,
         decision: &mut Decision,
     ) -> By {
-        let by = if self.sound.load(Ordering::Relaxed) >= PROBATION {
+        let by = if self.guarded.load(Ordering::Relaxed) {
+            self.apart(serving, limit, round, key, decision)
+        } else {
             let begun = Instant::now();
             let by = propose(serving, round, key, decision);
-            self.note(by.generation, begun.elapsed() <= limit / 4);
+            self.note(begun.elapsed() > limit, STRIKES);
             by
-        } else {
-            self.apart(serving, limit, round, key, decision)
         };
         if by.reason != Reason::Policy {
             uniformly(round, key, decision);
@@ -120,13 +124,49 @@ impl Guard {
         by
     }
 
-    fn note(&self, generation: u64, fast: bool) {
-        let same = self.generation.swap(generation, Ordering::Relaxed) == generation;
-        if fast && same {
-            self.sound.fetch_add(1, Ordering::Relaxed);
-        } else {
-            self.sound.store(0, Ordering::Relaxed);
+    /// Counts what speaks against the present mode, and changes it after `enough`.
+    fn note(&self, against: bool, enough: u64) {
+        if !against {
+            // The usual case writes nothing that other threads read.
+            if self.against.load(Ordering::Relaxed) > 0 {
+                self.against.store(0, Ordering::Relaxed);
+            }
+        } else if self.against.fetch_add(1, Ordering::Relaxed) + 1 >= enough {
+            self.against.store(0, Ordering::Relaxed);
+            self.guarded.fetch_xor(true, Ordering::Relaxed);
         }
+    }
+
+    /// Tries a policy out, which takes charge next, on a made-up round of ten candidates.
+    pub fn trial(&self, serving: &Arc<RwLock<Serving>>, limit: Duration, shape: &Shape) {
+        const N: usize = 10;
+        let actions = shape.actions.map_or(N, |n| n.clamp(1, N));
+        let owned = Owned {
+            index: 0,
+            user: UserId(0),
+            context: vec![0.5; shape.context.len()],
+            ids: (0..actions as u64).map(ActionId).collect(),
+            features: vec![0.5; actions * shape.candidate.len()],
+            dim: shape.candidate.len(),
+        };
+        let (send, receive) = mpsc::sync_channel(1);
+        let shared = Arc::clone(serving);
+        let spawned = std::thread::Builder::new().name("trial".into()).spawn(move || {
+            let mut decision = Decision::new();
+            // The fastest of three: the first pays for what is made once.
+            let times = (0..3).map(|i| {
+                let begun = Instant::now();
+                propose(&shared, &owned.round(), Key::root(i), &mut decision);
+                begun.elapsed()
+            });
+            let fastest = times.min();
+            // Whoever hears of it may want the policy back.
+            drop(shared);
+            let _ = send.send(fastest);
+        });
+        let fastest = spawned.ok().and_then(|_| receive.recv_timeout(TRIAL).ok().flatten());
+        self.guarded.store(fastest.is_none_or(|t| t > limit), Ordering::Relaxed);
+        self.against.store(0, Ordering::Relaxed);
     }
 
     /// On a thread of its own.
@@ -141,7 +181,7 @@ impl Guard {
         let late = |reason| By {
             // Who would have decided is not known while the policy is held by others.
             policy: "uniform".into(),
-            generation: self.generation.load(Ordering::Relaxed),
+            generation: 0,
             updates: 0,
             reason,
             contributions: Vec::new(),
@@ -167,11 +207,11 @@ impl Guard {
         match receive.recv_timeout(limit) {
             Ok((by, made)) => {
                 *decision = made;
-                self.note(by.generation, begun.elapsed() <= limit / 4);
+                self.note(begun.elapsed() <= limit / 2, PROBATION);
                 by
             }
             Err(_) => {
-                self.sound.store(0, Ordering::Relaxed);
+                self.against.store(0, Ordering::Relaxed);
                 late(Reason::FallbackTimeout)
             }
         }

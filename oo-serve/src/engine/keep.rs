@@ -12,7 +12,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::sync::atomic::Ordering;
 
 /// Snapshots that are kept: should the newest be damaged, there is another.
@@ -89,10 +89,14 @@ impl Engine {
         let generation = state::read(&self.serving).swapped.generation + 1;
         let swapped = keep(&self.dir, &self.settings, artefact, generation)?;
         let next = install(&self.dir, &swapped, self.settings.hot_users, &self.settings.build)?;
+        let next = Arc::new(RwLock::new(next));
+        self.guard.trial(&next, self.settings.policy_timeout, &self.settings.shape);
+        // A trial that still runs keeps the candidate; it is then too slow to be put in charge.
+        let next = Arc::try_unwrap(next).map_err(|_| Error::invalid("policy", "one that answers in time", &swapped.spec))?;
         let mark = {
             let mut state = self.state();
             let mark = self.put(&mut state, &Event::Swapped(swapped))?;
-            *write(&self.serving) = next;
+            *write(&self.serving) = next.into_inner().unwrap_or_else(PoisonError::into_inner);
             mark
         };
         self.journal.commit(mark.seq).wait()?;

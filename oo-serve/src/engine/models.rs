@@ -286,14 +286,6 @@ impl Models {
             Models::Each(each) => each.adopt(user, bytes),
         }
     }
-
-    /// Users with a model of their own; `None` where there is one for everybody.
-    pub fn users(&self) -> Option<usize> {
-        match self {
-            Models::One(_) => None,
-            Models::Each(each) => Some(each.hot.len() + each.cold.len()),
-        }
-    }
 }
 
 impl Each {

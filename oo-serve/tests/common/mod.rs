@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub)]
 
 pub mod child;
+pub mod recorder;
 
 use oo_core::tips::{Feedback as Reacted, Reaction};
 use oo_core::{Key, Shape};
@@ -64,5 +65,20 @@ pub fn done(decision: &str, feedback_id: Option<&str>, dwell_ms: u64) -> Feedbac
         }),
         client_time: None,
         early: false,
+    }
+}
+
+/// A copy of a state folder, as a kill at this moment would leave it.
+pub fn copy(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else if entry.file_type().unwrap().is_file() {
+            // A file that goes while it is copied was not there.
+            let _ = std::fs::copy(entry.path(), target);
+        }
     }
 }
