@@ -47,7 +47,8 @@ impl Shares {
         let mean = sample.iter().sum::<f64>() / n;
         let sd = (sample.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n).sqrt();
         let mut shares = vec![0.0; edges.len() + 1];
-        sample.iter().for_each(|x| shares[bin(&edges, *x)] += 1.0 / n);
+        sample.iter().for_each(|x| shares[bin(&edges, *x)] += 1.0);
+        shares.iter_mut().for_each(|share| *share /= n);
         Shares {
             edges,
             shares,

@@ -16,6 +16,8 @@ use std::task::{Context, Poll, Waker};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+/// Bytes of a chunk.
+const CHUNK: usize = 64 * 1024;
 /// Records that nobody waits for are written after this time at the latest.
 const IDLE_WRITE: Duration = Duration::from_millis(10);
 /// And flushed after this one.
@@ -168,12 +170,15 @@ impl Journal {
         if head.at.offset == 0 || u64::from(head.at.offset) >= self.inner.options.segment_bytes {
             head.turn();
         }
-        if head.gathered.back().is_none_or(|c| c.at.segment != head.at.segment) {
+        // A chunk that is full is not made larger: growing copies it, and large pieces of memory are given back to the
+        // system and cleared anew each time.
+        let full = |c: &Chunk| c.at.segment != head.at.segment || c.bytes.len() + payload.len() > CHUNK;
+        if head.gathered.back().is_none_or(full) {
             head.gathered.push_back(Chunk {
                 at: head.at,
                 first_seq: seq,
                 last_seq: seq,
-                bytes: Vec::with_capacity(64 * 1024),
+                bytes: Vec::with_capacity(CHUNK),
             });
         }
         let at = head.at;
