@@ -31,19 +31,24 @@ async fn json(body: Bytes) -> Result<Vec<u8>, hyper::StatusCode> {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let listen = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:8009".into());
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
-        let router: Router = Router::new()
-            .route("/raw", post(|body: Bytes| async { body }))
-            .route("/json", post(json));
-        let listener = tokio::net::TcpListener::bind(listen).await?;
-        loop {
-            let (stream, _) = listener.accept().await?;
-            stream.set_nodelay(true)?;
-            let router = router.clone();
-            tokio::spawn(async move {
-                let service = hyper::service::service_fn(move |request| router.clone().call(request));
-                let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
-            });
-        }
-    })
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(async {
+            let router: Router = Router::new()
+                .route("/raw", post(|body: Bytes| async { body }))
+                .route("/json", post(json));
+            let listener = tokio::net::TcpListener::bind(listen).await?;
+            loop {
+                let (stream, _) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                let router = router.clone();
+                tokio::spawn(async move {
+                    let service = hyper::service::service_fn(move |request| router.clone().call(request));
+                    let _ = hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service)
+                        .await;
+                });
+            }
+        })
 }

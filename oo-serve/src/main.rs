@@ -233,7 +233,16 @@ async fn run(prepared: Prepared, began: Instant) -> Result<()> {
     let replay = options.replay.unwrap_or(false);
     // As the simulator makes the key of a cell.
     let replay = replay.then(|| oo_core::Key::root(seed).name("policy").name(&canonical));
-    let app = Arc::new(App::new(engine.clone(), signals, keys, limits, mode, replay, rollout, listen));
+    let app = Arc::new(App::new(
+        engine.clone(),
+        signals,
+        keys,
+        limits,
+        mode,
+        replay,
+        rollout,
+        listen,
+    ));
     let condition = engine.condition();
     tracing::info!(
         %listen,

@@ -82,7 +82,10 @@ pub struct App {
 
 impl App {
     /// Everything but the router.
-    #[expect(clippy::too_many_arguments, reason = "each is a thing of its own, and there is one caller")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a thing of its own, and there is one caller"
+    )]
     pub fn new(
         engine: Arc<Engine>,
         signals: Option<Box<dyn SignalSource>>,

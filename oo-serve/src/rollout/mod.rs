@@ -91,7 +91,9 @@ fn refuse(field: &str, detail: impl Into<String>) -> Problem {
 /// A spec, or a folder with a trained policy.
 fn artefact(text: &str, shape: &oo_core::Shape) -> Result<Artefact, String> {
     if !Path::new(text).is_dir() {
-        return Artefact::blank(text).map_err(|e| format!("{e}; nor is it a folder"));
+        let blank = Artefact::blank(text).map_err(|e| format!("{e}; nor is it a folder"))?;
+        oo_policies::build(&blank.spec, shape).map_err(|e| e.to_string())?;
+        return Ok(blank);
     }
     let winner = Winner::read(Path::new(text))?;
     if winner.policy.shape != *shape {
@@ -525,10 +527,10 @@ impl Rollout {
             self.save();
         }
         let old = self.engine.settings().retention.is_some() && second.is_multiple_of(3600);
-        if self.compact.swap(false, Ordering::AcqRel) || old {
-            if let Err(e) = self.engine.compact() {
-                tracing::warn!(error = %e, "the journal is not compacted");
-            }
+        if (self.compact.swap(false, Ordering::AcqRel) || old)
+            && let Err(e) = self.engine.compact()
+        {
+            tracing::warn!(error = %e, "the journal is not compacted");
         }
     }
 }

@@ -39,7 +39,10 @@ fn winner(dir: &Path, spec: &str, n: usize) {
         spec: spec.into(),
         shape,
         features: None,
-        reward: Reward { name: "r2".into(), version: oo_core::tips::RewardSpec::named("r2").unwrap().version },
+        reward: Reward {
+            name: "r2".into(),
+            version: oo_core::tips::RewardSpec::named("r2").unwrap().version,
+        },
         seed: 0,
         run: "a test".into(),
         state: String::new(),
@@ -54,7 +57,10 @@ fn serves_what_was_trained() {
     winner(dir.path(), "lin-ucb{alpha=0}", 50);
     let server = Server::start(&["--policy", dir.path().to_str().unwrap()]);
     let answer = server.post("/recommend", ASK).json();
-    assert_eq!((&answer["tip"]["id"], &answer["propensity"]), (&json!("1"), &json!(1.0)));
+    assert_eq!(
+        (&answer["tip"]["id"], &answer["propensity"]),
+        (&json!("1"), &json!(1.0))
+    );
     let told = &answer["explanation"]["contributions"][0];
     assert_eq!((&told["feature"], &told["value"]), (&json!("f0"), &json!(1.0)));
     assert!(told["contribution"].as_f64().unwrap() > 0.9);
@@ -119,7 +125,14 @@ fn swaps(n: usize) {
         assert!(seen > 0);
     });
     let back = server.post("/policies", r#"{"action":"roll_back"}"#).json();
-    assert_eq!(back["active"]["policy"], if swapped % 2 == 1 { "egreedy{epsilon=0.2}" } else { "lin-ucb{alpha=0}" });
+    assert_eq!(
+        back["active"]["policy"],
+        if swapped % 2 == 1 {
+            "egreedy{epsilon=0.2}"
+        } else {
+            "lin-ucb{alpha=0}"
+        }
+    );
 }
 
 #[test]
@@ -151,10 +164,18 @@ fn a_shadow_decides_along_and_can_take_over() {
         server.get("/policies").json()["shadows"][0]["proposed"] == 300
     });
     let shadows = server.get("/policies").json()["shadows"].clone();
-    assert!(proposed && shadows[0]["failed"] == 0 && shadows[0]["dropped"] == 0, "{shadows}");
+    assert!(
+        proposed && shadows[0]["failed"] == 0 && shadows[0]["dropped"] == 0,
+        "{shadows}"
+    );
     let taken = server.post("/policies", r#"{"action":"promote","name":"next"}"#).json();
     assert_eq!(taken["active"]["policy"], "egreedy{epsilon=0.3}");
-    assert_eq!(server.post("/policies", r#"{"action":"end_shadow","name":"next"}"#).status, 200);
+    assert_eq!(
+        server
+            .post("/policies", r#"{"action":"end_shadow","name":"next"}"#)
+            .status,
+        200
+    );
     // What it learned beside the other came with it.
     let answer = client.post("/recommend", ASK).json();
     assert!(answer["ranking"][0]["score"].as_f64().unwrap() > 0.5, "{answer}");
@@ -174,7 +195,10 @@ fn an_experiment_runs_and_a_worse_challenger_is_stopped() {
         let body = ASK.replace("\"u\"", &format!("\"user-{i}\""));
         let answer = client.post("/recommend", &body).json();
         let challenger = answer["arm"] == "challenger";
-        assert_eq!(answer["policy"], if challenger { "uniform" } else { "lin-ts{draws=16}" });
+        assert_eq!(
+            answer["policy"],
+            if challenger { "uniform" } else { "lin-ts{draws=16}" }
+        );
         arms[usize::from(challenger)] += 1;
         // The page's function says the same.
         if i < 5 {
@@ -206,7 +230,11 @@ fn a_policy_that_is_too_slow_gives_way_to_a_uniform_draw() {
     let mut chosen = [0, 0];
     for _ in 0..200 {
         let answer = client.post("/recommend", ASK).json();
-        assert_eq!((&answer["reason"], &answer["propensity"]), (&json!("fallback"), &json!(0.5)), "{answer}");
+        assert_eq!(
+            (&answer["reason"], &answer["propensity"]),
+            (&json!("fallback"), &json!(0.5)),
+            "{answer}"
+        );
         chosen[usize::from(answer["tip"]["id"] == "2")] += 1;
     }
     // 200 fair coins: sd 7.1, so 35 is 5 sd, false alarm 6e-7.
@@ -219,7 +247,10 @@ fn the_caller_decides_in_the_quiet_modes() {
     for (mode, learns) in [("apprentice", 1), ("log-only", 0)] {
         let server = Server::start(&["--candidate", "2", "--policy", "lin-ucb", "--mode", mode]);
         let answer = server.post("/recommend", ASK).json();
-        assert_eq!((&answer["tip"]["id"], &answer["reason"], &answer["propensity"]), (&json!("1"), &json!("baseline"), &json!(1.0)));
+        assert_eq!(
+            (&answer["tip"]["id"], &answer["reason"], &answer["propensity"]),
+            (&json!("1"), &json!("baseline"), &json!(1.0))
+        );
         let told = json!({"decision_id": answer["decision_id"], "reaction": "done", "dwell_ms": 30000}).to_string();
         let status = server.post("/feedback", &told).json()["status"].clone();
         assert_eq!(status, if learns == 1 { "learned" } else { "observed" });
@@ -230,7 +261,16 @@ fn the_caller_decides_in_the_quiet_modes() {
 
 /// Choices with their propensities, from ids that make the draws repeatable.
 fn choices(n: usize) -> Vec<(usize, f64)> {
-    let server = Server::start(&["--candidate", "2", "--policy", "softmax", "--seed", "5", "--durability", "process"]);
+    let server = Server::start(&[
+        "--candidate",
+        "2",
+        "--policy",
+        "softmax",
+        "--seed",
+        "5",
+        "--durability",
+        "process",
+    ]);
     let mut client = server.connect();
     (0..n)
         .map(|i| {
@@ -241,8 +281,16 @@ fn choices(n: usize) -> Vec<(usize, f64)> {
                 let told = json!({"decision_id": answer["decision_id"], "reward": reward}).to_string();
                 assert_eq!(client.post("/feedback", &told).status, 200);
             }
-            let p = answer["ranking"].as_array().unwrap().iter().find(|r| r["id"] == "1").unwrap();
-            (usize::from(answer["tip"]["id"] == "2"), p["probability"].as_f64().unwrap())
+            let p = answer["ranking"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .find(|r| r["id"] == "1")
+                .unwrap();
+            (
+                usize::from(answer["tip"]["id"] == "2"),
+                p["probability"].as_f64().unwrap(),
+            )
         })
         .collect()
 }
@@ -256,4 +304,69 @@ fn draws_follow_the_propensities_and_repeat() {
     let seen = first.iter().filter(|c| c.0 == 0).count() as f64;
     // 4.9 sd: false alarm 1e-6.
     assert!((seen - expected).abs() < 4.9 * variance.sqrt(), "{seen} of {expected}");
+}
+
+#[test]
+fn a_simulators_cell_is_replayed_bit_for_bit() {
+    use oo_core::{ActionId, Batch, Candidates, Decision, Key, Log, Round, UserId, features};
+    const SEED: u64 = 42;
+    for spec in [
+        "hierarchical{features=v3}",
+        "lin-ts{features=v2}",
+        "egreedy{epsilon=0.1,features=v1}+per-user",
+    ] {
+        let parsed = oo_core::Spec::parse(spec).unwrap();
+        let mut policy = oo_policies::build(&parsed, &features::shape()).unwrap();
+        let server = Server::start(&["--replay", "--seed", "42", "--policy", spec, "--durability", "process"]);
+        let mut client = server.connect();
+        // As the simulator's runner does it.
+        let key = Key::root(SEED).name("policy").name(&parsed.to_string());
+        let (mut decision, mut log) = (Decision::new(), Log::new());
+        let mut draws = Key::root(1).draws();
+        for index in 0..120u64 {
+            let n = 2 + draws.below(6);
+            let context: Vec<f32> = (0..9).map(|_| draws.normal() as f32).collect();
+            let rows: Vec<f32> = (0..31 * n).map(|_| draws.normal() as f32).collect();
+            let ids: Vec<ActionId> = (0..n as u64).map(|i| ActionId(i * 1000 + index % 3)).collect();
+            let round = Round {
+                index,
+                user: UserId(index % 5),
+                context: &context,
+                candidates: Candidates {
+                    ids: &ids,
+                    features: &rows,
+                    dim: 31,
+                },
+            };
+            policy.decide(&round, key.fold(index), &mut decision).unwrap();
+            let candidates: Vec<_> = ids
+                .iter()
+                .zip(rows.chunks(31))
+                .map(|(id, row)| json!({"id": id.0, "features": row}))
+                .collect();
+            let body =
+                json!({"user_id": index % 5, "decision_id": index, "context": context, "candidates": candidates});
+            let answer = client.post("/recommend", &body.to_string()).json();
+            let chosen = decision.chosen();
+            assert_eq!(answer["tip"]["id"], ids[chosen].0.to_string(), "{spec}, round {index}");
+            let bits = |v: &serde_json::Value| v.as_f64().unwrap().to_bits();
+            assert_eq!(
+                bits(&answer["propensity"]),
+                decision.propensity().to_bits(),
+                "{spec}, round {index}"
+            );
+            for ranked in answer["ranking"].as_array().unwrap() {
+                let i = ids.iter().position(|id| ranked["id"] == id.0.to_string()).unwrap();
+                assert_eq!(bits(&ranked["probability"]), decision.probs()[i].to_bits());
+                assert_eq!(bits(&ranked["score"]), decision.scores()[i].to_bits());
+            }
+            let reward = draws.normal();
+            log.clear();
+            let row = log.push(&round, &decision);
+            log.settle(row, reward, None);
+            policy.update(&Batch::new(&log, &[row])).unwrap();
+            let told = json!({"decision_id": index, "reward": reward}).to_string();
+            assert_eq!(client.post("/feedback", &told).json()["status"], "learned");
+        }
+    }
 }

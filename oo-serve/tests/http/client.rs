@@ -33,12 +33,22 @@ impl Server {
 
     pub fn start_in(dir: TempDir, args: &[&str]) -> Server {
         let mut command = command();
-        command.args(["--listen", "127.0.0.1:0", "--log", "error", "--state"]).arg(dir.path().join("state"));
+        command
+            .args(["--listen", "127.0.0.1:0", "--log", "error", "--state"])
+            .arg(dir.path().join("state"));
         let mut child = command.args(args).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let addr = line.split("http://").nth(1).and_then(|l| l.split(' ').next()).map(str::parse);
-        let Some(Ok(addr)) = addr else { panic!("the server did not start: {line}") };
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let addr = line
+            .split("http://")
+            .nth(1)
+            .and_then(|l| l.split(' ').next())
+            .map(str::parse);
+        let Some(Ok(addr)) = addr else {
+            panic!("the server did not start: {line}")
+        };
         Server { child, addr, dir }
     }
 
@@ -47,7 +57,13 @@ impl Server {
     }
 
     pub fn signal(&self, name: &str) {
-        assert!(Command::new("kill").args([name, &self.pid().to_string()]).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args([name, &self.pid().to_string()])
+                .status()
+                .unwrap()
+                .success()
+        );
     }
 
     /// Waits for the end; returns exit code and how long it took.
@@ -77,8 +93,11 @@ impl Server {
     /// A number from `/metrics`.
     pub fn metric(&self, name: &str) -> f64 {
         let text = self.get("/metrics").text();
-        let line = text.lines().find(|l| l.starts_with(name) && l.as_bytes().get(name.len()) == Some(&b' '));
-        line.and_then(|l| l.rsplit(' ').next()?.parse().ok()).unwrap_or_else(|| panic!("no {name} in\n{text}"))
+        let line = text
+            .lines()
+            .find(|l| l.starts_with(name) && l.as_bytes().get(name.len()) == Some(&b' '));
+        line.and_then(|l| l.rsplit(' ').next()?.parse().ok())
+            .unwrap_or_else(|| panic!("no {name} in\n{text}"))
     }
 
     /// The number of the journal's last record.
@@ -115,7 +134,10 @@ impl Reply {
 
     pub fn header(&self, name: &str) -> Option<&str> {
         let lines = self.head.lines().filter_map(|l| l.split_once(':'));
-        lines.into_iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.trim())
+        lines
+            .into_iter()
+            .find(|(n, _)| n.eq_ignore_ascii_case(name))
+            .map(|(_, v)| v.trim())
     }
 }
 
@@ -157,7 +179,11 @@ impl Client {
             }
         }
         let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap();
-        let mut reply = Reply { status, head, body: Vec::new() };
+        let mut reply = Reply {
+            status,
+            head,
+            body: Vec::new(),
+        };
         let length = reply.header("content-length").and_then(|l| l.parse().ok()).unwrap_or(0);
         reply.body.resize(length, 0);
         self.0.read_exact(&mut reply.body)?;
