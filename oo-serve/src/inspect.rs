@@ -95,9 +95,10 @@ pub fn inspect(dir: &Path, rules: Option<Rules>) -> Result<Report> {
     };
     let build: crate::engine::settings::BuildPolicy = Arc::new(oo_policies::build);
     // Where to begin: at the first record, or where the journal no longer has it, at the oldest sound snapshot.
-    let mut complete = list
-        .first()
-        .map_or(Ok(true), |s| segments.first_seq(*s).map(|f| f == Some(1)))?;
+    let mut complete = match list.first() {
+        Some(first) => segments.first_seq(*first)? == Some(1),
+        None => false,
+    };
     for segment in &list {
         let mut blanked = 0;
         segments.scan(*segment, |r| {
