@@ -253,7 +253,7 @@ fn check(f: &Feedback) -> Result<()> {
     }
     f.feedback_id.as_deref().map_or(Ok(()), |f| id("feedback_id", f))?;
     match f.given {
-        Given::Reward(reward) if !(reward.abs() <= MAX_REWARD) => {
+        Given::Reward(reward) if reward.is_nan() || reward.abs() > MAX_REWARD => {
             let expected = format!("a number between -{MAX_REWARD} and {MAX_REWARD}");
             Err(Error::invalid("reward", expected, reward))
         }
