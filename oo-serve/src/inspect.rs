@@ -5,13 +5,14 @@ use crate::engine::event::Event;
 use crate::engine::recover::{self, Replay};
 use crate::engine::settings::Rules;
 use crate::engine::state::{self, Counts, State};
-use crate::engine::{Status, snapshot};
+use crate::engine::{Given, Status, snapshot};
+use crate::export::{self, Taught};
 use crate::journal::Segments;
 use crate::{Error, Result};
+use oo_core::Shape;
 use serde::Serialize;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
-use std::sync::Arc;
 
 /// What was found.
 #[derive(Clone, PartialEq, Debug, Default, Serialize)]
@@ -93,11 +94,12 @@ pub fn inspect(dir: &Path, rules: Option<Rules>) -> Result<Report> {
         format: crate::journal::record::FORMAT,
         ..Report::default()
     };
-    let build: crate::engine::settings::BuildPolicy = Arc::new(oo_policies::build);
+    let build = export::library();
     // Where to begin: at the first record, or where the journal no longer has it, at the oldest sound snapshot.
-    let mut complete = list
-        .first()
-        .map_or(Ok(true), |s| segments.first_seq(*s).map(|f| f == Some(1)))?;
+    let mut complete = match list.first() {
+        Some(first) => segments.first_seq(*first)? == Some(1),
+        None => false,
+    };
     for segment in &list {
         let mut blanked = 0;
         segments.scan(*segment, |r| {
@@ -137,7 +139,7 @@ pub fn inspect(dir: &Path, rules: Option<Rules>) -> Result<Report> {
     if !complete {
         for (seq, sound) in &digests {
             if sound.is_some() && !overruled {
-                let (state, serving, _) = snapshot::load(dir, *seq, replay.hot_users, &build)?;
+                let (state, serving) = snapshot::load(dir, *seq, replay.hot_users, &build)?;
                 (replay.state, replay.serving) = (state, Some(serving.into()));
                 break;
             }
@@ -210,6 +212,80 @@ pub fn inspect(dir: &Path, rules: Option<Rules>) -> Result<Report> {
         });
     }
     Ok(report)
+}
+
+/// What every decision taught, with the shape of the rounds and the policy in charge at the end. From a replay where the
+/// journal has its beginning; of what was before the oldest snapshot, from the feedback alone.
+pub(crate) fn taught(dir: &Path) -> Result<(Taught, Shape, String)> {
+    let segments = Segments::new(&recover::journal_dir(dir));
+    let list = segments.list()?;
+    let build = export::library();
+    let mut replay = Replay {
+        dir,
+        hot_users: 4096,
+        build: &build,
+        segments: &segments,
+        state: State::new(Rules::default()),
+        serving: None,
+    };
+    let complete = match list.first() {
+        Some(first) => segments.first_seq(*first)? == Some(1),
+        None => false,
+    };
+    if !complete {
+        let sound = |seq: &u64| snapshot::load(dir, *seq, replay.hot_users, &build).ok();
+        let Some((state, serving)) = snapshot::list(dir)?.iter().find_map(sound) else {
+            return Err(Error::Damaged {
+                path: segments.dir().into(),
+                why: "it no longer has its beginning, and no snapshot is sound".into(),
+            });
+        };
+        (replay.state, replay.serving) = (state, Some(serving.into()));
+    }
+    let from = replay.state.last.seq;
+    replay.state.taught.wanted = true;
+    let mut taught = Taught::new();
+    // Decisions before the replay begins, by their ids.
+    let mut before = HashMap::new();
+    for segment in &list {
+        segments.scan(*segment, |r| {
+            if r.seq > from {
+                replay.apply(&r)?;
+                let rows = replay.state.taught.take();
+                taught.extend(
+                    rows.into_iter()
+                        .map(|(l, reward, feedback)| (l.seq, (reward, feedback))),
+                );
+                return Ok(());
+            }
+            match Event::decode(&r) {
+                Ok(Event::Decided(d)) => {
+                    before.insert(d.logged.answer.decision_id, r.seq);
+                }
+                Ok(Event::Given(g)) if g.status == Status::Learned => {
+                    let feedback = match g.given {
+                        Given::Reaction(f) => Some(f),
+                        Given::Reward(_) => None,
+                    };
+                    taught.extend(before.get(&g.decision_id).map(|seq| (*seq, (g.reward, feedback))));
+                }
+                _ => {}
+            }
+            Ok(())
+        })?;
+    }
+    let Some(serving) = &replay.serving else {
+        return Err(Error::Damaged {
+            path: segments.dir().into(),
+            why: "it holds no policy".into(),
+        });
+    };
+    let serving = state::read(serving);
+    let shape = serde_json::from_str(&serving.swapped.shape).map_err(|e| Error::Damaged {
+        path: segments.dir().into(),
+        why: e.to_string(),
+    })?;
+    Ok((taught, shape, serving.swapped.spec.clone()))
 }
 
 /// Every feedback in the files with an id: the id, what became of it, its reward.

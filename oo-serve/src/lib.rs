@@ -11,6 +11,7 @@ pub mod config;
 pub mod drift;
 pub mod engine;
 pub mod error;
+pub mod export;
 pub mod http;
 pub mod inspect;
 pub mod journal;

@@ -26,6 +26,7 @@ Examples:
   curl -s localhost:8008/recommend -H 'content-type: application/json' \\
     -d '{\"user_id\":\"alice\",\"candidates\":[{\"id\":\"a\",\"priority\":4},{\"id\":\"b\"}]}'
   oo-serve inspect --state /var/lib/oo
+  oo-serve export --state /var/lib/oo --out log.parquet
 
 A file for --config has the same names: `listen = \"127.0.0.1:8008\"`. Options go over variables, variables over the file.
 
@@ -58,12 +59,22 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Writes the decisions and what came of them as the Parquet log that `oo-sim ope` reads
+    Export {
+        /// The folder; a server may be running on it
+        #[arg(long, env = "OO_STATE", value_name = "DIR")]
+        state: Option<PathBuf>,
+        /// The file to write
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         Some(Command::Inspect { state, reward, json }) => inspect(state, reward, json),
+        Some(Command::Export { state, out }) => export(state, &out),
         None => match prepare(cli.config.as_deref(), cli.options) {
             Ok(prepared) => serve(prepared),
             Err(why) => {
@@ -101,6 +112,13 @@ fn inspect(state: Option<PathBuf>, reward: Option<String>, json: bool) -> Result
     let text =
         oo_serve::inspect::command(&dir, rules, json).with_context(|| format!("inspecting {}", dir.display()))?;
     print!("{text}");
+    Ok(())
+}
+
+fn export(state: Option<PathBuf>, out: &Path) -> Result<()> {
+    let dir = state_dir(state)?;
+    let done = oo_serve::export::export(&dir, out).with_context(|| format!("exporting {}", dir.display()))?;
+    println!("{}", serde_json::to_string(&done)?);
     Ok(())
 }
 

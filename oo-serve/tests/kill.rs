@@ -6,8 +6,9 @@
 
 mod common;
 
-use common::child::{Line, Load, check, ready, serve_if_child, spawn};
+use common::child::{Line, Load, check, ready, serve_if_child, spawn, spawn_small};
 use oo_core::Key;
+use oo_serve::inspect;
 use oo_serve::journal::fail::POINTS;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -141,6 +142,91 @@ fn passings(point: &str) -> u64 {
         p if p.starts_with("compact.w") || p.starts_with("compact.re") => 0,
         p if p.starts_with("compact") || p.starts_with("snapshot") || p.starts_with("rotate") => 3,
         _ => 200,
+    }
+}
+
+/// Dies while a user's records are blanked, and comes back: the others' are all there, and the user's go the next time.
+#[test]
+fn dying_while_forgetting_forgets_nobody_else() {
+    for point in [
+        "compact.write:1",
+        "compact.write:2",
+        "compact.rename:1",
+        "compact.rename:2",
+        "compact.done:1",
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut child = spawn_small(dir.path(), Some(point), false);
+        assert!(ready(dir.path(), &mut child));
+        let mut line = Line::open(dir.path()).unwrap();
+        for i in 0..150 {
+            assert!(line.ask(&format!("d d{i} {i}")).unwrap().starts_with("ok"));
+            assert!(
+                line.ask(&format!("f f{i} d{i} {}", i * 999))
+                    .unwrap()
+                    .starts_with("ok Learned")
+            );
+        }
+        assert_eq!(line.ask("forget user-3").unwrap(), "ok done");
+        let live = fingerprint(dir.path());
+        assert_eq!(line.ask("compact"), None, "{point} was not passed");
+        child.wait().unwrap();
+        let mut child = spawn_small(dir.path(), None, false);
+        assert!(ready(dir.path(), &mut child), "it does not come back after {point}");
+        assert_eq!(fingerprint(dir.path()), live, "{point}");
+        let mut line = Line::open(dir.path()).unwrap();
+        assert!(line.ask("compact").unwrap().starts_with("ok"));
+        assert_eq!(fingerprint(dir.path()), live, "{point}");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let report = inspect::inspect(dir.path(), None).unwrap();
+        assert!(report.defects.is_empty(), "{point}: {:?}", report.defects);
+        let ids: Vec<String> = inspect::feedbacks(dir.path())
+            .unwrap()
+            .into_iter()
+            .map(|f| f.0)
+            .collect();
+        let kept: Vec<String> = (0..150).filter(|i| i % 50 != 3).map(|i| format!("f{i}")).collect();
+        assert_eq!(ids, kept, "{point}");
+    }
+}
+
+/// Dies between the removals of old files, and comes back with everything that was learned.
+#[test]
+fn dying_while_old_records_go_loses_no_state() {
+    for n in 1..=3 {
+        let dir = tempfile::tempdir().unwrap();
+        let mut child = spawn_small(dir.path(), Some(&format!("compact.remove:{n}")), true);
+        assert!(ready(dir.path(), &mut child));
+        let mut line = Line::open(dir.path()).unwrap();
+        let mut learned = 0;
+        for i in 0..150 {
+            assert!(line.ask(&format!("d d{i} {i}")).unwrap().starts_with("ok"));
+            // A window of a millisecond: some come in time.
+            let answer = line.ask(&format!("f f{i} d{i} {}", i * 999)).unwrap();
+            learned += u64::from(answer.starts_with("ok Learned"));
+        }
+        std::thread::sleep(Duration::from_millis(5));
+        assert_eq!(line.ask("compact"), None, "it was not passed");
+        child.wait().unwrap();
+        let mut child = spawn_small(dir.path(), None, true);
+        assert!(ready(dir.path(), &mut child), "it does not come back");
+        let mut line = Line::open(dir.path()).unwrap();
+        assert!(line.ask("compact").unwrap().starts_with("ok"));
+        let live = fingerprint(dir.path());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let report = inspect::inspect(dir.path(), None).unwrap();
+        assert!(
+            report.defects.is_empty() && report.first_seq != 1,
+            "{:?}",
+            report.defects
+        );
+        let replay = report.replay.clone().unwrap_or_else(|| panic!("{report:#?}"));
+        assert_eq!(
+            (replay.counts.learned, replay.updates, replay.digest),
+            (learned, learned, live)
+        );
     }
 }
 

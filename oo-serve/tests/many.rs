@@ -44,7 +44,10 @@ fn child() {
             let (engine, _) = Engine::open(&dir, settings).unwrap();
             let mut seen = 0;
             for i in 0..users * each {
-                let answer = Request::new(i, users).ask(None, |ask| engine.decide(ask)).unwrap();
+                // User by user: who has learned lately is the next to learn, as in life.
+                let mut request = Request::new(i, users);
+                request.user = format!("user-{}", i / each);
+                let answer = request.ask(None, |ask| engine.decide(ask)).unwrap();
                 let id = format!("feedback-{i}");
                 engine
                     .feedback(&done(&answer.decision_id, Some(&id), i * 7919 % 700_000))

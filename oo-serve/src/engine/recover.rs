@@ -254,7 +254,7 @@ impl Engine {
 fn newest(replay: &mut Replay<'_>, recovery: &mut Recovery) -> Result<()> {
     for seq in snapshot::list(replay.dir)?.into_iter().rev() {
         match snapshot::load(replay.dir, seq, replay.hot_users, replay.build) {
-            Ok((state, serving, _)) => {
+            Ok((state, serving)) => {
                 replay.state = state;
                 replay.serving = Some(RwLock::new(serving));
                 recovery.snapshot = Some(seq);

@@ -267,11 +267,18 @@ impl Write for Summing {
     }
 }
 
-/// Checks the sum of a whole file; gives its digest.
+/// Checks a whole file; gives its SHA-256.
 ///
 /// # Errors
 /// [`Error::Damaged`], [`Error::Format`], or a file that cannot be read.
 pub(crate) fn verify(path: &Path) -> Result<String> {
+    let mut hash = Sha256::new();
+    check(path, |bytes| hash.update(bytes))?;
+    Ok(hex(&hash.finalize()))
+}
+
+/// Checks the sum of a whole file, and shows all but the sum to `each`, piece by piece.
+fn check(path: &Path, mut each: impl FnMut(&[u8])) -> Result<()> {
     let mut file = File::open(path).map_err(Error::io("open", path))?;
     let len = file.metadata().map_err(Error::io("read", path))?.len();
     let damaged = |why: &str| Error::Damaged {
@@ -281,7 +288,7 @@ pub(crate) fn verify(path: &Path) -> Result<String> {
     if len < 24 {
         return Err(damaged("it is too short"));
     }
-    let (mut crc, mut hash, mut left) = (0, Sha256::new(), len - 4);
+    let (mut crc, mut left) = (0, len - 4);
     let mut buffer = vec![0; 1 << 20];
     let mut first = true;
     while left > 0 {
@@ -302,7 +309,7 @@ pub(crate) fn verify(path: &Path) -> Result<String> {
             }
         }
         crc = crc32c::crc32c_append(crc, &buffer[..n]);
-        hash.update(&buffer[..n]);
+        each(&buffer[..n]);
         left -= n as u64;
     }
     let mut end = [0; 4];
@@ -310,7 +317,7 @@ pub(crate) fn verify(path: &Path) -> Result<String> {
     if u32::from_le_bytes(end) != crc {
         return Err(damaged("its checksum differs"));
     }
-    Ok(hex(&hash.finalize()))
+    Ok(())
 }
 
 /// True for a whole file of any format: only then its format number is believed.
@@ -320,10 +327,10 @@ fn crc32c_matches(path: &Path) -> Result<bool> {
     Ok(crc32c::crc32c(body).to_le_bytes() == end)
 }
 
-/// A snapshot, read back, with its digest.
-pub(crate) fn load(dir: &Path, seq: u64, hot_users: usize, build: &BuildPolicy) -> Result<(State, Serving, String)> {
+/// A snapshot, read back.
+pub(crate) fn load(dir: &Path, seq: u64, hot_users: usize, build: &BuildPolicy) -> Result<(State, Serving)> {
     let path = path(dir, seq);
-    let digest = verify(&path)?;
+    check(&path, |_| ())?;
     let damaged = |why: &str| Error::Damaged {
         path: path.clone(),
         why: why.into(),
@@ -351,7 +358,7 @@ pub(crate) fn load(dir: &Path, seq: u64, hot_users: usize, build: &BuildPolicy) 
         let len = u32::from_le_bytes(exact(4)?.try_into().expect("four bytes"));
         serving.models.adopt(UserId(user), &exact(len as usize)?)?;
     }
-    Ok((state, serving, digest))
+    Ok((state, serving))
 }
 
 fn parse(head: &[u8]) -> Option<(State, Swapped, u64, u64)> {

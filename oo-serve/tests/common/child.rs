@@ -27,6 +27,14 @@ pub fn serve_if_child() {
     settings.segment_bytes = 256 * 1024;
     settings.snapshot_every = 2_000;
     settings.hot_users = 8;
+    if let Some(bytes) = std::env::var_os("OO_SEGMENT") {
+        settings.segment_bytes = bytes.to_str().unwrap().parse().unwrap();
+    }
+    if std::env::var_os("OO_SHORT").is_some() {
+        // Nothing is kept longer than compaction needs.
+        settings.retention = Some(Duration::ZERO);
+        (settings.rules.wait_ms, settings.rules.remember_ms) = (1, 1);
+    }
     let (engine, recovery) = Engine::open(&dir, settings).unwrap();
     if !recovery.losses.is_empty() {
         eprintln!("recovered: {recovery:?}");
@@ -80,6 +88,20 @@ fn serve(engine: &Engine, mut stream: UnixStream) {
 
 /// Starts the child; it may die at once when a fail point says so.
 pub fn spawn(dir: &Path, failpoint: Option<&str>, policy: &str) -> Child {
+    command(dir, failpoint, policy).spawn().unwrap()
+}
+
+/// A model a user, and files that hold few records; `short`: old ones go with every compaction.
+pub fn spawn_small(dir: &Path, failpoint: Option<&str>, short: bool) -> Child {
+    let mut command = command(dir, failpoint, "lin-ts+per-user");
+    command.env("OO_SEGMENT", "30000");
+    if short {
+        command.env("OO_SHORT", "1");
+    }
+    command.spawn().unwrap()
+}
+
+fn command(dir: &Path, failpoint: Option<&str>, policy: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["child", "--exact", "--nocapture", "--test-threads=1"]);
     command
@@ -90,7 +112,7 @@ pub fn spawn(dir: &Path, failpoint: Option<&str>, policy: &str) -> Child {
         Some(text) => command.env("OO_FAILPOINT", text),
         None => command.env_remove("OO_FAILPOINT"),
     };
-    command.spawn().unwrap()
+    command
 }
 
 /// A line to the child and its answer; `None` when it is not there (any more).
