@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 seconds=${1:-4} repeats=${2:-3}
 bin=${CARGO_TARGET_DIR:-target}/release
-cargo build --release --quiet -p oo-serve --bins --examples
+[ -n "${OO_BENCH_BUILT:-}" ] || cargo build --release --quiet -p oo-serve --bins --examples
 state=$(mktemp -d "${OO_BENCH_DIR:-/var/tmp}/oo-bench.XXXXXX")
 "$bin/examples/echo" 127.0.0.1:8109 & echo_pid=$!
 "$bin/oo-serve" --listen 127.0.0.1:8108 --state "$state/s" --candidate 12 --policy "${OO_BENCH_POLICY:-lin-ts}" --log error & serve_pid=$!
