@@ -227,7 +227,7 @@ fn a_policy_that_is_too_slow_gives_way_to_a_uniform_draw() {
     // No policy decides within 0 ms.
     let server = Server::start(&["--candidate", "2", "--policy", "lin-ucb", "--policy-timeout", "0"]);
     let mut client = server.connect();
-    let mut chosen = [0, 0];
+    let mut chosen = [0i32; 2];
     for _ in 0..200 {
         let answer = client.post("/recommend", ASK).json();
         assert_eq!(
@@ -238,7 +238,7 @@ fn a_policy_that_is_too_slow_gives_way_to_a_uniform_draw() {
         chosen[usize::from(answer["tip"]["id"] == "2")] += 1;
     }
     // 200 fair coins: sd 7.1, so 35 is 5 sd, false alarm 6e-7.
-    assert!((chosen[0] as i32 - 100).abs() < 36, "{chosen:?}");
+    assert!((chosen[0] - 100).abs() < 36, "{chosen:?}");
     assert_eq!(server.metric("oo_fallbacks_total"), 200.0);
 }
 
@@ -356,7 +356,8 @@ fn a_simulators_cell_is_replayed_bit_for_bit() {
                 "{spec}, round {index}"
             );
             for ranked in answer["ranking"].as_array().unwrap() {
-                let i = ids.iter().position(|id| ranked["id"] == id.0.to_string()).unwrap();
+                let id: u64 = ranked["id"].as_str().unwrap().parse().unwrap();
+                let i = ids.iter().position(|i| i.0 == id).unwrap();
                 assert_eq!(bits(&ranked["probability"]), decision.probs()[i].to_bits());
                 assert_eq!(bits(&ranked["score"]), decision.scores()[i].to_bits());
             }
