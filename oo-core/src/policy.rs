@@ -1,7 +1,7 @@
 //! The policy trait, and the one place where a choice is drawn.
 
 use crate::registry::OptionHelp;
-use crate::{Batch, Decision, Key, Method, Proposal, Result, Round, Shape};
+use crate::{Batch, Decision, Key, Method, Proposal, Result, Round, Shape, UserId};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// A way of choosing one candidate.
@@ -13,11 +13,21 @@ pub trait Policy: Send + Sync {
     /// Learns from logged rows; one row is the online case.
     fn update(&mut self, batch: &Batch<'_>) -> Result<()>;
 
+    /// What each feature adds to the expected reward of candidate `i`, appended as (feature, amount) and numbered as
+    /// [`Shape::feature`] counts. False, and nothing appended, where the expectation is no sum over features.
+    fn contributions(&self, round: &Round<'_>, i: usize, out: &mut Vec<(usize, f64)>) -> bool {
+        let _ = (round, i, out);
+        false
+    }
+
     /// Everything learned, as bytes that [`load`](Policy::load) takes back bit for bit.
     fn save(&self) -> Vec<u8>;
 
     /// Replaces what was learned. A foreign or damaged file is an error and changes nothing.
     fn load(&mut self, bytes: &[u8]) -> Result<()>;
+
+    /// Forgets what is kept of one user alone. What a shared model learned from the user stays.
+    fn forget(&mut self, _user: UserId) {}
 }
 
 impl dyn Policy + '_ {

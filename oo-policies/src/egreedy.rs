@@ -126,6 +126,10 @@ impl Policy for EGreedy {
         })
     }
 
+    fn contributions(&self, round: &Round<'_>, i: usize, out: &mut Vec<(usize, f64)>) -> bool {
+        self.learner.contributions(round, i, out)
+    }
+
     fn save(&self) -> Vec<u8> {
         let mut w = Writer::new(Self::NAME, self.learner.layout());
         self.learner.write(&mut w);

@@ -145,6 +145,10 @@ impl Policy for LinTs {
         self.linear.update(batch, |_| ())
     }
 
+    fn contributions(&self, round: &Round<'_>, i: usize, out: &mut Vec<(usize, f64)>) -> bool {
+        self.linear.contributions(round, i, out)
+    }
+
     fn save(&self) -> Vec<u8> {
         let mut w = Writer::new(Self::NAME, self.linear.layout());
         self.linear.write(&mut w);

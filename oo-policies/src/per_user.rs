@@ -74,6 +74,11 @@ impl Policy for PerUser {
         Ok(())
     }
 
+    fn contributions(&self, round: &Round<'_>, i: usize, out: &mut Vec<(usize, f64)>) -> bool {
+        let model = self.users.get(&round.user).unwrap_or(&self.blank);
+        model.contributions(round, i, out)
+    }
+
     fn save(&self) -> Vec<u8> {
         let mut w = Writer::new(NAME, "");
         for (user, model) in &self.users {
@@ -94,5 +99,9 @@ impl Policy for PerUser {
         r.finish()?;
         self.users = users;
         Ok(())
+    }
+
+    fn forget(&mut self, user: UserId) {
+        self.users.remove(&user);
     }
 }

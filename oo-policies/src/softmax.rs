@@ -75,6 +75,10 @@ impl Policy for Softmax {
         self.learner.update(batch, |_| ())
     }
 
+    fn contributions(&self, round: &Round<'_>, i: usize, out: &mut Vec<(usize, f64)>) -> bool {
+        self.learner.contributions(round, i, out)
+    }
+
     fn save(&self) -> Vec<u8> {
         let mut w = Writer::new(Self::NAME, self.learner.layout());
         self.learner.write(&mut w);

@@ -212,3 +212,50 @@ fn options_match_their_help() {
         assert_eq!(told, has, "{}", entry.name);
     }
 }
+
+#[test]
+fn contributions_sum_to_the_expectation() {
+    let more = [
+        "lin-ucb{alpha=0}",
+        "lin-ucb{alpha=0,model=disjoint}",
+        "hierarchical{features=v3,draws=4}",
+    ];
+    let mut explained = Vec::new();
+    for spec in specs().into_iter().chain(more.map(String::from)) {
+        let mut policy = build(&spec);
+        let sample = Sample::new(3000, 4);
+        let (round, mut parts) = (sample.round(), Vec::new());
+        if !policy.contributions(&round, 0, &mut parts) {
+            assert!(parts.is_empty(), "{spec} explains what it cannot");
+            continue;
+        }
+        play(policy.as_mut(), 0, 200);
+        // An upper bound is no expectation.
+        if spec.starts_with("lin-ucb") && !spec.contains("alpha=0") {
+            continue;
+        }
+        let mut decision = Decision::new();
+        policy.decide(&round, Key::root(4), &mut decision).unwrap();
+        let sums: Vec<f64> = (0..4)
+            .map(|i| {
+                parts.clear();
+                assert!(policy.contributions(&round, i, &mut parts), "{spec}");
+                for &(feature, amount) in &parts {
+                    let value = round.context.iter().chain(round.candidates.row(i)).nth(feature);
+                    assert!(
+                        value.is_some_and(|v| *v != 0.0 || amount == 0.0),
+                        "{spec}: feature {feature}"
+                    );
+                }
+                parts.iter().map(|(_, amount)| amount).sum()
+            })
+            .collect();
+        // Up to a constant: some start from a level of their own.
+        for i in 1..4 {
+            let (want, got) = (decision.scores()[i] - decision.scores()[0], sums[i] - sums[0]);
+            assert!((want - got).abs() < 1e-9, "{spec}: {want} {got}");
+        }
+        explained.push(spec);
+    }
+    assert!(explained.len() >= 8, "{explained:?}");
+}

@@ -1,6 +1,310 @@
-//! The winning policy behind HTTP. Not built yet: this program says so and does nothing else.
+//! `oo-serve`: the winning policy behind HTTP.
 
-fn main() {
-    eprintln!("oo-serve is not built yet; use `oo-sim compare` to find the policy that it will serve");
-    std::process::exit(1);
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use oo_serve::artefact::Winner;
+use oo_serve::config::{Durable, Level, Options, POLICY};
+use oo_serve::drift::Summary;
+use oo_serve::engine::{Artefact, Durability, Engine, Rules, Settings};
+use oo_serve::http::{self, App};
+use oo_serve::rollout::{self, Rollout};
+use oo_serve::signals::{FileSource, SignalSource};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+const AFTER: &str = "\
+Examples:
+  oo-serve                                    serve on 127.0.0.1:8008, a fresh policy, state in the user's folder
+  oo-serve --policy runs/a/winner --state /var/lib/oo
+  oo-serve --candidate 12 --policy 'lin-ts{draws=16}'
+  oo-serve --config oo.toml --log debug
+  curl -s localhost:8008/recommend -H 'content-type: application/json' \\
+    -d '{\"user_id\":\"alice\",\"candidates\":[{\"id\":\"a\",\"priority\":4},{\"id\":\"b\"}]}'
+  oo-serve inspect --state /var/lib/oo
+  oo-serve export --state /var/lib/oo --out log.parquet
+
+A file for --config has the same names: `listen = \"127.0.0.1:8008\"`. Options go over variables, variables over the file.
+
+Exit codes: 0 stopped as asked, 1 failed (the message says why), 2 options or files that cannot be used.";
+
+/// Serves a policy: POST /recommend decides, POST /feedback tells what came of it, GET / shows all routes.
+#[derive(Parser)]
+#[command(name = "oo-serve", version, about, after_help = AFTER, args_conflicts_with_subcommands = true)]
+struct Cli {
+    /// A TOML file with the options below; options and variables go over it
+    #[arg(long, env = "OO_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    options: Options,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Says what a state folder holds, and whether it is sound
+    Inspect {
+        /// The folder
+        #[arg(long, env = "OO_STATE", value_name = "DIR")]
+        state: Option<PathBuf>,
+        /// Replay the rewards under another spec: r0, r1 or r2
+        #[arg(long, value_name = "NAME")]
+        reward: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Writes the decisions and what came of them as the Parquet log that `oo-sim ope` reads
+    Export {
+        /// The folder; a server may be running on it
+        #[arg(long, env = "OO_STATE", value_name = "DIR")]
+        state: Option<PathBuf>,
+        /// The file to write
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.command {
+        Some(Command::Inspect { state, reward, json }) => inspect(state, reward, json),
+        Some(Command::Export { state, out }) => export(state, &out),
+        None => match prepare(cli.config.as_deref(), cli.options) {
+            Ok(prepared) => serve(prepared),
+            Err(why) => {
+                eprintln!("error: {why}");
+                return ExitCode::from(2);
+            }
+        },
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("error: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn state_dir(state: Option<PathBuf>) -> Result<PathBuf> {
+    let options = Options {
+        state,
+        ..Options::default()
+    };
+    options.state_dir().map_err(anyhow::Error::msg)
+}
+
+fn inspect(state: Option<PathBuf>, reward: Option<String>, json: bool) -> Result<()> {
+    let dir = state_dir(state)?;
+    let rules = match reward {
+        Some(name) => Some(Rules {
+            reward: oo_core::tips::RewardSpec::named(&name)?,
+            ..Rules::default()
+        }),
+        None => None,
+    };
+    let text =
+        oo_serve::inspect::command(&dir, rules, json).with_context(|| format!("inspecting {}", dir.display()))?;
+    print!("{text}");
+    Ok(())
+}
+
+fn export(state: Option<PathBuf>, out: &Path) -> Result<()> {
+    let dir = state_dir(state)?;
+    let done = oo_serve::export::export(&dir, out).with_context(|| format!("exporting {}", dir.display()))?;
+    println!("{}", serde_json::to_string(&done)?);
+    Ok(())
+}
+
+/// Options that were checked.
+struct Prepared {
+    options: Options,
+    settings: Settings,
+    summary: Option<Summary>,
+    state: PathBuf,
+    signals: Option<Box<dyn SignalSource>>,
+    limits: oo_serve::config::Limits,
+    keys: http::auth::Keys,
+}
+
+fn prepare(config: Option<&Path>, given: Options) -> Result<Prepared, String> {
+    let options = match config {
+        Some(path) => given.over(Options::from_file(path)?),
+        None => given,
+    };
+    let limits = options.limits()?;
+    let keys = options.read_keys()?;
+    let state = options.state_dir()?;
+    let text = options.policy.clone().unwrap_or_else(|| POLICY.into());
+    let mut shape = options.shape();
+    let mut reward = options.reward.clone();
+    let mut summary = None;
+    let policy = if Path::new(&text).is_dir() {
+        let winner = Winner::read(Path::new(&text))?;
+        shape = winner.policy.shape.clone();
+        reward = reward.or(Some(winner.policy.reward.name.clone()));
+        summary = winner.policy.summary.clone();
+        Artefact {
+            spec: oo_core::Spec::parse(&winner.policy.spec).map_err(|e| e.to_string())?,
+            state: Some(winner.state),
+        }
+    } else {
+        Artefact::blank(&text).map_err(|e| format!("option `policy`: {e}; nor is it a folder"))?
+    };
+    // What is wrong with the spec is said before anything is opened.
+    oo_policies::build(&policy.spec, &shape).map_err(|e| format!("option `policy`: {e}"))?;
+    for shadow in options.shadows.iter().flatten() {
+        let spec = oo_core::Spec::parse(shadow).map_err(|e| format!("option `shadow`: {e}"))?;
+        oo_policies::build(&spec, &shape).map_err(|e| format!("option `shadow`: {e}"))?;
+    }
+    let mut settings = Settings::new(policy, shape);
+    settings.rules = Rules {
+        default_reward: options.default_reward,
+        ..Rules::default()
+    };
+    if let Some(name) = reward {
+        settings.rules.reward = oo_core::tips::RewardSpec::named(&name).map_err(|e| format!("option `reward`: {e}"))?;
+    }
+    if let Some(seconds) = options.wait {
+        settings.rules.wait_ms = seconds.saturating_mul(1000);
+    }
+    settings.seed = options.seed.unwrap_or(0);
+    settings.durability = match options.durability {
+        Some(Durable::Process) => Durability::Process,
+        _ => Durability::Disk,
+    };
+    settings.retention = options
+        .retention
+        .map(|days| Duration::from_secs(days.saturating_mul(86_400)));
+    settings.policy_timeout = Duration::from_millis(options.policy_timeout.unwrap_or(20));
+    let signals = match &options.signals {
+        Some(dir) => {
+            let source = FileSource::new(dir).map_err(|e| format!("option `signals`: {e}"))?;
+            Some(Box::new(source) as Box<dyn SignalSource>)
+        }
+        None => None,
+    };
+    Ok(Prepared {
+        options,
+        settings,
+        summary,
+        state,
+        signals,
+        limits,
+        keys,
+    })
+}
+
+fn serve(prepared: Prepared) -> Result<()> {
+    let began = Instant::now();
+    let level = tracing::Level::from(prepared.options.log.unwrap_or(Level::Info));
+    tracing_subscriber::fmt()
+        .json()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .init();
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.enable_all();
+    if let Some(threads) = prepared.options.threads {
+        runtime.worker_threads(threads.clamp(1, 1024));
+    }
+    let runtime = runtime.build().context("starting threads")?;
+    let stopped = runtime.block_on(run(prepared, began));
+    // Whatever still blocks ends with the process.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    stopped
+}
+
+async fn run(prepared: Prepared, began: Instant) -> Result<()> {
+    let Prepared {
+        options,
+        settings,
+        summary,
+        state,
+        signals,
+        limits,
+        keys,
+    } = prepared;
+    let listen = options.listen.unwrap_or(oo_serve::config::LISTEN);
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut hup = signal(SignalKind::hangup())?;
+    let listener = TcpListener::bind(listen)
+        .await
+        .with_context(|| format!("listening on {listen}"))?;
+    let listen = listener.local_addr()?;
+    let (engine, recovery) = Engine::open(&state, settings).with_context(|| format!("opening {}", state.display()))?;
+    if !recovery.losses.is_empty() {
+        tracing::warn!(lost_bytes = recovery.lost_bytes, losses = ?recovery.losses, "the journal's end was not whole");
+    }
+    let engine = Arc::new(engine);
+    let mode = options.mode.unwrap_or_default();
+    let rollout = Rollout::open(engine.clone(), options.shadows.as_deref().unwrap_or_default(), summary)?;
+    let open = keys.is_empty();
+    let seed = engine.settings().seed;
+    let canonical = engine.condition().policy;
+    let replay = options.replay.unwrap_or(false);
+    // As the simulator makes the key of a cell.
+    let replay = replay.then(|| oo_core::Key::root(seed).name("policy").name(&canonical));
+    let app = Arc::new(App::new(
+        engine.clone(),
+        signals,
+        keys,
+        limits,
+        mode,
+        replay,
+        rollout,
+        listen,
+    ));
+    let condition = engine.condition();
+    tracing::info!(
+        %listen,
+        state = %state.display(),
+        policy = condition.policy,
+        model_version = condition.generation,
+        updates = condition.updates,
+        mode = mode.name(),
+        open,
+        ms = began.elapsed().as_millis() as u64,
+        "serving"
+    );
+    // For people and scripts: the log goes to stderr.
+    println!(
+        "oo-serve listens on http://{listen} ({}, state in {})",
+        condition.policy,
+        state.display()
+    );
+    let keeper = rollout::keep(app.clone());
+    let reread = app.clone();
+    tokio::spawn(async move {
+        while hup.recv().await.is_some() {
+            match options.read_keys() {
+                Ok(keys) => {
+                    tracing::info!(keys = keys.len(), "keys read again");
+                    reread.set_keys(keys);
+                }
+                Err(why) => tracing::error!(why, "the old keys stay"),
+            }
+        }
+    });
+    let stop = async move {
+        std::future::poll_fn(|cx| match (term.poll_recv(cx), int.poll_recv(cx)) {
+            (std::task::Poll::Pending, std::task::Poll::Pending) => std::task::Poll::Pending,
+            _ => std::task::Poll::Ready(()),
+        })
+        .await;
+    };
+    let router = http::router(app.clone());
+    http::server::serve(listener, app.clone(), router, stop).await;
+    keeper.abort();
+    app.rollout.close();
+    let last = tokio::task::spawn_blocking(move || engine.flush());
+    last.await?.context("writing the end of the journal")?;
+    tracing::info!(shed = app.metrics.shed.load(Ordering::Relaxed), "stopped");
+    Ok(())
 }

@@ -86,6 +86,16 @@ impl Columns {
         &self.names
     }
 
+    /// The places of the row's entries among context features (first) and candidate features of `round`, as
+    /// [`Shape::feature`] counts.
+    pub fn places(&self, round: &Round<'_>) -> impl Iterator<Item = usize> {
+        let context = round.context.len();
+        self.sources.iter().map(move |source| match *source {
+            Source::Context(j) => j,
+            Source::Candidate(j) => context + j,
+        })
+    }
+
     /// True when rows of one round can differ: some feature belongs to the candidates.
     pub fn varies(&self) -> bool {
         self.sources.iter().any(|s| matches!(s, Source::Candidate(_)))

@@ -157,11 +157,6 @@ impl Hierarchical {
     pub(crate) fn population_of(dim: usize, from: &mut Reader<'_>) -> Result<Population> {
         Population::new(dim, Config::default().prior()).from_state(from)
     }
-
-    /// Forgets a person's rows; what the population learned from them stays until it is estimated next.
-    pub fn forget(&mut self, user: UserId) {
-        self.population.forget(user);
-    }
 }
 
 impl Policy for Hierarchical {
@@ -236,6 +231,15 @@ impl Policy for Hierarchical {
         Ok(())
     }
 
+    fn contributions(&self, round: &Round<'_>, i: usize, out: &mut Vec<(usize, f64)>) -> bool {
+        let mut x = vec![0.0; self.x.len()];
+        self.columns.gather(round, i, &mut x[..self.columns.dim()]);
+        let theta = self.population.weights(round.user);
+        let amounts = x.iter().zip(&theta).map(|(x, theta)| x * theta);
+        out.extend(self.columns.places(round).zip(amounts));
+        true
+    }
+
     fn save(&self) -> Vec<u8> {
         let mut w = Writer::new(Self::NAME, self.layout.as_str());
         w.features(self.columns.names());
@@ -249,5 +253,10 @@ impl Policy for Hierarchical {
         r.finish()?;
         self.population = population;
         Ok(())
+    }
+
+    /// What the population learned from a person stays until it is estimated next.
+    fn forget(&mut self, user: UserId) {
+        self.population.forget(user);
     }
 }

@@ -181,6 +181,19 @@ impl Population {
         }
     }
 
+    /// The weights by which a person's estimate is a sum over features, padded: the estimate is xᵀ(own + VᵤΣ⁻¹μ̂).
+    pub fn weights(&self, user: UserId) -> Vec<f64> {
+        let common = self.common.theta();
+        let Some(person) = self.people.get(&user) else {
+            return common.to_vec();
+        };
+        let (mut turned, mut theta) = (vec![0.0; common.len()], vec![0.0; common.len()]);
+        self.precision.times(common, &mut turned);
+        person.covariance.times(&turned, &mut theta);
+        theta.iter_mut().zip(&person.own).for_each(|(t, own)| *t += own);
+        theta
+    }
+
     /// Learns a row; `x` is padded.
     ///
     /// # Errors

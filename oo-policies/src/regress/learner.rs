@@ -125,6 +125,14 @@ impl Estimate<'_> {
 }
 
 impl Learner {
+    /// What each feature adds to the mean of candidate `i`; see [`Policy::contributions`](oo_core::Policy).
+    pub fn contributions(&self, round: &Round<'_>, i: usize, out: &mut Vec<(usize, f64)>) -> bool {
+        match &self.inner {
+            Inner::Ridge(linear) => linear.contributions(round, i, out),
+            Inner::FirstOrder(_) => false,
+        }
+    }
+
     /// For rounds of `shape`; `owner` is named in errors.
     ///
     /// # Errors

@@ -287,6 +287,21 @@ impl Linear {
         }
     }
 
+    /// What each feature adds to the mean of candidate `i`; see [`Policy::contributions`](oo_core::Policy). Not for
+    /// hybrid models and Fourier features, whose weights belong to no single feature.
+    pub fn contributions(&self, round: &Round<'_>, i: usize, out: &mut Vec<(usize, f64)>) -> bool {
+        if self.common.is_some() || self.fourier.is_some() || self.columns.dim() == 0 {
+            return false;
+        }
+        let slot = self.slot(round.candidates.ids[i]);
+        let ridge = slot.and_then(|s| self.arms.get(s)).unwrap_or(&self.blank);
+        let mut x = vec![0.0; self.row.len()];
+        gather(&self.columns, round, i, &mut x);
+        let amounts = x.iter().zip(ridge.theta()).map(|(x, theta)| x * theta);
+        out.extend(self.columns.places(round).zip(amounts));
+        true
+    }
+
     /// The slot of an action, made where there is none yet.
     fn slot_for(&mut self, id: ActionId) -> usize {
         if let Some(slot) = self.slot(id) {

@@ -1,0 +1,356 @@
+//! What the program is started with: options, then environment variables, then a file, then defaults.
+//!
+//! One struct is all three, so a new option is one field: clap reads it from the command line and from `OO_…`, serde
+//! reads it from the file.
+
+use crate::http::auth::Keys;
+use oo_core::{Shape, features};
+use serde::Deserialize;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Where the program listens unless told otherwise.
+pub const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8008);
+
+/// The policy that is served unless told otherwise: one model of all people, which a person leaves as data come in.
+pub const POLICY: &str = "hierarchical{features=v3}";
+
+/// The variable that holds keys.
+pub const KEYS: &str = "OO_KEYS";
+
+/// The options, all of them optional.
+#[derive(Clone, Debug, Default, clap::Args, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Options {
+    /// Address and port. Other machines reach anything but loopback, which needs keys [default: 127.0.0.1:8008]
+    #[arg(long, env = "OO_LISTEN", value_name = "ADDR:PORT")]
+    pub listen: Option<SocketAddr>,
+    /// Folder of the journal, the truth; one process at a time [default: oo/serve in the user's folder for state]
+    #[arg(long, env = "OO_STATE", value_name = "DIR")]
+    pub state: Option<PathBuf>,
+    /// What to serve in a new state folder: a spec as in `oo-sim compare`, or a folder that `oo-sim gate` wrote
+    /// [default: hierarchical{features=v3}]
+    #[arg(long, env = "OO_POLICY", value_name = "SPEC|DIR")]
+    pub policy: Option<String>,
+    /// Policies that decide along, unheard, and log what they would have done
+    #[arg(long = "shadow", env = "OO_SHADOWS", value_name = "SPEC", value_delimiter = ';')]
+    pub shadows: Option<Vec<String>>,
+    /// serve (the policy decides), apprentice (the caller's first candidate is shown, the policy learns from it) or
+    /// log-only (the same, and nothing is learned) [default: serve]
+    #[arg(long, env = "OO_MODE", value_name = "MODE")]
+    pub mode: Option<Mode>,
+    /// Reward spec: r0, r1 or r2 [default: r2]
+    #[arg(long, env = "OO_REWARD", value_name = "NAME")]
+    pub reward: Option<String>,
+    /// Reward of a decision without feedback; none teaches nothing [default: none]
+    #[arg(long, env = "OO_DEFAULT_REWARD", value_name = "NUMBER")]
+    pub default_reward: Option<f64>,
+    /// Seconds that a decision waits for its feedback [default: 3600]
+    #[arg(long, env = "OO_WAIT", value_name = "SECONDS")]
+    pub wait: Option<u64>,
+    /// Root of every draw [default: 0]
+    #[arg(long, env = "OO_SEED", value_name = "NUMBER")]
+    pub seed: Option<u64>,
+    /// Draw as `oo-sim` does: a decision's id is the number of its round, and its key that of the simulator's cell with
+    /// the same policy and seed
+    #[arg(long, env = "OO_REPLAY", default_missing_value = "true", num_args = 0..=1, require_equals = true)]
+    pub replay: Option<bool>,
+    /// disk (2xx once the record is on the disk) or process (once the system has it) [default: disk]
+    #[arg(long, env = "OO_DURABILITY", value_name = "WHEN")]
+    pub durability: Option<Durable>,
+    /// Days after which records are dropped; without it all are kept
+    #[arg(long, env = "OO_RETENTION", value_name = "DAYS")]
+    pub retention: Option<u64>,
+    /// Milliseconds after which a uniform draw replaces the policy's [default: 20]
+    #[arg(long, env = "OO_POLICY_TIMEOUT", value_name = "MS")]
+    pub policy_timeout: Option<u64>,
+    /// Names of the context features, for policies that do not read the features of tips
+    #[arg(long, env = "OO_CONTEXT", value_name = "NAMES", value_delimiter = ',')]
+    pub context: Option<Vec<String>>,
+    /// Names of the candidates' features, likewise; a number n stands for f0 … f(n−1)
+    #[arg(long, env = "OO_CANDIDATE", value_name = "NAMES|N", value_delimiter = ',')]
+    pub candidate: Option<Vec<String>>,
+    /// A fixed set of actions with ids 0 … n−1, likewise
+    #[arg(long, env = "OO_ACTIONS", value_name = "N")]
+    pub actions: Option<usize>,
+    /// Folder with a JSON file of tasks a user, for requests without candidates
+    #[arg(long, env = "OO_SIGNALS", value_name = "DIR")]
+    pub signals: Option<PathBuf>,
+    /// File of keys, a line each: ROLES NAME SECRET; read again on SIGHUP. The variable OO_KEYS takes the same lines,
+    /// separated by `;`
+    #[arg(long, env = "OO_KEYS_FILE", value_name = "FILE")]
+    pub keys: Option<PathBuf>,
+    /// Connections at once [default: 4096, less where the system allows fewer open files]
+    #[arg(long, env = "OO_CONNECTIONS", value_name = "N")]
+    pub connections: Option<usize>,
+    /// Requests at once; others get 429 [default: 512]
+    #[arg(long, env = "OO_CONCURRENCY", value_name = "N")]
+    pub concurrency: Option<usize>,
+    /// Candidates of a request, at most 1000 [default: 1000]
+    #[arg(long, env = "OO_CANDIDATES", value_name = "N")]
+    pub candidates: Option<usize>,
+    /// Bytes of a body [default: 1048576]
+    #[arg(long, env = "OO_BODY", value_name = "BYTES")]
+    pub body: Option<usize>,
+    /// Seconds for a request's head, and for the next one on an open connection [default: 10]
+    #[arg(long, env = "OO_HEADER_TIMEOUT", value_name = "SECONDS")]
+    pub header_timeout: Option<u64>,
+    /// Seconds for a request's body, and for the peer to read the answer [default: 10]
+    #[arg(long, env = "OO_BODY_TIMEOUT", value_name = "SECONDS")]
+    pub body_timeout: Option<u64>,
+    /// Threads that serve [default: one a core]
+    #[arg(long, env = "OO_THREADS", value_name = "N")]
+    pub threads: Option<usize>,
+    /// error, warn, info, debug (a line a request) or trace [default: info]
+    #[arg(long, env = "OO_LOG", value_name = "LEVEL")]
+    pub log: Option<Level>,
+}
+
+/// Who decides.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// The policy.
+    #[default]
+    Serve,
+    /// The caller, whose first candidate is shown; the policy learns from what comes of it.
+    Apprentice,
+    /// The caller; nothing is learned.
+    LogOnly,
+}
+
+impl Mode {
+    /// The name in options and answers.
+    pub fn name(self) -> &'static str {
+        match self {
+            Mode::Serve => "serve",
+            Mode::Apprentice => "apprentice",
+            Mode::LogOnly => "log-only",
+        }
+    }
+}
+
+/// When a feedback is acknowledged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Durable {
+    /// Once it is on the disk.
+    Disk,
+    /// Once the system has it.
+    Process,
+}
+
+/// What is logged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Level {
+    /// What somebody must mend.
+    Error,
+    /// What somebody should look at.
+    Warn,
+    /// Starts, stops, changes.
+    Info,
+    /// A line a request.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl From<Level> for tracing::Level {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::Error => tracing::Level::ERROR,
+            Level::Warn => tracing::Level::WARN,
+            Level::Info => tracing::Level::INFO,
+            Level::Debug => tracing::Level::DEBUG,
+            Level::Trace => tracing::Level::TRACE,
+        }
+    }
+}
+
+/// What requests may cost.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// Connections at once.
+    pub connections: usize,
+    /// Requests at once.
+    pub concurrency: usize,
+    /// Candidates of a request.
+    pub candidates: usize,
+    /// Bytes of a body.
+    pub body: usize,
+    /// For a request's head, and between requests.
+    pub header_timeout: Duration,
+    /// For a request's body.
+    pub body_timeout: Duration,
+    /// For the peer to read the answer.
+    pub write_timeout: Duration,
+}
+
+impl Options {
+    /// Reads the file of `--config`.
+    ///
+    /// # Errors
+    /// What is wrong with the file, with its line.
+    pub fn from_file(path: &Path) -> Result<Options, String> {
+        let text = std::fs::read_to_string(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+        toml::from_str(&text).map_err(|e| format!("{}: {e}", path.display()))
+    }
+
+    /// These options; where they are silent, those of `below`.
+    #[must_use]
+    pub fn over(self, below: Options) -> Options {
+        macro_rules! merge {
+            ($($field:ident)*) => { Options { $($field: self.$field.or(below.$field)),* } };
+        }
+        merge! {
+            listen state policy shadows mode reward default_reward wait seed replay durability retention policy_timeout context
+            candidate actions signals keys connections concurrency candidates body header_timeout body_timeout threads log
+        }
+    }
+
+    /// The state folder.
+    ///
+    /// # Errors
+    /// When none is given and the user has no place for state.
+    pub fn state_dir(&self) -> Result<PathBuf, String> {
+        let home = || {
+            dirs::state_dir()
+                .or_else(dirs::data_local_dir)
+                .map(|d| d.join("oo").join("serve"))
+        };
+        let missing = "no folder for state is known here; give --state DIR";
+        self.state.clone().or_else(home).ok_or_else(|| missing.into())
+    }
+
+    /// What rounds look like: the features of tips, unless features are named.
+    pub fn shape(&self) -> Shape {
+        if self.context.is_none() && self.candidate.is_none() && self.actions.is_none() {
+            return features::shape();
+        }
+        let named = |names: &Option<Vec<String>>| names.clone().unwrap_or_default();
+        let mut candidate = named(&self.candidate);
+        if let [one] = candidate.as_slice()
+            && let Ok(n) = one.parse::<usize>()
+        {
+            candidate = (0..n.min(100_000)).map(|i| format!("f{i}")).collect();
+        }
+        Shape {
+            context: named(&self.context),
+            candidate,
+            actions: self.actions,
+        }
+    }
+
+    /// What requests may cost; connections leave room for other files.
+    ///
+    /// # Errors
+    /// A limit of 0, or beyond what the engine takes.
+    pub fn limits(&self) -> Result<Limits, String> {
+        /// Files that are no connections: the journal, snapshots, the log, signals.
+        const OTHER_FILES: u64 = 64;
+        let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        let most = files.unwrap_or(u64::MAX).saturating_sub(OTHER_FILES).max(1);
+        let seconds = |s: Option<u64>| Duration::from_secs(s.unwrap_or(10));
+        let limits = Limits {
+            connections: self
+                .connections
+                .unwrap_or(4096)
+                .min(usize::try_from(most).unwrap_or(usize::MAX)),
+            concurrency: self.concurrency.unwrap_or(512),
+            candidates: self.candidates.unwrap_or(1000),
+            body: self.body.unwrap_or(1 << 20),
+            header_timeout: seconds(self.header_timeout),
+            body_timeout: seconds(self.body_timeout),
+            write_timeout: seconds(self.body_timeout),
+        };
+        for (name, value, most) in [
+            ("connections", limits.connections, 1 << 20),
+            ("concurrency", limits.concurrency, 1 << 20),
+            ("candidates", limits.candidates, 1000),
+            ("body", limits.body, 64 << 20),
+            ("header-timeout", limits.header_timeout.as_secs() as usize, 3600),
+            ("body-timeout", limits.body_timeout.as_secs() as usize, 3600),
+        ] {
+            if !(1..=most).contains(&value) {
+                return Err(format!("option `{name}`: expected 1 to {most}, got {value}"));
+            }
+        }
+        Ok(limits)
+    }
+
+    /// The keys from the file and from `OO_KEYS`. An address that other machines reach needs one.
+    ///
+    /// # Errors
+    /// A keys file that cannot be read or does not parse, or an open door.
+    pub fn read_keys(&self) -> Result<Keys, String> {
+        let mut text = String::new();
+        if let Some(path) = &self.keys {
+            let read = std::fs::read_to_string(path);
+            text = read.map_err(|e| format!("cannot read the keys in {}: {e}", path.display()))?;
+            text.push('\n');
+        }
+        if let Ok(more) = std::env::var(KEYS) {
+            text.push_str(&more.replace(';', "\n"));
+        }
+        let keys = Keys::parse(&text).map_err(|e| format!("keys, {e}"))?;
+        let listen = self.listen.unwrap_or(LISTEN);
+        if keys.is_empty() && !listen.ip().is_loopback() {
+            return Err(format!(
+                "{listen} can be reached from other machines, and there are no keys. Give --keys FILE or {KEYS} (a line \
+                 is `ROLES NAME SECRET`, as in `admin ops` and 16 or more random characters), or listen on {LISTEN}"
+            ));
+        }
+        if self.keys.is_some() && keys.is_empty() {
+            return Err("the keys file holds no key; leave --keys out to serve without keys on loopback".into());
+        }
+        Ok(keys)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_go_over_the_file() {
+        let file: Options = toml::from_str("listen = \"127.0.0.1:1\"\nseed = 7\nmode = \"log-only\"").unwrap();
+        let flags = Options {
+            seed: Some(1),
+            ..Options::default()
+        };
+        let both = flags.over(file);
+        assert_eq!((both.seed, both.mode), (Some(1), Some(Mode::LogOnly)));
+        assert_eq!(both.listen, Some("127.0.0.1:1".parse().unwrap()));
+        let wrong = toml::from_str::<Options>("lisen = 1").unwrap_err().to_string();
+        assert!(wrong.contains("lisen") && wrong.contains("listen"), "{wrong}");
+    }
+
+    #[test]
+    fn never_silently_open() {
+        let open = Options {
+            listen: Some("0.0.0.0:8008".parse().unwrap()),
+            ..Options::default()
+        };
+        let said = open.read_keys().unwrap_err();
+        assert!(said.contains("there are no keys") && said.contains("--keys"), "{said}");
+        for loopback in ["127.0.0.1:0", "127.9.9.9:1", "[::1]:0"] {
+            let closed = Options {
+                listen: Some(loopback.parse().unwrap()),
+                ..Options::default()
+            };
+            assert!(closed.read_keys().unwrap().is_empty());
+        }
+    }
+
+    #[test]
+    fn a_number_of_features_names_them() {
+        let options = Options {
+            candidate: Some(vec!["3".into()]),
+            ..Options::default()
+        };
+        assert_eq!(options.shape().candidate, ["f0", "f1", "f2"]);
+        assert_eq!(Options::default().shape(), features::shape());
+    }
+}

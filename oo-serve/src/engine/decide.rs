@@ -1,0 +1,350 @@
+//! A request to choose, from its check to its record.
+
+use super::ask::{Answer, Ask, MAX_CANDIDATES, MAX_ID, MAX_NOTE, action_id, identity};
+use super::event::{BEFORE_BYTES, Decided, DecidedParts, VERSION, kind};
+use super::guard::By;
+use super::offer::Choice;
+use super::state::{Mark, State, read};
+use super::{Engine, codec::Put};
+use crate::journal::fail;
+use crate::{Error, Result};
+use oo_core::key::hash_name;
+use oo_core::{ActionId, Candidates, Decision, Key, Method, Round, UserId};
+use std::cell::RefCell;
+
+/// What a thread uses again and again.
+#[derive(Default)]
+struct Scratch {
+    decision: Decision,
+    ids: Vec<ActionId>,
+    sorted: Vec<u64>,
+    payload: Vec<u8>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+fn check_id(field: &'static str, id: &str) -> Result<()> {
+    if id.is_empty() || id.len() > MAX_ID {
+        return Err(Error::invalid(
+            field,
+            format!("1 to {MAX_ID} bytes"),
+            format!("{} bytes", id.len()),
+        ));
+    }
+    Ok(())
+}
+
+/// Digest of everything that makes two requests the same.
+fn digest(ask: &Ask<'_>) -> u64 {
+    let mut hash = hash_name(ask.user);
+    let mut fold = |bytes: &[u8]| {
+        // CRC over the bytes and their length, twice with different seeds: 64 bits at the speed of the instruction.
+        let low = crc32c::crc32c_append(hash as u32, bytes);
+        let high = crc32c::crc32c_append((hash >> 32) as u32 ^ 0x9e37_79b9, bytes);
+        hash = (u64::from(high) << 32 | u64::from(low))
+            .wrapping_add(bytes.len() as u64)
+            .rotate_left(7);
+    };
+    let mut bytes = Vec::with_capacity(64 + 4 * (ask.context.len() + ask.features.len()));
+    bytes.f32s(ask.context);
+    bytes.f32s(ask.features);
+    fold(&bytes);
+    ask.ids.iter().for_each(|id| fold(id.as_bytes()));
+    fold(ask.note);
+    fold(&[u8::from(ask.observe)]);
+    hash
+}
+
+/// What was chosen, by whomever.
+struct Made<'a> {
+    chosen: usize,
+    probs: &'a [f64],
+    scores: &'a [f64],
+    method: Method,
+}
+
+impl<'a> Made<'a> {
+    fn of(decision: &'a Decision) -> Self {
+        Made {
+            chosen: decision.chosen(),
+            probs: decision.probs(),
+            scores: decision.scores(),
+            method: decision.method(),
+        }
+    }
+
+    fn given(choice: &Choice<'a>) -> Self {
+        Made {
+            chosen: choice.chosen,
+            probs: choice.probs,
+            scores: choice.scores,
+            method: choice.method,
+        }
+    }
+}
+
+fn answer(id: &str, decision: &Decision, by: By, time: u64) -> Answer {
+    Answer {
+        decision_id: id.into(),
+        chosen: decision.chosen(),
+        probs: decision.probs().to_vec(),
+        scores: decision.scores().to_vec(),
+        method: decision.method(),
+        policy: by.policy,
+        generation: by.generation,
+        updates: by.updates,
+        reason: by.reason,
+        time,
+        repeated: false,
+    }
+}
+
+impl Engine {
+    /// Chooses, and writes down what it chose. The record is in memory when this returns and on the disk soon after;
+    /// no feedback is acknowledged before the decision it is about.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] names the field of a request that cannot be served; [`Error::Conflict`] for a decision id that
+    /// was used with another body. A policy that fails is no error: the draw is then uniform, and the reason says so.
+    pub fn decide(&self, ask: &Ask<'_>) -> Result<Answer> {
+        Ok(self.decide_explained(ask)?.0)
+    }
+
+    /// [`decide`](Engine::decide), and what each feature adds to the score of the chosen candidate, by the very model that
+    /// decided; see [`oo_core::Policy::contributions`].
+    ///
+    /// # Errors
+    /// As [`decide`](Engine::decide).
+    pub fn decide_explained(&self, ask: &Ask<'_>) -> Result<(Answer, Vec<(usize, f64)>)> {
+        SCRATCH.with_borrow_mut(|scratch| self.decide_with(ask, scratch, None))
+    }
+
+    /// Writes down what somebody else chose. The policy learns from what comes of it, unless it is only observed.
+    ///
+    /// # Errors
+    /// As [`decide`](Engine::decide); [`Error::Invalid`] when the probabilities are none.
+    pub fn record(&self, ask: &Ask<'_>, choice: &Choice<'_>) -> Result<Answer> {
+        choice.check(ask)?;
+        Ok(SCRATCH
+            .with_borrow_mut(|scratch| self.decide_with(ask, scratch, Some(choice)))?
+            .0)
+    }
+
+    /// What the policy in charge would do, and no more: nothing is written down.
+    ///
+    /// # Errors
+    /// As [`decide`](Engine::decide).
+    pub fn propose(&self, ask: &Ask<'_>) -> Result<Answer> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            self.check(ask, scratch)?;
+            let id = ask.decision_id.unwrap_or_default();
+            let Scratch { decision, ids, .. } = scratch;
+            let round = self.round(ask, ids);
+            let by = self.choose(&round, self.key(ask, id), decision);
+            Ok(answer(id, decision, by, self.stamps.now()))
+        })
+    }
+
+    fn key(&self, ask: &Ask<'_>, id: &str) -> Key {
+        let made = || {
+            Key::root(self.settings.seed)
+                .name("decide")
+                .fold(identity(ask.user))
+                .fold(hash_name(id))
+        };
+        ask.key.unwrap_or_else(made)
+    }
+
+    fn round<'a>(&self, ask: &Ask<'a>, ids: &'a [ActionId]) -> Round<'a> {
+        Round {
+            index: ask.index.unwrap_or(0),
+            user: UserId(identity(ask.user)),
+            context: ask.context,
+            candidates: Candidates {
+                ids,
+                features: ask.features,
+                dim: self.settings.shape.candidate.len(),
+            },
+        }
+    }
+
+    fn choose(&self, round: &Round<'_>, key: Key, decision: &mut Decision) -> By {
+        self.guard
+            .choose(&self.serving, self.settings.policy_timeout, round, key, decision)
+    }
+
+    fn check(&self, ask: &Ask<'_>, scratch: &mut Scratch) -> Result<()> {
+        check_id("user_id", ask.user)?;
+        ask.decision_id.map_or(Ok(()), |id| check_id("decision_id", id))?;
+        let n = ask.ids.len();
+        if n == 0 || n > MAX_CANDIDATES {
+            return Err(Error::invalid(
+                "candidates",
+                format!("1 to {MAX_CANDIDATES} of them"),
+                n,
+            ));
+        }
+        let shape = &self.settings.shape;
+        if ask.context.len() != shape.context.len() {
+            let expected = format!("{} features", shape.context.len());
+            return Err(Error::invalid("context", expected, ask.context.len()));
+        }
+        let dim = shape.candidate.len();
+        if ask.features.len() != n * dim {
+            let expected = format!("{dim} features for each of {n} candidates");
+            return Err(Error::invalid("candidates.features", expected, ask.features.len()));
+        }
+        for (field, values) in [("context", ask.context), ("candidates.features", ask.features)] {
+            if let Some(bad) = values.iter().find(|v| !v.is_finite()) {
+                return Err(Error::invalid(field, "finite numbers", bad));
+            }
+        }
+        if ask.note.len() > MAX_NOTE {
+            return Err(Error::invalid(
+                "note",
+                format!("at most {MAX_NOTE} bytes"),
+                ask.note.len(),
+            ));
+        }
+        scratch.ids.clear();
+        for id in ask.ids {
+            check_id("candidates.id", id)?;
+            scratch.ids.push(action_id(id));
+        }
+        scratch.sorted.clear();
+        scratch.sorted.extend(scratch.ids.iter().map(|id| id.0));
+        scratch.sorted.sort_unstable();
+        if let Some(pair) = scratch.sorted.windows(2).find(|w| w[0] == w[1]) {
+            let id = ask.ids.iter().find(|id| identity(id) == pair[0]).copied().unwrap_or("");
+            return Err(Error::invalid(
+                "candidates.id",
+                "different ids",
+                format!("`{id}` twice"),
+            ));
+        }
+        Ok(())
+    }
+
+    fn decide_with(
+        &self,
+        ask: &Ask<'_>,
+        scratch: &mut Scratch,
+        choice: Option<&Choice<'_>>,
+    ) -> Result<(Answer, Vec<(usize, f64)>)> {
+        self.check(ask, scratch)?;
+        let body = ask.decision_id.map_or(0, |_| ask.body.unwrap_or_else(|| digest(ask)));
+        if let Some(id) = ask.decision_id
+            && let Some(answer) = self.repeated(&self.state(), id, body)?
+        {
+            return Ok((answer, Vec::new()));
+        }
+        let made;
+        let id = match ask.decision_id {
+            Some(id) => id,
+            None => {
+                made = self.names.make(self.stamps.now());
+                &made
+            }
+        };
+        let Scratch {
+            decision, ids, payload, ..
+        } = scratch;
+        let round = self.round(ask, ids);
+        let user = round.user.0;
+        let key = self.key(ask, id);
+        let mut by = match choice {
+            None => self.choose(&round, key, decision),
+            Some(choice) => {
+                let serving = read(&self.serving);
+                By {
+                    policy: choice.policy.into(),
+                    generation: serving.swapped.generation,
+                    updates: serving.updates,
+                    reason: choice.reason,
+                    contributions: Vec::new(),
+                }
+            }
+        };
+        let Made {
+            chosen,
+            probs,
+            scores,
+            method,
+        } = choice.map_or_else(|| Made::of(decision), Made::given);
+        let parts = DecidedParts {
+            id,
+            named: ask.decision_id.is_some(),
+            user: ask.user,
+            body,
+            index: round.index,
+            context: ask.context,
+            ids: ask.ids,
+            features: ask.features,
+            probs,
+            scores,
+            chosen,
+            method,
+            policy: &by.policy,
+            generation: by.generation,
+            updates: by.updates,
+            reason: by.reason,
+            observe: ask.observe,
+            note: ask.note,
+        };
+        parts.encode(payload);
+        let mut state = self.state();
+        // Somebody with the same id may have come first.
+        if ask.decision_id.is_some()
+            && let Some(answer) = self.repeated(&state, id, body)?
+        {
+            return Ok((answer, Vec::new()));
+        }
+        let before = state.users.get(&user).map_or(0, |u| u.last.bits());
+        payload[..BEFORE_BYTES].copy_from_slice(&before.to_le_bytes());
+        let time = self.stamps.now();
+        let (seq, at) = self.journal.append(time, (kind::DECIDED, VERSION), payload)?;
+        fail::point("apply.before");
+        let parts = (id, ask.decision_id.is_some(), user, ask.observe);
+        state.apply_decided(Mark { seq, time, at }, parts, &self.serving, &|at| self.fetch(at));
+        fail::point("apply.after");
+        self.shadows.learn(state.taught.take());
+        drop(state);
+        self.shadows.propose(seq, &round, key);
+        let contributions = std::mem::take(&mut by.contributions);
+        let answer = Answer {
+            decision_id: id.into(),
+            chosen,
+            probs: probs.to_vec(),
+            scores: scores.to_vec(),
+            method,
+            policy: by.policy,
+            generation: by.generation,
+            updates: by.updates,
+            reason: by.reason,
+            time,
+            repeated: false,
+        };
+        Ok((answer, contributions))
+    }
+
+    /// The answer that was given under this id.
+    fn repeated(&self, state: &State, id: &str, body: u64) -> Result<Option<Answer>> {
+        let Some(Decided {
+            logged, body: before, ..
+        }) = self.known_decision(state, id)
+        else {
+            return Ok(None);
+        };
+        if before != body {
+            return Err(Error::Conflict {
+                field: "decision_id",
+                id: id.into(),
+            });
+        }
+        let mut answer = logged.answer;
+        answer.repeated = true;
+        Ok(Some(answer))
+    }
+}

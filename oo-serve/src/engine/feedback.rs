@@ -1,0 +1,262 @@
+//! A feedback, from its check to its receipt.
+
+use super::Engine;
+use super::ask::{Feedback, Given, MAX_ID, Receipt, Status, Target, identity};
+use super::codec::Put;
+use super::event::{Event, GivenEvent};
+use super::state::{Open, State, decision_hash, feedback_hash};
+use crate::journal::{Commit, Location};
+use crate::{Error, Result};
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+
+/// A reward beyond this is a mistake.
+const MAX_REWARD: f64 = 1e6;
+/// Decisions of a user that are looked through for a tip.
+const TIP_DEPTH: usize = 100;
+
+/// A receipt that is good once its record is on the disk: await it, or block on it.
+pub struct Pending {
+    receipt: Option<Receipt>,
+    commit: Commit,
+}
+
+impl Pending {
+    /// Blocks until the receipt is good.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the disk failed: nobody knows yet whether it will count; send it again, same id.
+    pub fn wait(self) -> Result<Receipt> {
+        self.commit.wait()?;
+        self.receipt.ok_or_else(taken)
+    }
+}
+
+fn taken() -> Error {
+    Error::invalid("feedback", "a receipt that is asked for once", "a second time")
+}
+
+impl Future for Pending {
+    type Output = Result<Receipt>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<Receipt>> {
+        match pin!(&mut self.commit).poll(context) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Err(e)) => Poll::Ready(Err(e)),
+            Poll::Ready(Ok(())) => Poll::Ready(self.receipt.take().ok_or_else(taken)),
+        }
+    }
+}
+
+/// What a feedback was found to be about.
+enum Found {
+    /// Inside its window.
+    Open(String, Open),
+    /// A decision once, but not any more.
+    Closed(String, u64),
+    /// Nothing that is known.
+    Unknown(String),
+}
+
+fn digest(f: &Feedback) -> u64 {
+    let mut bytes = Vec::new();
+    match &f.target {
+        Target::Decision(id) => bytes.text(id),
+        Target::Tip { user, tip } => {
+            bytes.text(user);
+            bytes.text(tip);
+        }
+    }
+    match f.given {
+        Given::Reaction(r) => {
+            bytes.u8(r.reaction as u8);
+            bytes.option(r.dwell_ms);
+        }
+        Given::Reward(reward) => bytes.f64(reward),
+    }
+    // The client's time is left out: a retry may carry a new one.
+    let high = crc32c::crc32c(&bytes);
+    let low = crc32c::crc32c_append(!high, &bytes);
+    u64::from(high) << 32 | u64::from(low)
+}
+
+impl Engine {
+    /// Takes a feedback: it is learned when this returns, and acknowledged once [`Pending`] ends well.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] names the field; [`Error::NotFound`] for a feedback about nothing known (unless it may be
+    /// early); [`Error::Conflict`] for a feedback id that was used with another body; [`Error::Unavailable`] when the
+    /// disk does not take records now.
+    pub fn feedback(&self, feedback: &Feedback) -> Result<Pending> {
+        check(feedback)?;
+        self.journal.writable()?;
+        let body = digest(feedback);
+        let mut state = self.state();
+        if let Some(id) = &feedback.feedback_id
+            && let Some(receipt) = self.known_feedback(&state, id, body)?
+        {
+            return Ok(self.pending(receipt));
+        }
+        let now = self.stamps.now();
+        let (decision_id, status, user) = match self.find(&state, &feedback.target)? {
+            Found::Open(id, open) if open.deadline > now => match open {
+                Open { waiting: false, .. } => (id, Status::Extra, open.user),
+                Open { observe: true, .. } => (id, Status::Observed, open.user),
+                _ => (id, Status::Learned, open.user),
+            },
+            Found::Open(id, open) => (id, Status::Late, open.user),
+            Found::Closed(id, user) => (id, Status::Late, user),
+            Found::Unknown(id) if feedback.early => (id, Status::Held, 0),
+            Found::Unknown(id) => {
+                return Err(Error::NotFound {
+                    field: "decision_id",
+                    what: "decision",
+                    id,
+                });
+            }
+        };
+        let event = GivenEvent {
+            decision_id,
+            user,
+            feedback_id: feedback.feedback_id.clone(),
+            body,
+            given: feedback.given,
+            client_time: feedback.client_time,
+            status,
+            reward: state.reward(&feedback.given),
+        };
+        let event = Event::Given(Box::new(event));
+        let mark = self.put_at(&mut state, &event, now)?;
+        let Event::Given(event) = event else {
+            return Err(taken());
+        };
+        Ok(self.pending(Receipt {
+            decision_id: event.decision_id,
+            status,
+            reward: event.reward,
+            seq: mark.seq,
+            time: mark.time,
+            repeated: false,
+        }))
+    }
+
+    fn pending(&self, receipt: Receipt) -> Pending {
+        Pending {
+            commit: self.journal.commit(receipt.seq),
+            receipt: Some(receipt),
+        }
+    }
+
+    /// The receipt that was given under this id.
+    fn known_feedback(&self, state: &State, id: &str, body: u64) -> Result<Option<Receipt>> {
+        let mut buffer = Vec::new();
+        for at in state.ids.places(feedback_hash(id)) {
+            let Ok(record) = self.journal.read(at, &mut buffer) else {
+                continue;
+            };
+            let (seq, time) = (record.seq, record.time);
+            let forgotten = time.saturating_add(state.rules.remember_ms) < self.stamps.now();
+            match Event::decode(&record) {
+                Ok(Event::Given(g)) if !forgotten && g.feedback_id.as_deref() == Some(id) => {
+                    if g.body != body {
+                        return Err(Error::Conflict {
+                            field: "feedback_id",
+                            id: id.into(),
+                        });
+                    }
+                    return Ok(Some(Receipt {
+                        decision_id: g.decision_id,
+                        status: g.status,
+                        reward: g.reward,
+                        seq,
+                        time,
+                        repeated: true,
+                    }));
+                }
+                _ => {}
+            }
+        }
+        Ok(None)
+    }
+
+    fn find(&self, state: &State, target: &Target) -> Result<Found> {
+        match target {
+            Target::Decision(id) => Ok(self.find_decision(state, id)),
+            Target::Tip { user, tip } => self.find_tip(state, user, tip),
+        }
+    }
+
+    fn find_decision(&self, state: &State, id: &str) -> Found {
+        let open = state.open.get(&decision_hash(id)).copied();
+        if let Some(open) = open
+            && self.fetch(open.at).is_ok_and(|d| d.logged.answer.decision_id == id)
+        {
+            return Found::Open(id.into(), open);
+        }
+        if let Some(decided) = self.known_decision(state, id) {
+            return Found::Closed(id.into(), identity(&decided.logged.user));
+        }
+        match self.names.stamp(id) {
+            // Made here, and the window has passed. One whose window has not was lost with a crash.
+            Some(time) if time.saturating_add(state.rules.wait_ms) <= self.stamps.now() => Found::Closed(id.into(), 0),
+            _ => Found::Unknown(id.into()),
+        }
+    }
+
+    /// The user's latest decision that showed the tip: an open one that waits, else the latest at all.
+    fn find_tip(&self, state: &State, user: &str, tip: &str) -> Result<Found> {
+        let mut at = state.users.get(&identity(user)).map_or(Location::NOWHERE, |u| u.last);
+        let mut latest = None;
+        for _ in 0..TIP_DEPTH {
+            if at == Location::NOWHERE {
+                break;
+            }
+            let Ok(decided) = self.fetch(at) else { break };
+            let logged = &decided.logged;
+            let id = &logged.answer.decision_id;
+            if logged.user == user && logged.ids[logged.answer.chosen] == tip {
+                match state.open.get(&decision_hash(id)).filter(|o| o.at == at) {
+                    Some(open) if open.waiting => return Ok(Found::Open(id.clone(), *open)),
+                    Some(open) => {
+                        latest.get_or_insert(Found::Open(id.clone(), *open));
+                    }
+                    None => {
+                        latest.get_or_insert(Found::Closed(id.clone(), identity(user)));
+                    }
+                }
+            }
+            at = decided.before;
+        }
+        latest.ok_or_else(|| Error::NotFound {
+            field: "tip_id",
+            what: "decision of that user that showed",
+            id: tip.into(),
+        })
+    }
+}
+
+fn check(f: &Feedback) -> Result<()> {
+    let id = |field, id: &str| {
+        let sound = !id.is_empty() && id.len() <= MAX_ID;
+        let got = format!("{} bytes", id.len());
+        sound
+            .then_some(())
+            .ok_or_else(|| Error::invalid(field, format!("1 to {MAX_ID} bytes"), got))
+    };
+    match &f.target {
+        Target::Decision(decision) => id("decision_id", decision)?,
+        Target::Tip { user, tip } => {
+            id("user_id", user)?;
+            id("tip_id", tip)?;
+        }
+    }
+    f.feedback_id.as_deref().map_or(Ok(()), |f| id("feedback_id", f))?;
+    match f.given {
+        Given::Reward(reward) if reward.is_nan() || reward.abs() > MAX_REWARD => {
+            let expected = format!("a number between -{MAX_REWARD} and {MAX_REWARD}");
+            Err(Error::invalid("reward", expected, reward))
+        }
+        _ => Ok(()),
+    }
+}

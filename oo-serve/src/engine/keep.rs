@@ -1,0 +1,226 @@
+//! What is done to the folder and the policy while the engine runs: snapshots, compaction, another policy.
+
+use super::event::Event;
+use super::recover::{install, journal_dir, keep};
+use super::snapshot;
+use super::state::{self, write};
+use super::{Artefact, Engine};
+use crate::journal::record::{self, BLANK, SEGMENT_HEAD, segment_head};
+use crate::journal::{Record, fail};
+use crate::{Error, Result};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// Snapshots that are kept: should the newest be damaged, there is another.
+const KEPT: usize = 2;
+
+/// What a compaction did.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct Compaction {
+    /// Files of the journal dropped for their age.
+    pub dropped: usize,
+    /// Files of the journal written again without the records of forgotten users.
+    pub rewritten: usize,
+    /// Records blanked in them.
+    pub blanked: u64,
+    /// Old snapshots removed.
+    pub snapshots: usize,
+}
+
+impl Engine {
+    /// Writes down everything known at this moment, so that a start need not replay what came before. Returns the number
+    /// of the last record in it.
+    ///
+    /// # Errors
+    /// A disk that does not take it; nothing is then changed.
+    pub fn snapshot(&self) -> Result<u64> {
+        let _one = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
+        self.snapshot_now(KEPT)
+    }
+
+    fn snapshot_now(&self, kept: usize) -> Result<u64> {
+        let still = {
+            let mut state = self.state();
+            let serving = state::read(&self.serving);
+            snapshot::take(&mut state, &serving)
+        };
+        // It must never know more than the journal does.
+        self.journal.commit(still.seq).wait()?;
+        if !snapshot::path(&self.dir, still.seq).exists() {
+            still.store(&self.dir, &*self.settings.disk)?;
+        }
+        self.snapshot_seq.store(still.seq, Ordering::Relaxed);
+        let all = snapshot::list(&self.dir)?;
+        for &old in &all[..all.len().saturating_sub(kept)] {
+            self.remove(snapshot::path(&self.dir, old))?;
+        }
+        Ok(still.seq)
+    }
+
+    fn remove(&self, path: PathBuf) -> Result<()> {
+        self.settings.disk.remove(&path).map_err(Error::io("remove", path))
+    }
+
+    /// SHA-256 over everything known, in hex: equal to that of a replay of the journal. Takes as long as a snapshot.
+    ///
+    /// # Errors
+    /// A packed model that cannot be read.
+    pub fn fingerprint(&self) -> Result<String> {
+        let still = {
+            let mut state = self.state();
+            let serving = state::read(&self.serving);
+            snapshot::take(&mut state, &serving)
+        };
+        still.digest()
+    }
+
+    /// Puts another policy, or another state of one, in charge. Decisions under way end with the one they began with.
+    /// Returns its generation. Nothing changes when it does not load.
+    ///
+    /// # Errors
+    /// A policy that does not fit or does not load; [`Error::Unavailable`] when the disk fails.
+    pub fn swap(&self, artefact: &Artefact) -> Result<u64> {
+        let _one = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
+        self.journal.writable()?;
+        let generation = state::read(&self.serving).swapped.generation + 1;
+        let swapped = keep(&self.dir, &self.settings, artefact, generation)?;
+        let next = install(&self.dir, &swapped, self.settings.hot_users, &self.settings.build)?;
+        let next = Arc::new(RwLock::new(next));
+        self.guard
+            .trial(&next, self.settings.policy_timeout, &self.settings.shape);
+        // A trial that still runs keeps the candidate; it is then too slow to be put in charge.
+        let next =
+            Arc::try_unwrap(next).map_err(|_| Error::invalid("policy", "one that answers in time", &swapped.spec))?;
+        let mark = {
+            let mut state = self.state();
+            let mark = self.put(&mut state, &Event::Swapped(swapped))?;
+            *write(&self.serving) = next.into_inner().unwrap_or_else(PoisonError::into_inner);
+            mark
+        };
+        self.journal.commit(mark.seq).wait()?;
+        Ok(generation)
+    }
+
+    /// Tidies up: a snapshot, then records of forgotten users are blanked, records beyond the retention dropped, older
+    /// snapshots removed. Decisions and feedback go on meanwhile.
+    ///
+    /// # Errors
+    /// A disk that does not take it; whatever was not done is done the next time.
+    pub fn compact(&self) -> Result<Compaction> {
+        let _one = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut done = Compaction::default();
+        let closed = self.journal.rotate();
+        let before = snapshot::list(&self.dir)?.len();
+        // Older snapshots may hold what is to be forgotten, and need records that are about to go.
+        self.snapshot_now(1)?;
+        done.snapshots = (before + 1).saturating_sub(snapshot::list(&self.dir)?.len());
+        let (forgotten, now, horizon) = {
+            let state = self.state();
+            let rules = &state.rules;
+            let needed = rules.remember_ms.max(rules.wait_ms);
+            let retention = self.settings.retention;
+            let horizon = retention.map(|r| needed.max(u64::try_from(r.as_millis()).unwrap_or(u64::MAX)));
+            (state.forgotten.clone(), self.stamps.now(), horizon)
+        };
+        let blanked_file = journal_dir(&self.dir).join("blanked");
+        let blanked: u64 = fs::read_to_string(&blanked_file)
+            .ok()
+            .and_then(|t| t.trim().parse().ok())
+            .unwrap_or(0);
+        let pending: BTreeMap<u64, u64> = forgotten.into_iter().filter(|(_, seq)| *seq > blanked).collect();
+        let segments = self.journal.segments();
+        for segment in segments.list()?.into_iter().filter(|s| *s <= closed) {
+            let mut hits = 0;
+            // A file that need not be read for anything is not read.
+            if pending.is_empty() && horizon.is_none() {
+                break;
+            }
+            let end = segments.scan(segment, |r| {
+                hits += u64::from(is_about(&r, &pending));
+                Ok(())
+            })?;
+            if horizon.is_some_and(|h| end.defect.is_none() && end.time.saturating_add(h) < now) {
+                fail::point("compact.remove");
+                self.remove(segments.path(segment))?;
+                segments.close(segment);
+                done.dropped += 1;
+            } else if hits > 0 {
+                done.blanked += hits;
+                self.blank(segment, &pending)?;
+                done.rewritten += 1;
+            }
+        }
+        for entry in fs::read_dir(segments.dir()).map_err(Error::io("read the folder", segments.dir()))? {
+            let path = entry.map_err(Error::io("read the folder", segments.dir()))?.path();
+            // What was set aside as damaged may hold anybody's records.
+            if !pending.is_empty() && path.extension().is_some_and(|e| e == "lost") {
+                self.remove(path)?;
+            }
+        }
+        self.settings
+            .disk
+            .sync_dir(segments.dir())
+            .map_err(Error::io("flush", segments.dir()))?;
+        if let Some(last) = pending.values().max() {
+            let disk = &self.settings.disk;
+            let mut file = disk.create(&blanked_file).map_err(Error::io("create", &blanked_file))?;
+            let text = last.to_string();
+            file.write_at(text.as_bytes(), 0)
+                .map_err(Error::io("write", &blanked_file))?;
+            file.sync().map_err(Error::io("flush", &blanked_file))?;
+        }
+        fail::point("compact.done");
+        Ok(done)
+    }
+
+    /// Writes a segment again, every record in its place, those of forgotten users as zeros.
+    fn blank(&self, segment: u32, pending: &BTreeMap<u64, u64>) -> Result<()> {
+        let segments = self.journal.segments();
+        let path = segments.path(segment);
+        let temporary = path.with_extension("tmp");
+        let disk = &self.settings.disk;
+        fail::point("compact.write");
+        let mut file = disk.create(&temporary).map_err(Error::io("create", &temporary))?;
+        let first = segments.first_seq(segment)?.unwrap_or(0);
+        file.write_at(&segment_head(first), 0)
+            .map_err(Error::io("write", &temporary))?;
+        let (mut out, mut offset) = (Vec::with_capacity(2 << 20), SEGMENT_HEAD as u64);
+        segments.scan(segment, |r| {
+            match is_about(&r, pending) {
+                true => record::write(&mut out, r.seq, r.time, (BLANK, 0), &vec![0; r.payload.len()]),
+                false => record::write(&mut out, r.seq, r.time, (r.kind, r.version), r.payload),
+            }
+            if out.len() >= 1 << 20 {
+                file.write_at(&out, offset).map_err(Error::io("write", &temporary))?;
+                offset += out.len() as u64;
+                out.clear();
+            }
+            Ok(())
+        })?;
+        file.write_at(&out, offset).map_err(Error::io("write", &temporary))?;
+        file.sync().map_err(Error::io("flush", &temporary))?;
+        fail::point("compact.rename");
+        disk.rename(&temporary, &path)
+            .map_err(Error::io("rename", &temporary))?;
+        segments.close(segment);
+        Ok(())
+    }
+}
+
+/// True for a record of somebody who was forgotten after it.
+fn is_about(r: &Record<'_>, forgotten: &BTreeMap<u64, u64>) -> bool {
+    if forgotten.is_empty() {
+        return false;
+    }
+    let user = match Event::decode(r) {
+        Ok(Event::Decided(d)) => super::ask::identity(&d.logged.user),
+        Ok(Event::Given(g)) => g.user,
+        Ok(Event::Shadow(s)) => s.user,
+        _ => return false,
+    };
+    forgotten.get(&user).is_some_and(|seq| r.seq < *seq)
+}

@@ -1,0 +1,264 @@
+//! Decisions, feedback and what is learned from both: a deterministic state machine over the journal.
+//!
+//! Every change is a record; a record is put into the journal and applied under one lock, so the state is always what a
+//! replay of the journal gives, bit for bit. The policy stands behind a lock of its own: decisions read it side by side.
+//! A feedback is acknowledged once its record is on the disk, and has been learned by then.
+//!
+//! Draws come from a key of (seed, user, decision id), never from time or thread.
+
+pub mod ask;
+pub mod clock;
+pub(crate) mod codec;
+mod decide;
+pub mod event;
+mod feedback;
+mod guard;
+mod keep;
+pub(crate) mod models;
+mod names;
+mod offer;
+pub(crate) mod recover;
+pub mod settings;
+pub mod shadow;
+pub(crate) mod snapshot;
+pub(crate) mod state;
+
+pub use ask::{Answer, Ask, Feedback, Given, Logged, Reason, Receipt, Stats, Status, Target};
+pub use feedback::Pending;
+pub use keep::Compaction;
+pub use offer::Choice;
+pub use recover::Recovery;
+pub use settings::{Artefact, Durability, Rules, Settings};
+pub use state::Counts;
+
+use crate::journal::{Health, Journal, Location, fail};
+use crate::{Error, Result};
+use clock::Stamps;
+use event::{Decided, Event};
+use guard::Guard;
+use names::Names;
+use shadow::Shadows;
+use state::{Mark, Serving, State};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+/// See the module. Shared in an `Arc`.
+pub struct Engine {
+    dir: PathBuf,
+    settings: Settings,
+    stamps: Stamps,
+    names: Names,
+    serving: Arc<RwLock<Serving>>,
+    guard: Guard,
+    state: Mutex<State>,
+    journal: Journal,
+    shadows: Shadows,
+    /// The record of the latest snapshot.
+    snapshot_seq: AtomicU64,
+    /// Held while a snapshot is taken or the journal compacted: one at a time.
+    keeping: Mutex<()>,
+    /// Holds the folder.
+    _lock: File,
+}
+
+/// How the engine goes.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Condition {
+    /// The journal.
+    pub journal: Health,
+    /// Counts since the beginning.
+    pub counts: Counts,
+    /// Users known.
+    pub users: usize,
+    /// Decisions inside their wait window.
+    pub open: usize,
+    /// Feedbacks that wait for their decision.
+    pub held: usize,
+    /// Ids remembered.
+    pub ids: usize,
+    /// The policy in charge, as a spec.
+    pub policy: String,
+    /// Which artefact of it.
+    pub generation: u64,
+    /// Rewards learned.
+    pub updates: u64,
+    /// Rewards that the policy refused.
+    pub refused: u64,
+}
+
+impl Engine {
+    /// Opens a folder, or makes it: reads what is there, and says what was lost.
+    ///
+    /// # Errors
+    /// A folder that another process holds, that was written by a newer version, or that cannot be read; a policy that
+    /// does not fit.
+    pub fn open(dir: &Path, settings: Settings) -> Result<(Self, Recovery)> {
+        let (engine, recovery) = recover::open(dir, settings)?;
+        Ok((engine, recovery))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Finds a decision's record.
+    fn fetch(&self, at: Location) -> Result<Decided> {
+        let mut buffer = Vec::new();
+        let record = self.journal.read(at, &mut buffer)?;
+        match Event::decode(&record) {
+            Ok(Event::Decided(decided)) => Ok(*decided),
+            Ok(_) => Err(Error::NotFound {
+                field: "decision_id",
+                what: "decision",
+                id: format!("at {at:?}"),
+            }),
+            Err(why) => Err(Error::Damaged {
+                path: self.journal.segments().path(at.segment),
+                why,
+            }),
+        }
+    }
+
+    /// Appends a record and applies it. Returns its number.
+    fn put(&self, state: &mut State, event: &Event) -> Result<Mark> {
+        self.put_at(state, event, self.stamps.now())
+    }
+
+    fn put_at(&self, state: &mut State, event: &Event, time: u64) -> Result<Mark> {
+        let mut payload = Vec::new();
+        let kind = event.encode(&mut payload);
+        let (seq, at) = self.journal.append(time, kind, &payload)?;
+        let mark = Mark { seq, time, at };
+        fail::point("apply.before");
+        state.apply(mark, event, &self.serving, &|at| self.fetch(at));
+        self.shadows.learn(state.taught.take());
+        fail::point("apply.after");
+        Ok(mark)
+    }
+
+    /// Lets time pass: wait windows end, default rewards are learned, what the shadows found is logged, and a snapshot
+    /// is taken when it is time for one. To be called every second or so, from a thread that may take its time.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the disk fails.
+    pub fn tick(&self) -> Result<()> {
+        self.log_shadows()?;
+        let mut state = self.state();
+        if state.is_due(self.stamps.now()) {
+            self.put(&mut state, &Event::Tick)?;
+        }
+        let last = state.last.seq;
+        drop(state);
+        let every = self.settings.snapshot_every;
+        if every > 0 && last - self.snapshot_seq.load(std::sync::atomic::Ordering::Relaxed) >= every {
+            self.snapshot()?;
+        }
+        Ok(())
+    }
+
+    /// What is known of a user; `None` for a stranger.
+    pub fn stats(&self, user: &str) -> Option<Stats> {
+        self.state().users.get(&ask::identity(user)).map(state::User::stats)
+    }
+
+    /// The user's latest decisions, latest first, at most `limit`.
+    pub fn history(&self, user: &str, limit: usize) -> Vec<Logged> {
+        let last = self.state().users.get(&ask::identity(user)).map(|u| u.last);
+        let mut at = last.unwrap_or(Location::NOWHERE);
+        let mut found = Vec::new();
+        while at != Location::NOWHERE && found.len() < limit {
+            // What was dropped with its segment ends the chain.
+            let Ok(decided) = self.fetch(at) else { break };
+            at = decided.before;
+            found.push(decided.logged);
+        }
+        found
+    }
+
+    /// A decision by its id.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when it is not known, or not any more.
+    pub fn decision(&self, id: &str) -> Result<Logged> {
+        let found = self.known_decision(&self.state(), id);
+        found.map(|d| d.logged).ok_or_else(|| Error::NotFound {
+            field: "decision_id",
+            what: "decision",
+            id: id.into(),
+        })
+    }
+
+    /// A decision that is open, or whose id the caller chose.
+    fn known_decision(&self, state: &State, id: &str) -> Option<Decided> {
+        let hash = state::decision_hash(id);
+        let open = state.open.get(&hash).map(|o| o.at);
+        open.into_iter()
+            .chain(state.ids.places(hash))
+            .filter_map(|at| self.fetch(at).ok())
+            .find(|d| d.logged.answer.decision_id == id)
+    }
+
+    /// The user's model and statistics start anew. Ends when it is on the disk.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the disk fails.
+    pub fn reset(&self, user: &str) -> Result<()> {
+        self.settle(&Event::Reset(ask::identity(user)))
+    }
+
+    /// Forgets a user: the model and statistics now, the records with the next [`compact`](Engine::compact). What a
+    /// policy learned for everybody from this user stays in it.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the disk fails.
+    pub fn forget(&self, user: &str) -> Result<()> {
+        let user = ask::identity(user);
+        self.shadows.forget(oo_core::UserId(user));
+        self.settle(&Event::Forgotten(user))
+    }
+
+    /// Puts and applies a record, and waits for the disk.
+    fn settle(&self, event: &Event) -> Result<()> {
+        self.journal.writable()?;
+        let mark = self.put(&mut self.state(), event)?;
+        self.journal.commit(mark.seq).wait()
+    }
+
+    /// Waits until everything so far is on the disk.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the disk fails.
+    pub fn flush(&self) -> Result<()> {
+        self.journal.commit(self.journal.health().last).wait()
+    }
+
+    /// How it goes.
+    pub fn condition(&self) -> Condition {
+        let state = self.state();
+        let serving = state::read(&self.serving);
+        Condition {
+            journal: self.journal.health(),
+            counts: state.counts,
+            users: state.users.len(),
+            open: state.open.len(),
+            held: state.early.values().map(Vec::len).sum(),
+            ids: state.ids.len(),
+            policy: serving.spec.to_string(),
+            generation: serving.swapped.generation,
+            updates: serving.updates,
+            refused: serving.refused,
+        }
+    }
+
+    /// The settings it was opened with.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+}

@@ -1,0 +1,375 @@
+//! From a folder to an engine: the lock, what the journal says, and where it goes on.
+
+use super::clock::Stamps;
+use super::event::{Decided, Event, Swapped};
+use super::guard::Guard;
+use super::models::Models;
+use super::names::Names;
+use super::settings::{Artefact, BuildPolicy, Settings};
+use super::shadow::Shadows;
+use super::state::{self, Mark, Serving, State};
+use super::{Engine, snapshot};
+use crate::journal::{self, Journal, Location, Position, Segments, fail};
+use crate::{Error, Result};
+use oo_core::{Key, Shape, Spec};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, RwLock};
+
+/// What opening a folder found.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct Recovery {
+    /// The number of the last record in the snapshot that was used.
+    pub snapshot: Option<u64>,
+    /// Records replayed after it.
+    pub replayed: u64,
+    /// Bytes that no sound record begins at, cut off or set aside.
+    pub lost_bytes: u64,
+    /// What was damaged, file by file, and what was done about it.
+    pub losses: Vec<String>,
+}
+
+/// The journal's files in a state folder.
+pub(crate) fn journal_dir(dir: &Path) -> PathBuf {
+    dir.join("journal")
+}
+
+fn policies_dir(dir: &Path) -> PathBuf {
+    dir.join("policies")
+}
+
+/// Takes the folder for this process.
+pub(crate) fn lock(dir: &Path) -> Result<File> {
+    let path = dir.join("lock");
+    let file = File::create(&path).map_err(Error::io("create", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::Locked { path: dir.into() }),
+        Err(TryLockError::Error(source)) => Err(Error::Io {
+            doing: "lock",
+            path,
+            source,
+        }),
+    }
+}
+
+/// Keeps an artefact's state under its digest, and gives the event that names it.
+pub(crate) fn keep(dir: &Path, settings: &Settings, artefact: &Artefact, generation: u64) -> Result<Swapped> {
+    let mut digest = String::new();
+    if let Some(state) = &artefact.state {
+        digest = Sha256::digest(state).iter().map(|b| format!("{b:02x}")).collect();
+        let path = policies_dir(dir).join(&digest);
+        if !path.exists() {
+            let temporary = path.with_extension("tmp");
+            let disk = &settings.disk;
+            let mut file = disk.create(&temporary).map_err(Error::io("create", &temporary))?;
+            file.write_at(state, 0).map_err(Error::io("write", &temporary))?;
+            file.sync().map_err(Error::io("flush", &temporary))?;
+            disk.rename(&temporary, &path)
+                .map_err(Error::io("rename", &temporary))?;
+            disk.sync_dir(&policies_dir(dir))
+                .map_err(Error::io("flush", policies_dir(dir)))?;
+        }
+    }
+    Ok(Swapped {
+        generation,
+        spec: artefact.spec.to_string(),
+        shape: serde_json::to_string(&settings.shape).expect("a shape is plain data"),
+        digest,
+    })
+}
+
+/// The policy that a swap puts in charge. `updates` and `refused` begin at 0.
+pub(crate) fn install(dir: &Path, swapped: &Swapped, hot_users: usize, build: &BuildPolicy) -> Result<Serving> {
+    let damaged = |why: String| Error::Damaged {
+        path: journal_dir(dir),
+        why,
+    };
+    let shape: Shape = serde_json::from_str(&swapped.shape).map_err(|e| damaged(format!("a shape: {e}")))?;
+    let state = match swapped.digest.as_str() {
+        "" => None,
+        digest => {
+            let path = policies_dir(dir).join(digest);
+            let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
+            let found: String = Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
+            if found != digest {
+                return Err(Error::Damaged {
+                    path,
+                    why: format!("its SHA-256 is {found}, not its name"),
+                });
+            }
+            Some(bytes)
+        }
+    };
+    let artefact = Artefact {
+        spec: Spec::parse(&swapped.spec)?,
+        state,
+    };
+    Ok(Serving {
+        models: Models::new(&artefact, &shape, hot_users, dir, build)?,
+        spec: swapped.spec.as_str().into(),
+        swapped: swapped.clone(),
+        updates: 0,
+        refused: 0,
+    })
+}
+
+/// A replay under way.
+pub(crate) struct Replay<'a> {
+    pub dir: &'a Path,
+    pub hot_users: usize,
+    pub build: &'a BuildPolicy,
+    pub segments: &'a Segments,
+    pub state: State,
+    /// `None` before the first swap.
+    pub serving: Option<RwLock<Serving>>,
+}
+
+impl Replay<'_> {
+    /// Applies a record.
+    pub fn apply(&mut self, r: &journal::Record<'_>) -> Result<()> {
+        let event = Event::decode(r).map_err(|why| Error::Damaged {
+            path: self.segments.path(r.at.segment),
+            why,
+        })?;
+        self.apply_event(
+            Mark {
+                seq: r.seq,
+                time: r.time,
+                at: r.at,
+            },
+            &event,
+        )
+    }
+
+    fn apply_event(&mut self, mark: Mark, event: &Event) -> Result<()> {
+        if let Some(serving) = &self.serving {
+            let segments = self.segments;
+            self.state.apply(mark, event, serving, &|at| fetch(segments, at));
+        } else {
+            self.state.begin(mark, event);
+        }
+        if let Event::Swapped(swapped) = event {
+            self.serving = Some(RwLock::new(install(self.dir, swapped, self.hot_users, self.build)?));
+        }
+        Ok(())
+    }
+}
+
+fn fetch(segments: &Segments, at: Location) -> Result<Decided> {
+    let mut buffer = Vec::new();
+    let record = segments.read(at, &mut buffer)?;
+    match Event::decode(&record) {
+        Ok(Event::Decided(decided)) => Ok(*decided),
+        other => Err(Error::Damaged {
+            path: segments.path(at.segment),
+            why: format!("no decision at offset {}: {:?}", at.offset, other.err()),
+        }),
+    }
+}
+
+pub(crate) fn open(dir: &Path, settings: Settings) -> Result<(Engine, Recovery)> {
+    for dir in [dir, &journal_dir(dir), &policies_dir(dir), &snapshot::folder(dir)] {
+        fs::create_dir_all(dir).map_err(Error::io("make the folder", dir))?;
+    }
+    let lock = lock(dir)?;
+    let segments = Segments::new(&journal_dir(dir));
+    let mut recovery = Recovery::default();
+    let mut replay = Replay {
+        dir,
+        hot_users: settings.hot_users,
+        build: &settings.build,
+        segments: &segments,
+        state: State::new(settings.rules.clone()),
+        serving: None,
+    };
+    newest(&mut replay, &mut recovery)?;
+    let position = tail(&mut replay, &settings, &mut recovery)?;
+    let Replay { state, serving, .. } = replay;
+    let fresh = serving.is_none();
+    if let Some(serving) = &serving {
+        let shape = serde_json::to_string(&settings.shape).expect("a shape is plain data");
+        let kept = &state::read(serving).swapped.shape;
+        if *kept != shape {
+            return Err(Error::invalid("shape", format!("the folder's own, {kept}"), shape));
+        }
+    }
+    let serving = match serving {
+        Some(serving) => serving,
+        None => {
+            let first = keep(dir, &settings, &settings.policy, 1)?;
+            RwLock::new(install(dir, &first, settings.hot_users, &settings.build)?)
+        }
+    };
+    let stamps = Stamps::new(settings.clock.clone(), state.last.time);
+    let salt = Key::root(settings.clock.wall())
+        .fold(position.next_seq)
+        .fold(u64::from(std::process::id()));
+    let options = journal::Options {
+        durability: settings.durability,
+        segment_bytes: settings.segment_bytes,
+        disk: settings.disk.clone(),
+    };
+    let engine = Engine {
+        dir: dir.into(),
+        stamps,
+        names: Names::new(settings.seed, salt.bits()),
+        serving: Arc::new(serving),
+        guard: Guard::default(),
+        shadows: Shadows::default(),
+        snapshot_seq: AtomicU64::new(recovery.snapshot.unwrap_or(0)),
+        keeping: Mutex::new(()),
+        journal: Journal::open(&journal_dir(dir), position, options)?,
+        state: Mutex::new(state),
+        settings,
+        _lock: lock,
+    };
+    engine
+        .guard
+        .trial(&engine.serving, engine.settings.policy_timeout, &engine.settings.shape);
+    engine.begin(fresh)?;
+    Ok((engine, recovery))
+}
+
+impl Engine {
+    /// Records what this start changes: the first policy of a fresh folder, other rules.
+    fn begin(&self, fresh: bool) -> Result<()> {
+        let rules = &self.settings.rules;
+        let mut state = self.state();
+        if fresh || state.rules != *rules {
+            self.put(&mut state, &Event::Rules(Box::new(rules.clone())))?;
+        }
+        if fresh {
+            let first = keep(&self.dir, &self.settings, &self.settings.policy, 1)?;
+            self.put(&mut state, &Event::Swapped(first))?;
+        }
+        Ok(())
+    }
+}
+
+/// The newest sound snapshot, or the state before the first record.
+fn newest(replay: &mut Replay<'_>, recovery: &mut Recovery) -> Result<()> {
+    for seq in snapshot::list(replay.dir)?.into_iter().rev() {
+        match snapshot::load(replay.dir, seq, replay.hot_users, replay.build) {
+            Ok((state, serving)) => {
+                replay.state = state;
+                replay.serving = Some(RwLock::new(serving));
+                recovery.snapshot = Some(seq);
+                return Ok(());
+            }
+            Err(e @ (Error::Format { .. } | Error::Policy(_))) => return Err(e),
+            Err(e) => recovery.losses.push(format!("{e}; an older state is used")),
+        }
+    }
+    Ok(())
+}
+
+/// Replays what follows the state, cuts off or sets aside what is no record, and says where the journal goes on.
+fn tail(replay: &mut Replay<'_>, settings: &Settings, recovery: &mut Recovery) -> Result<Position> {
+    let segments = replay.segments;
+    let list = segments.list()?;
+    let known = replay.state.last;
+    let mut expected = known.seq + 1;
+    let mut position = None;
+    let mut broken = false;
+    for &segment in list.iter().filter(|s| **s >= known.at.segment) {
+        if broken {
+            set_aside(segments, settings, segment, recovery)?;
+            continue;
+        }
+        let first = segments.first_seq(segment)?;
+        // The snapshot's own record is where the reading begins, so that damage before it is no loss of state.
+        let from = (segment == known.at.segment && known.seq > 0).then_some((known.at.offset, known.seq));
+        let gap = from.is_none() && first.is_some_and(|f| f > expected);
+        if gap && known.seq == 0 {
+            return Err(Error::Damaged {
+                path: segments.path(segment),
+                why: format!(
+                    "it begins with record {}, and no sound snapshot holds what was before it; restore a backup",
+                    first.unwrap_or(0)
+                ),
+            });
+        }
+        if first.is_none() || gap || from.is_none() && first.is_some_and(|f| f < expected) {
+            broken = true;
+            set_aside(segments, settings, segment, recovery)?;
+            continue;
+        }
+        let mut replayed = 0;
+        let end = segments.scan_from(segment, from, |r| {
+            if r.seq > replay.state.last.seq {
+                replay.apply(&r)?;
+                replayed += 1;
+            }
+            Ok(())
+        })?;
+        recovery.replayed += replayed;
+        if end.next_seq <= known.seq {
+            // Not even the snapshot's own record is there: nothing in this file can be trusted to follow it.
+            broken = true;
+            set_aside(segments, settings, segment, recovery)?;
+            continue;
+        }
+        expected = end.next_seq;
+        position = Some(Location {
+            segment,
+            offset: end.offset as u32,
+        });
+        if let Some(why) = end.defect {
+            broken = true;
+            let lost = end.len - end.offset;
+            recovery.lost_bytes += lost;
+            let path = segments.path(segment);
+            recovery
+                .losses
+                .push(format!("{}: {why}; {lost} bytes cut off", path.display()));
+            cut(settings, &path, end.offset)?;
+        }
+    }
+    // A file that was set aside keeps its number to itself: a place in it must never mean another record.
+    let at = match position {
+        Some(at) if !broken || list.last() == Some(&at.segment) => at,
+        _ => Location {
+            segment: list.last().copied().unwrap_or(0).max(known.at.segment),
+            offset: if list.is_empty() && known.seq == 0 { 0 } else { u32::MAX },
+        },
+    };
+    Ok(Position { at, next_seq: expected })
+}
+
+/// A file that does not follow is kept under another name, for whoever wants to look at it. An empty one goes.
+fn set_aside(segments: &Segments, settings: &Settings, segment: u32, recovery: &mut Recovery) -> Result<()> {
+    let path = segments.path(segment);
+    let len = fs::metadata(&path).map_err(Error::io("read", &path))?.len();
+    if len <= journal::record::SEGMENT_HEAD as u64 {
+        settings.disk.remove(&path).map_err(Error::io("remove", &path))?;
+    } else {
+        recovery.lost_bytes += len;
+        let aside = path.with_extension("log.lost");
+        recovery.losses.push(format!(
+            "{}: it does not follow what is sound; {len} bytes set aside as {}",
+            path.display(),
+            aside.display()
+        ));
+        settings
+            .disk
+            .rename(&path, &aside)
+            .map_err(Error::io("rename", &path))?;
+    }
+    settings
+        .disk
+        .sync_dir(segments.dir())
+        .map_err(Error::io("flush", segments.dir()))
+}
+
+fn cut(settings: &Settings, path: &Path, len: u64) -> Result<()> {
+    fail::point("truncate.before");
+    let mut file = settings.disk.open(path).map_err(Error::io("open", path))?;
+    file.set_len(len).map_err(Error::io("cut", path))?;
+    file.sync().map_err(Error::io("flush", path))?;
+    fail::point("truncate.after");
+    Ok(())
+}

@@ -1,0 +1,125 @@
+//! What an engine is opened with.
+
+use super::clock::{Clock, SystemClock};
+use crate::journal::disk::{Disk, RealDisk};
+use oo_core::tips::RewardSpec;
+use oo_core::{Policy, Shape, Spec};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// When a feedback is acknowledged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Durability {
+    /// Once it is on the disk: survives a power cut.
+    #[default]
+    Disk,
+    /// Once the operating system has it: survives the death of the process, not of the machine.
+    Process,
+}
+
+/// How rewards are made of what happens. Part of the journal: a change is a record of its own.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Rules {
+    /// Reaction and dwell to reward.
+    pub reward: RewardSpec,
+    /// How long a decision waits for its feedback, in milliseconds.
+    pub wait_ms: u64,
+    /// How long a feedback waits for its decision, in milliseconds.
+    pub early_ms: u64,
+    /// What a decision teaches whose wait window ends without feedback; `None` teaches nothing.
+    pub default_reward: Option<f64>,
+    /// How long ids are remembered, in milliseconds.
+    pub remember_ms: u64,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Rules {
+            reward: RewardSpec::named("r2").expect("the table is checked by a test"),
+            wait_ms: 3_600_000,
+            early_ms: 120_000,
+            default_reward: None,
+            remember_ms: 48 * 3_600_000,
+        }
+    }
+}
+
+/// A policy to serve: its spec, and what it has learned elsewhere.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Artefact {
+    /// Name and options.
+    pub spec: Spec,
+    /// What `Policy::save` gave; `None` starts blank.
+    pub state: Option<Vec<u8>>,
+}
+
+impl Artefact {
+    /// A blank policy.
+    ///
+    /// # Errors
+    /// A spec that does not parse.
+    pub fn blank(spec: &str) -> crate::Result<Self> {
+        Ok(Artefact {
+            spec: Spec::parse(spec)?,
+            state: None,
+        })
+    }
+}
+
+/// Makes a blank policy of a spec. `oo_policies::build`, but for tests that bring policies of their own.
+pub type BuildPolicy = Arc<dyn Fn(&Spec, &Shape) -> oo_core::Result<Box<dyn Policy>> + Send + Sync>;
+
+/// What an engine is opened with.
+#[derive(Clone)]
+pub struct Settings {
+    /// The policy of a folder that has none yet. A folder that has one keeps it, whatever stands here, until
+    /// [`Engine::swap`](crate::Engine::swap).
+    pub policy: Artefact,
+    /// What rounds look like.
+    pub shape: Shape,
+    /// How rewards are made.
+    pub rules: Rules,
+    /// Root of every draw.
+    pub seed: u64,
+    /// When a feedback is acknowledged.
+    pub durability: Durability,
+    /// A policy that takes longer gives way to a uniform draw.
+    pub policy_timeout: Duration,
+    /// A journal's file is closed at this size, in bytes.
+    pub segment_bytes: u64,
+    /// A snapshot is taken after so many records; 0 takes none by itself.
+    pub snapshot_every: u64,
+    /// Records older than this are dropped by [`Engine::compact`](crate::Engine::compact); `None` keeps all.
+    pub retention: Option<Duration>,
+    /// Models of one user each that are kept unpacked in memory (`+per-user` policies).
+    pub hot_users: usize,
+    /// Makes policies.
+    pub build: BuildPolicy,
+    /// Where time comes from.
+    pub clock: Arc<dyn Clock>,
+    /// Where files are.
+    pub disk: Arc<dyn Disk>,
+}
+
+impl Settings {
+    /// A policy for rounds of a shape, and defaults for the rest.
+    pub fn new(policy: Artefact, shape: Shape) -> Self {
+        Settings {
+            policy,
+            shape,
+            rules: Rules::default(),
+            seed: 0,
+            durability: Durability::default(),
+            policy_timeout: Duration::from_millis(20),
+            segment_bytes: 64 << 20,
+            snapshot_every: 500_000,
+            retention: None,
+            hot_users: 1024,
+            build: Arc::new(oo_policies::build),
+            clock: Arc::new(SystemClock::default()),
+            disk: Arc::new(RealDisk),
+        }
+    }
+}

@@ -1,0 +1,499 @@
+//! What is known besides the policy: users, decisions that wait, feedback that waits, ids. A deterministic state machine:
+//! [`State::apply`] is the only thing that changes it, and sees nothing but records.
+
+use super::ask::{Answer, Given, Logged, Stats, Status, action_id, identity, user_id};
+use super::event::{Decided, Event, GivenEvent, Swapped};
+use super::models::Models;
+use super::settings::Rules;
+use crate::Result;
+use crate::journal::Location;
+use oo_core::key::hash_name;
+use oo_core::tips::Feedback;
+use oo_core::{ActionId, Batch, Candidates, Log, Round, UserId};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// The policy in charge and what is said about it. Behind a lock of its own: decisions read, records that teach write.
+pub(crate) struct Serving {
+    pub models: Models,
+    pub swapped: Swapped,
+    pub spec: Arc<str>,
+    /// Rewards learned.
+    pub updates: u64,
+    /// Rewards that the policy refused to learn from.
+    pub refused: u64,
+}
+
+/// A user.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub(crate) struct User {
+    pub decisions: u64,
+    pub pulls: u64,
+    pub sum: f64,
+    pub updated: u64,
+    /// The latest decision; each names the one before it.
+    pub last: Location,
+}
+
+impl User {
+    pub fn stats(&self) -> Stats {
+        Stats {
+            decisions: self.decisions,
+            pulls: self.pulls,
+            cumulative_reward: self.sum,
+            estimated_mean: if self.pulls > 0 {
+                self.sum / self.pulls as f64
+            } else {
+                0.0
+            },
+            last_updated: self.updated,
+        }
+    }
+}
+
+/// A decision inside its wait window.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) struct Open {
+    pub at: Location,
+    pub user: u64,
+    pub deadline: u64,
+    /// No feedback has come yet.
+    pub waiting: bool,
+    pub observe: bool,
+}
+
+/// A feedback that waits for its decision.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) struct Early {
+    pub at: Location,
+    pub time: u64,
+    pub reward: f64,
+    pub feedback: Option<Feedback>,
+}
+
+/// Counts since the beginning of the journal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
+pub struct Counts {
+    /// Decisions.
+    pub decisions: u64,
+    /// Feedbacks accepted.
+    pub feedbacks: u64,
+    /// Of these, learned at once.
+    pub learned: u64,
+    /// Held for a decision to come.
+    pub held: u64,
+    /// Held ones whose decision came.
+    pub matched: u64,
+    /// Held ones whose decision never came.
+    pub unmatched: u64,
+    /// After the wait window.
+    pub late: u64,
+    /// After another feedback.
+    pub extra: u64,
+    /// Decisions without feedback.
+    pub expired: u64,
+    /// Default rewards learned.
+    pub defaults: u64,
+}
+
+/// Where the records of ids are. A hash and a place each; whether it is the right one, the record says.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ids {
+    places: HashMap<u64, Location, Plain>,
+    /// Others with the same hash.
+    more: BTreeMap<u64, Vec<Location>>,
+}
+
+/// Keys are hashes already.
+pub(crate) type Plain = std::hash::BuildHasherDefault<Same>;
+
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Same(u64);
+
+impl std::hash::Hasher for Same {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for &b in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(b);
+        }
+    }
+    fn write_u64(&mut self, value: u64) {
+        self.0 = value;
+    }
+}
+
+/// The hash of a decision's id.
+pub(crate) fn decision_hash(id: &str) -> u64 {
+    hash_name(id)
+}
+
+/// The hash of a feedback's id; never that of a decision of the same name but by chance.
+pub(crate) fn feedback_hash(id: &str) -> u64 {
+    hash_name(id).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31)
+}
+
+impl Ids {
+    pub fn insert(&mut self, hash: u64, at: Location) {
+        match self.places.entry(hash) {
+            std::collections::hash_map::Entry::Vacant(place) => {
+                place.insert(at);
+            }
+            std::collections::hash_map::Entry::Occupied(_) => self.more.entry(hash).or_default().push(at),
+        }
+    }
+
+    /// Every place with this hash, the latest first.
+    pub fn places(&self, hash: u64) -> impl Iterator<Item = Location> + '_ {
+        let more = self.more.get(&hash).into_iter().flat_map(|m| m.iter().rev());
+        more.chain(self.places.get(&hash)).copied()
+    }
+
+    pub fn reserve(&mut self, more: usize) {
+        self.places.reserve(more);
+    }
+
+    pub fn len(&self) -> usize {
+        self.places.len() + self.more.values().map(Vec::len).sum::<usize>()
+    }
+
+    /// Drops what lies in segments before `segment`.
+    fn drop_before(&mut self, segment: u32) {
+        self.places.retain(|_, at| at.segment >= segment);
+        self.more.retain(|_, all| {
+            all.retain(|at| at.segment >= segment);
+            !all.is_empty()
+        });
+    }
+
+    /// All of it, in a fixed order.
+    pub fn sorted(&self) -> Vec<(u64, Location)> {
+        let more = self
+            .more
+            .iter()
+            .flat_map(|(h, all)| all.iter().map(move |at| (*h, *at)));
+        let mut all: Vec<_> = self.places.iter().map(|(h, at)| (*h, *at)).chain(more).collect();
+        all.sort_unstable();
+        all
+    }
+}
+
+/// Where a record lies, its number and its stamp.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) struct Mark {
+    pub seq: u64,
+    pub time: u64,
+    pub at: Location,
+}
+
+/// Finds decisions again.
+pub(crate) type Fetch<'f> = &'f dyn Fn(Location) -> Result<Decided>;
+
+/// See the module.
+pub(crate) struct State {
+    /// The last record applied.
+    pub last: Mark,
+    pub rules: Rules,
+    /// True to ignore recorded rules and rewards: a replay under other rules.
+    pub overruled: bool,
+    pub users: HashMap<u64, User, Plain>,
+    pub open: HashMap<u64, Open, Plain>,
+    /// Hashes of `open` in the order of their deadlines.
+    pub due: VecDeque<u64>,
+    pub early: BTreeMap<u64, Vec<Early>>,
+    pub early_due: VecDeque<(u64, u64)>,
+    pub ids: Ids,
+    pub counts: Counts,
+    /// Users to be blanked, with the number of the record that says so.
+    pub forgotten: BTreeMap<u64, u64>,
+    /// The last stamp in each segment.
+    pub segment_ends: BTreeMap<u32, u64>,
+    log: Log,
+    /// The last row taught, for the shadows; kept where there are any.
+    pub taught: Taught,
+}
+
+/// Rows that the policy was taught, for others to learn from.
+#[derive(Default)]
+pub(crate) struct Taught {
+    pub wanted: bool,
+    rows: Vec<(Logged, f64, Option<Feedback>)>,
+}
+
+impl Taught {
+    pub fn take(&mut self) -> Vec<(Logged, f64, Option<Feedback>)> {
+        std::mem::take(&mut self.rows)
+    }
+}
+
+impl State {
+    pub fn new(rules: Rules) -> Self {
+        State {
+            last: Mark {
+                seq: 0,
+                time: 0,
+                at: Location::NOWHERE,
+            },
+            rules,
+            overruled: false,
+            users: HashMap::default(),
+            open: HashMap::default(),
+            due: VecDeque::new(),
+            early: BTreeMap::new(),
+            early_due: VecDeque::new(),
+            ids: Ids::default(),
+            counts: Counts::default(),
+            forgotten: BTreeMap::new(),
+            segment_ends: BTreeMap::new(),
+            log: Log::new(),
+            taught: Taught::default(),
+        }
+    }
+
+    /// True when a record of this time would find something to do before its own business.
+    pub fn is_due(&self, time: u64) -> bool {
+        let open = self
+            .due
+            .front()
+            .and_then(|h| self.open.get(h))
+            .is_some_and(|o| o.deadline <= time);
+        open || self.early_due.front().is_some_and(|(until, _)| *until <= time)
+    }
+
+    /// Applies a record from before the first policy.
+    pub fn begin(&mut self, mark: Mark, event: &Event) {
+        self.last = mark;
+        if let (Event::Rules(rules), false) = (event, self.overruled) {
+            self.rules = (**rules).clone();
+        }
+    }
+
+    /// Applies a record. Errors are about the records that this one refers to; the state is then as if those had not
+    /// been there, live and in replay alike.
+    pub fn apply(&mut self, mark: Mark, event: &Event, serving: &RwLock<Serving>, fetch: Fetch<'_>) {
+        match event {
+            Event::Decided(d) => {
+                let l = &d.logged;
+                let parts = (l.answer.decision_id.as_str(), d.named, identity(&l.user), l.observe);
+                self.apply_decided(mark, parts, serving, fetch);
+            }
+            Event::Given(g) => self.apply_given(mark, g, serving, fetch),
+            other => {
+                self.pass(mark, serving, fetch);
+                match other {
+                    Event::Rules(rules) if !self.overruled => self.rules = (**rules).clone(),
+                    Event::Reset(user) => {
+                        write(serving).models.forget(UserId(*user));
+                        if let Some(u) = self.users.get_mut(user) {
+                            (u.pulls, u.sum, u.updated) = (0, 0.0, mark.time);
+                        }
+                    }
+                    Event::Forgotten(user) => {
+                        write(serving).models.forget(UserId(*user));
+                        self.users.remove(user);
+                        self.open.retain(|_, o| o.user != *user);
+                        self.forgotten.insert(*user, mark.seq);
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// Time passes up to a record: windows end.
+    fn pass(&mut self, mark: Mark, serving: &RwLock<Serving>, fetch: Fetch<'_>) {
+        debug_assert!(mark.seq > self.last.seq);
+        if mark.at.segment != self.last.at.segment && self.last.at.segment > 0 {
+            self.segment_ends.insert(self.last.at.segment, self.last.time);
+        }
+        self.last = mark;
+        while let Some(&hash) = self.due.front() {
+            match self.open.get(&hash).copied() {
+                Some(open) if open.deadline > mark.time => break,
+                Some(open) => {
+                    self.due.pop_front();
+                    self.open.remove(&hash);
+                    if open.waiting && !open.observe {
+                        self.counts.expired += 1;
+                        self.teach_default(open.at, mark.time, serving, fetch);
+                    }
+                }
+                // Forgotten meanwhile.
+                None => {
+                    self.due.pop_front();
+                }
+            }
+        }
+        while let Some(&(until, hash)) = self.early_due.front() {
+            if until > mark.time {
+                break;
+            }
+            self.early_due.pop_front();
+            if let Some(held) = self.early.get_mut(&hash) {
+                let before = held.len();
+                held.retain(|e| e.time + self.rules.early_ms > mark.time);
+                self.counts.unmatched += (before - held.len()) as u64;
+                if held.is_empty() {
+                    self.early.remove(&hash);
+                }
+            }
+        }
+    }
+
+    fn teach_default(&mut self, at: Location, time: u64, serving: &RwLock<Serving>, fetch: Fetch<'_>) {
+        if let (Some(reward), Ok(d)) = (self.rules.default_reward, fetch(at)) {
+            self.counts.defaults += 1;
+            self.teach(&d.logged, reward, None, time, serving);
+        }
+    }
+
+    /// The same as [`apply`](State::apply) for a decision, from what of it matters here: id, whether the caller chose
+    /// it, user, whether it is only observed.
+    pub fn apply_decided(
+        &mut self,
+        mark: Mark,
+        (id, named, user, observe): (&str, bool, u64, bool),
+        serving: &RwLock<Serving>,
+        fetch: Fetch<'_>,
+    ) {
+        self.pass(mark, serving, fetch);
+        self.counts.decisions += 1;
+        let known = self.users.entry(user).or_default();
+        known.decisions += 1;
+        known.last = mark.at;
+        let hash = decision_hash(id);
+        if named {
+            self.ids.insert(hash, mark.at);
+        }
+        let mut open = Open {
+            at: mark.at,
+            user,
+            deadline: mark.time.saturating_add(self.rules.wait_ms),
+            waiting: true,
+            observe,
+        };
+        let held = self.early.remove(&hash).unwrap_or_default();
+        let first = held.iter().find(|e| e.time + self.rules.early_ms > mark.time).copied();
+        if let Some(early) = first {
+            open.waiting = false;
+            self.counts.matched += 1;
+            self.counts.extra += held.len() as u64 - 1;
+            if let (false, Ok(d)) = (observe, fetch(mark.at)) {
+                self.teach(&d.logged, early.reward, early.feedback, mark.time, serving);
+            }
+        }
+        // A decision of the same hash that is still open gives way; it has been found by its record until now.
+        if self.open.insert(hash, open).is_none() {
+            self.due.push_back(hash);
+        }
+    }
+
+    fn apply_given(&mut self, mark: Mark, g: &GivenEvent, serving: &RwLock<Serving>, fetch: Fetch<'_>) {
+        self.pass(mark, serving, fetch);
+        self.counts.feedbacks += 1;
+        if let Some(id) = &g.feedback_id {
+            self.ids.insert(feedback_hash(id), mark.at);
+        }
+        let hash = decision_hash(&g.decision_id);
+        let feedback = match g.given {
+            Given::Reaction(f) => Some(f),
+            Given::Reward(_) => None,
+        };
+        let reward = if self.overruled {
+            self.reward(&g.given)
+        } else {
+            g.reward
+        };
+        match g.status {
+            Status::Learned | Status::Observed => {
+                let Some(open) = self.open.get_mut(&hash) else { return };
+                open.waiting = false;
+                let (at, learn) = (open.at, g.status == Status::Learned);
+                self.counts.learned += u64::from(learn);
+                if let (true, Ok(d)) = (learn, fetch(at)) {
+                    self.teach(&d.logged, reward, feedback, mark.time, serving);
+                }
+            }
+            Status::Held => {
+                self.counts.held += 1;
+                self.early_due
+                    .push_back((mark.time.saturating_add(self.rules.early_ms), hash));
+                self.early.entry(hash).or_default().push(Early {
+                    at: mark.at,
+                    time: mark.time,
+                    reward,
+                    feedback,
+                });
+            }
+            Status::Late => self.counts.late += 1,
+            Status::Extra => self.counts.extra += 1,
+        }
+    }
+
+    /// What something given is worth now.
+    pub fn reward(&self, given: &Given) -> f64 {
+        match given {
+            Given::Reaction(f) => self.rules.reward.reward(f),
+            Given::Reward(reward) => *reward,
+        }
+    }
+
+    /// The policy learns one row.
+    fn teach(&mut self, l: &Logged, reward: f64, feedback: Option<Feedback>, time: u64, serving: &RwLock<Serving>) {
+        let user = user_id(&l.user);
+        let ids: Vec<ActionId> = l.ids.iter().map(|id| action_id(id)).collect();
+        let round = Round {
+            index: l.index,
+            user,
+            context: &l.context,
+            candidates: Candidates {
+                ids: &ids,
+                features: &l.features,
+                dim: l.dim(),
+            },
+        };
+        let Answer {
+            probs, chosen, method, ..
+        } = &l.answer;
+        self.log.clear();
+        let row = self.log.push_parts(&round, probs, *chosen, *method);
+        self.log.settle(row, reward, feedback);
+        let known = self.users.entry(user.0).or_default();
+        known.pulls += 1;
+        known.sum += reward;
+        known.updated = time;
+        if self.taught.wanted {
+            self.taught.rows.push((l.clone(), reward, feedback));
+        }
+        let mut serving = write(serving);
+        let models = &mut serving.models;
+        let batch = Batch::new(&self.log, std::slice::from_ref(&row));
+        // A policy that panics refuses; what it is then, it is in a replay too.
+        let learn = std::panic::AssertUnwindSafe(|| models.update(user, &batch));
+        match std::panic::catch_unwind(learn) {
+            Ok(Ok(())) => serving.updates += 1,
+            _ => serving.refused += 1,
+        }
+    }
+
+    /// Drops ids that are too old to matter. Whether an id is still known depends on its record's stamp alone, so this
+    /// changes no answer.
+    pub fn sweep(&mut self) {
+        let old = |time: u64| time.saturating_add(self.rules.remember_ms) < self.last.time;
+        let gone = self.segment_ends.iter().filter(|(_, end)| old(**end)).map(|(s, _)| *s);
+        if let Some(last) = gone.max() {
+            self.ids.drop_before(last + 1);
+            self.segment_ends.retain(|segment, _| *segment > last);
+        }
+    }
+}
+
+/// A thread that panicked while it held the lock was inside a policy, and that is caught.
+pub(crate) fn write(serving: &RwLock<Serving>) -> std::sync::RwLockWriteGuard<'_, Serving> {
+    serving.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(crate) fn read(serving: &RwLock<Serving>) -> std::sync::RwLockReadGuard<'_, Serving> {
+    serving.read().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,86 @@
+//! The contract as OpenAPI 3.1, made of the types that the handlers read and write, and a page to try it on.
+
+use super::contract::*;
+use super::problem::Problem;
+use super::{Answer, Call, with_type};
+use hyper::StatusCode;
+use std::sync::LazyLock;
+use utoipa::OpenApi;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "oo-serve",
+        description = "One tip for one person, right now, and what came of it.",
+        license(name = "Apache-2.0 OR MIT", identifier = "Apache-2.0 OR MIT")
+    ),
+    paths(
+        super::recommend::recommend, super::recommend::score, super::feedback::feedback, super::people::decision,
+        super::people::features, super::people::stats, super::people::reset, super::people::forget,
+        super::policies::list, super::policies::change, super::assignments::counts, super::assignments::assign,
+        super::health::live, super::health::ready, super::health::health, super::health::metrics
+    ),
+    components(schemas(
+        RecommendRequest<'static>, Candidate<'static>, RecommendAnswer<'static>, FeedbackRequest<'static>, FeedbackAnswer<'static>, AssignmentRequest<'static>,
+        AssignmentAnswer<'static>, Problem, ProfileBody
+    )),
+    modifiers(&Bearer),
+    tags((name = "decide"), (name = "look"), (name = "change"), (name = "probe"))
+)]
+struct Document;
+
+/// The one security scheme; whether it is asked for depends on the server's keys.
+struct Bearer;
+
+impl utoipa::Modify for Bearer {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
+        let components = document.components.get_or_insert_with(Default::default);
+        components.add_security_scheme("bearer", SecurityScheme::Http(scheme));
+    }
+}
+
+/// The document's text.
+pub fn text() -> &'static str {
+    static TEXT: LazyLock<String> = LazyLock::new(|| Document::openapi().to_pretty_json().unwrap_or_default());
+    &TEXT
+}
+
+/// `GET /openapi.json`.
+pub async fn document(_: Call) -> Answer {
+    Ok(with_type(text(), "application/json"))
+}
+
+/// `GET /` and `GET /docs`: one file, no other host is asked for anything.
+pub async fn page(_: Call) -> Answer {
+    let mut response = with_type(include_str!("page.html"), "text/html; charset=utf-8");
+    let policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; \
+                  base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+    response.headers_mut().insert(
+        "content-security-policy",
+        hyper::header::HeaderValue::from_static(policy),
+    );
+    Ok(response)
+}
+
+/// Any other address.
+pub async fn unknown(call: Call) -> Answer {
+    let shown: String = call.uri.path().chars().take(100).collect();
+    Err(Problem::new(
+        StatusCode::NOT_FOUND,
+        "not-found",
+        "What the request names does not exist",
+        format!("no route {shown}; GET /openapi.json lists what there is"),
+    ))
+}
+
+/// A known address with another method.
+pub async fn wrong_method(_: Call) -> Answer {
+    Err(Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method",
+        "The address takes other methods",
+        "GET /openapi.json lists what there is",
+    ))
+}

@@ -1,0 +1,100 @@
+//! Which policies there are, and which one decides.
+
+use super::contract::Text;
+use super::problem::{Problem, parse};
+use super::{Answer, Call, json};
+use crate::rollout;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+/// `POST /policies`.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"action": "shadow", "name": "next", "policy": "lin-ts{features=v3}"}))]
+pub struct ChangeRequest<'a> {
+    /// What to do.
+    pub action: Action,
+    /// shadow, end_shadow, promote: the shadow's name.
+    #[serde(borrow)]
+    #[schema(value_type = Option<String>)]
+    pub name: Option<Text<'a>>,
+    /// shadow, promote, experiment: a spec, or a folder on the server that `oo-sim gate` wrote.
+    #[schema(value_type = Option<String>)]
+    pub policy: Option<Text<'a>>,
+    /// experiment: its name, the salt of the assignment.
+    #[schema(value_type = Option<String>)]
+    pub salt: Option<Text<'a>>,
+    /// experiment: the challenger's share of users, ½ by default.
+    pub share: Option<f64>,
+    /// experiment: rewards that each arm needs before anything is concluded, 200 by default.
+    pub enough: Option<u64>,
+    /// launch: even if the numbers do not allow it.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// What to do with a policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Let a policy decide along, unheard.
+    Shadow,
+    /// End a shadow.
+    EndShadow,
+    /// Put a shadow or another policy in charge.
+    Promote,
+    /// Put back what was in charge before.
+    RollBack,
+    /// Let a challenger decide for a share of the users.
+    Experiment,
+    /// End the experiment.
+    Stop,
+    /// Put the challenger in charge.
+    Launch,
+}
+
+/// The policy in charge, the shadows with their estimated values, the experiment.
+#[utoipa::path(get, path = "/policies", tag = "look",
+    responses((status = 200, description = "{active, shadows, experiment, can_roll_back_to}")), security((), ("bearer" = [])))]
+pub async fn list(call: Call) -> Answer {
+    json(&call.app.rollout.policies())
+}
+
+/// Changes them; answers with what there is afterwards.
+#[utoipa::path(post, path = "/policies", tag = "change", request_body = ChangeRequest<'static>,
+    responses(
+        (status = 200, description = "Done; as GET /policies"),
+        (status = 409, description = "Not in this state", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "A policy that does not fit, or a field that cannot be used", body = Problem, content_type = "application/problem+json"),
+    ), security((), ("bearer" = [])))]
+pub async fn change(call: Call) -> Answer {
+    let app = call.app.clone();
+    // It reads files, builds policies and waits for the disk.
+    let done = tokio::task::spawn_blocking(move || {
+        let request: ChangeRequest<'_> = parse(&call.body)?;
+        let (name, policy) = (request.name.as_deref(), request.policy.as_deref());
+        let rollout = &call.app.rollout;
+        match request.action {
+            Action::Shadow => {
+                let policy = policy.ok_or_else(|| Problem::field("policy", "missing; expected a spec or a folder"))?;
+                rollout.add_shadow(name.unwrap_or(policy), policy)
+            }
+            Action::EndShadow => {
+                rollout.remove_shadow(name.ok_or_else(|| Problem::field("name", "missing; expected a shadow's name"))?)
+            }
+            Action::Promote => rollout.promote(name, policy),
+            Action::RollBack => rollout.roll_back(),
+            Action::Experiment => rollout.experiment(rollout::plan(
+                request.salt.as_deref(),
+                policy,
+                request.share,
+                request.enough,
+            )?),
+            Action::Stop => rollout.stop(),
+            Action::Launch => rollout.launch(request.force),
+        }
+    });
+    done.await
+        .map_err(|_| Problem::unavailable("the change was given up"))??;
+    json(&app.rollout.policies())
+}

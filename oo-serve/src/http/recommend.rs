@@ -1,0 +1,303 @@
+//! `POST /recommend` decides and writes it down; `POST /score` only says what it would think.
+
+use super::contract::*;
+use super::problem::{Problem, parse};
+use super::rounds::{Around, Numbers, numbers};
+use super::{Answer, App, Call, json};
+use crate::engine::{self, Ask};
+use crate::rollout::Decided;
+use crate::signals::{SignalError, Signals};
+use serde_json::json;
+
+/// The strongest contributions that are told.
+const TOLD: usize = 5;
+
+/// Decides for one person.
+///
+/// The answer names the tip, its probability, everybody's probability, and why. The decision is written down; tell what
+/// came of it with `POST /feedback`.
+#[utoipa::path(post, path = "/recommend", tag = "decide", request_body = RecommendRequest<'static>,
+    responses(
+        (status = 200, description = "Decided", body = RecommendAnswer<'static>),
+        (status = 400, description = "No JSON", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No candidates and no signals of this user", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "A field cannot be used", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "Too many at once", body = Problem, content_type = "application/problem+json"),
+    ), security((), ("bearer" = [])))]
+pub async fn recommend(call: Call) -> Answer {
+    let request: RecommendRequest<'_> = parse(&call.body)?;
+    if request.candidates.is_some() {
+        return decide(&call.app, &request, None, &call.body);
+    }
+    let signals = from_source(&call.app, &request.user_id).await?;
+    decide(&call.app, &request, Some(signals), &call.body)
+}
+
+async fn from_source(app: &std::sync::Arc<App>, user: &str) -> Result<Signals, Problem> {
+    if app.signals.is_none() {
+        let detail = "missing; the server has no signal source (--signals), so every request brings its candidates";
+        return Err(Problem::field("candidates", detail));
+    }
+    let (app, user) = (app.clone(), user.to_string());
+    // A source may block: on a disk, on a network.
+    let read = tokio::task::spawn_blocking(move || match &app.signals {
+        Some(source) => source.signals(&user),
+        None => Ok(Signals::default()),
+    });
+    match read.await {
+        Ok(Ok(signals)) => Ok(signals),
+        Ok(Err(e @ SignalError::Unknown(_))) => Err(Problem::missing("user_id", e.to_string())),
+        Ok(Err(e)) => Err(Problem::unavailable(e.to_string())),
+        Err(_) => Err(Problem::unavailable("the signal source failed")),
+    }
+}
+
+fn check_candidates(app: &App, candidates: &[Candidate<'_>]) -> Result<(), Problem> {
+    let (n, most) = (candidates.len(), app.limits.candidates);
+    if n == 0 || n > most {
+        return Err(Problem::field(
+            "candidates",
+            format!("expected 1 to {most} candidates, got {n}"),
+        ));
+    }
+    // Few candidates are compared, many are sorted.
+    let twice = if n <= 16 {
+        (1..n).find(|&i| candidates[..i].iter().any(|c| c.id == candidates[i].id))
+    } else {
+        let mut order: Vec<usize> = (0..n).collect();
+        order.sort_by(|&a, &b| candidates[a].id.cmp(&candidates[b].id).then(a.cmp(&b)));
+        let pairs = order.windows(2).filter(|w| candidates[w[0]].id == candidates[w[1]].id);
+        pairs.map(|w| w[1]).min()
+    };
+    match twice {
+        None => Ok(()),
+        Some(i) => {
+            let shown: String = candidates[i].id.chars().take(100).collect();
+            let detail = format!("`{shown}` stands there twice; expected ids that are all different");
+            Err(Problem::field(format!("candidates[{i}].id"), detail))
+        }
+    }
+}
+
+/// Numbers for the engine; `bring` stands for the candidates where the request has none.
+fn prepare(app: &App, request: &RecommendRequest<'_>, signals: Option<&Signals>) -> Result<Numbers, Problem> {
+    let candidates = candidates(request, signals);
+    check_candidates(app, candidates)?;
+    let around = Around {
+        now_ms: app.engine.settings().clock.wall(),
+        ahead: signals.map_or(0, |s| s.utc_offset_minutes),
+        profile: signals.and_then(|s| s.profile).unwrap_or_default(),
+    };
+    numbers(
+        &app.engine.settings().shape,
+        request.context.as_ref(),
+        candidates,
+        &around,
+    )
+}
+
+fn candidates<'r>(request: &'r RecommendRequest<'_>, signals: Option<&'r Signals>) -> &'r [Candidate<'r>] {
+    match (&request.candidates, signals) {
+        (Some(own), _) => own,
+        (None, Some(signals)) => &signals.candidates,
+        (None, None) => &[],
+    }
+}
+
+fn decide(app: &App, request: &RecommendRequest<'_>, signals: Option<Signals>, body: &[u8]) -> Answer {
+    let signals = signals.as_ref();
+    let numbers = prepare(app, request, signals)?;
+    let candidates = candidates(request, signals);
+    let ids: Vec<&str> = candidates.iter().map(|c| &*c.id).collect();
+    let note = note(candidates);
+    let index = match app.replay {
+        None => None,
+        Some(_) => Some(round_number(request)?),
+    };
+    let ask = Ask {
+        user: &request.user_id,
+        index,
+        key: app.replay.zip(index).map(|(key, index)| key.fold(index)),
+        decision_id: request.decision_id.as_deref(),
+        context: &numbers.context,
+        ids: &ids,
+        features: &numbers.features,
+        note: &note,
+        // The numbers may depend on the clock; the body does not.
+        body: Some(hash_bytes(body)),
+        ..Ask::default()
+    };
+    let decided = app.rollout.decide(app, &ask)?;
+    if decided.answer.repeated {
+        return again(app, request, &decided.answer);
+    }
+    tell(app, request, candidates, &numbers, &decided)
+}
+
+fn round_number(request: &RecommendRequest<'_>) -> Result<u64, Problem> {
+    let number = request.decision_id.as_deref().and_then(|id| id.parse().ok());
+    number.ok_or_else(|| Problem::field("decision_id", "expected the number of the simulator's round (--replay)"))
+}
+
+fn hash_bytes(bytes: &[u8]) -> u64 {
+    let low = crc32c::crc32c(bytes);
+    u64::from(crc32c::crc32c_append(!low, bytes)) << 32 | u64::from(low)
+}
+
+/// What is kept of the texts: the tips as they would be shown, where there is any text at all.
+fn note(candidates: &[Candidate<'_>]) -> Vec<u8> {
+    let bare = |c: &Candidate<'_>| {
+        let texts = [
+            &c.kind,
+            &c.content,
+            &c.source,
+            &c.rationale,
+            &c.model,
+            &c.prompt_version,
+        ];
+        texts.iter().all(|t| t.is_none()) && c.task_id.is_none() && c.confidence.is_none()
+    };
+    if candidates.iter().all(bare) {
+        return Vec::new();
+    }
+    let tips: Vec<Tip<'_>> = candidates.iter().map(Tip::of).collect();
+    serde_json::to_vec(&tips).unwrap_or_default()
+}
+
+fn best(scores: &[f64]) -> usize {
+    (0..scores.len()).fold(0, |best, i| if scores[i] > scores[best] { i } else { best })
+}
+
+/// The likeliest first, then the better scored, then as they came.
+fn ranking<'r>(ids: impl Iterator<Item = &'r str>, probs: &[f64], scores: &[f64], n: Option<u32>) -> Vec<Ranked<'r>> {
+    let mut rows: Vec<Ranked<'r>> = ids
+        .zip(probs.iter().zip(scores))
+        .map(|(id, (&probability, &score))| Ranked { id, probability, score })
+        .collect();
+    rows.sort_by(|a, b| {
+        b.probability
+            .total_cmp(&a.probability)
+            .then(b.score.total_cmp(&a.score))
+    });
+    rows.truncate(n.map_or(usize::MAX, |n| n as usize));
+    rows
+}
+
+fn tell(
+    app: &App,
+    request: &RecommendRequest<'_>,
+    candidates: &[Candidate<'_>],
+    numbers: &Numbers,
+    decided: &Decided,
+) -> Answer {
+    let answer = &decided.answer;
+    let chosen = answer.chosen;
+    let shape = &app.engine.settings().shape;
+    let dim = shape.candidate.len();
+    let row = &numbers.features[chosen * dim..(chosen + 1) * dim];
+    let contributions = (!decided.contributions.is_empty()).then(|| {
+        let mut parts: Vec<&(usize, f64)> = decided.contributions.iter().filter(|(_, c)| *c != 0.0).collect();
+        parts.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()).then(a.0.cmp(&b.0)));
+        let context = shape.context.len();
+        let told = parts.iter().take(TOLD).map(|&&(i, contribution)| {
+            let (feature, value) = match i.checked_sub(context) {
+                None => (&shape.context[i], numbers.context[i]),
+                Some(j) => (&shape.candidate[j], row[j]),
+            };
+            Contribution {
+                feature,
+                value,
+                contribution,
+            }
+        });
+        told.collect()
+    });
+    app.rollout.watch(answer, &numbers.context, row);
+    json(&RecommendAnswer {
+        tip: Tip::of(&candidates[chosen]),
+        decision_id: &answer.decision_id,
+        policy: &answer.policy,
+        model_version: answer.generation,
+        updates: answer.updates,
+        propensity: answer.propensity(),
+        ranking: ranking(
+            candidates.iter().map(|c| &*c.id),
+            &answer.probs,
+            &answer.scores,
+            request.n,
+        ),
+        reason: reason(answer.reason),
+        method: answer.method.name(),
+        explanation: Explanation {
+            explored: answer.scores[chosen] < answer.scores[best(&answer.scores)],
+            contributions,
+        },
+        arm: decided.arm(),
+        repeated: false,
+    })
+}
+
+/// The same answer from the journal: what the request says now of texts and times may have changed.
+fn again(app: &App, request: &RecommendRequest<'_>, answer: &engine::Answer) -> Answer {
+    let logged = app.engine.decision(&answer.decision_id)?;
+    let tips: Vec<serde_json::Value> = serde_json::from_slice(&logged.note).unwrap_or_default();
+    let chosen = answer.chosen;
+    let tip = tips
+        .into_iter()
+        .nth(chosen)
+        .unwrap_or_else(|| json!({"id": logged.ids[chosen]}));
+    let ranking = ranking(
+        logged.ids.iter().map(String::as_str),
+        &answer.probs,
+        &answer.scores,
+        request.n,
+    );
+    json(&json!({
+        "tip": tip,
+        "decision_id": answer.decision_id,
+        "policy": &*answer.policy,
+        "model_version": answer.generation,
+        "updates": answer.updates,
+        "propensity": answer.propensity(),
+        "ranking": ranking,
+        "reason": reason(answer.reason),
+        "method": answer.method.name(),
+        "explanation": {"explored": answer.scores[chosen] < answer.scores[best(&answer.scores)]},
+        "repeated": true,
+    }))
+}
+
+/// Scores the candidates and decides nothing: no draw, no record.
+#[utoipa::path(post, path = "/score", tag = "decide", request_body = RecommendRequest<'static>,
+    responses(
+        (status = 200, description = "{tip_id, score, policy, ranking}: the best candidate and everybody's score"),
+        (status = 422, description = "A field cannot be used", body = Problem, content_type = "application/problem+json"),
+    ), security((), ("bearer" = [])))]
+pub async fn score(call: Call) -> Answer {
+    let request: RecommendRequest<'_> = parse(&call.body)?;
+    let app = &call.app;
+    let signals = match request.candidates {
+        Some(_) => None,
+        None => Some(from_source(app, &request.user_id).await?),
+    };
+    let numbers = prepare(app, &request, signals.as_ref())?;
+    let candidates = candidates(&request, signals.as_ref());
+    let ids: Vec<&str> = candidates.iter().map(|c| &*c.id).collect();
+    let answer = app.engine.propose(&Ask {
+        user: &request.user_id,
+        context: &numbers.context,
+        ids: &ids,
+        features: &numbers.features,
+        ..Ask::default()
+    })?;
+    let best = best(&answer.scores);
+    json(&json!({
+        "tip_id": ids[best],
+        "score": answer.scores[best],
+        "policy": &*answer.policy,
+        "model_version": answer.generation,
+        "updates": answer.updates,
+        "reason": reason(answer.reason),
+        "ranking": ranking(ids.iter().copied(), &answer.probs, &answer.scores, request.n),
+    }))
+}

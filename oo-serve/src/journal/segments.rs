@@ -1,0 +1,291 @@
+//! The files of a journal: `00000001.log`, `00000002.log`, … Reading them, one after another or a record at a place.
+
+use super::Location;
+use super::record::{self, Found, HEAD, Head, Record, SEGMENT_HEAD};
+use crate::{Error, Result};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// The files of a folder.
+#[derive(Debug)]
+pub struct Segments {
+    dir: PathBuf,
+    open: RwLock<BTreeMap<u32, Arc<File>>>,
+}
+
+/// How the reading of a segment ended.
+#[derive(Clone, PartialEq, Debug)]
+pub struct End {
+    /// Everything before this offset is sound.
+    pub offset: u64,
+    /// Bytes of the file.
+    pub len: u64,
+    /// The number of the record that would follow.
+    pub next_seq: u64,
+    /// Stamp of the last record; 0 without one.
+    pub time: u64,
+    /// Sound records met.
+    pub records: u64,
+    /// Why the reading ended before the file did.
+    pub defect: Option<String>,
+}
+
+impl Segments {
+    /// The files of `dir`.
+    pub fn new(dir: &Path) -> Self {
+        Segments {
+            dir: dir.into(),
+            open: RwLock::default(),
+        }
+    }
+
+    /// The folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The path of a segment.
+    pub fn path(&self, segment: u32) -> PathBuf {
+        self.dir.join(format!("{segment:08}.log"))
+    }
+
+    /// The numbers of all segments, rising.
+    ///
+    /// # Errors
+    /// A folder that cannot be read.
+    pub fn list(&self) -> Result<Vec<u32>> {
+        let entries = fs::read_dir(&self.dir).map_err(Error::io("read the folder", &self.dir))?;
+        let mut numbers = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(Error::io("read the folder", &self.dir))?;
+            let name = entry.file_name();
+            let number = name.to_str().and_then(|n| n.strip_suffix(".log"));
+            numbers.extend(number.filter(|n| n.len() == 8).and_then(|n| n.parse::<u32>().ok()));
+        }
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    /// The number of a segment's first record; `None` where its head is damaged or unfinished.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or has a format from the future.
+    pub fn first_seq(&self, segment: u32) -> Result<Option<u64>> {
+        let path = self.path(segment);
+        let mut file = File::open(&path).map_err(Error::io("open", &path))?;
+        let mut head = Vec::new();
+        let limit = SEGMENT_HEAD as u64;
+        (&mut file)
+            .take(limit)
+            .read_to_end(&mut head)
+            .map_err(Error::io("read", &path))?;
+        self.head(segment, &head)
+    }
+
+    fn head(&self, segment: u32, bytes: &[u8]) -> Result<Option<u64>> {
+        match record::read_segment_head(bytes) {
+            Head::First(seq) => Ok(Some(seq)),
+            Head::Bad => Ok(None),
+            Head::Newer(found) => Err(Error::Format {
+                path: self.path(segment),
+                found,
+                known: record::FORMAT,
+            }),
+        }
+    }
+
+    /// Shows every sound record of a segment to `each`, in order, and stops at the first that is not.
+    ///
+    /// # Errors
+    /// A file that cannot be read or has a format from the future, and what `each` returns.
+    pub fn scan(&self, segment: u32, each: impl FnMut(Record<'_>) -> Result<()>) -> Result<End> {
+        self.scan_from(segment, None, each)
+    }
+
+    /// The same from an offset on, where a record of that number is expected.
+    ///
+    /// # Errors
+    /// As [`scan`](Segments::scan).
+    pub fn scan_from(
+        &self,
+        segment: u32,
+        from: Option<(u32, u64)>,
+        mut each: impl FnMut(Record<'_>) -> Result<()>,
+    ) -> Result<End> {
+        let path = self.path(segment);
+        let mut file = File::open(&path).map_err(Error::io("open", &path))?;
+        let len = file.metadata().map_err(Error::io("read", &path))?.len();
+        let mut window = Window::default();
+        let mut end = End {
+            offset: 0,
+            len,
+            next_seq: 0,
+            time: 0,
+            records: 0,
+            defect: None,
+        };
+        window.need(&mut file, SEGMENT_HEAD).map_err(Error::io("read", &path))?;
+        let Some(first) = self.head(segment, window.bytes())? else {
+            end.defect = Some("its head is damaged or unfinished".into());
+            return Ok(end);
+        };
+        window.take(SEGMENT_HEAD);
+        end.offset = SEGMENT_HEAD as u64;
+        end.next_seq = first;
+        if let Some((offset, seq)) = from {
+            window
+                .jump(&mut file, u64::from(offset))
+                .map_err(Error::io("read", &path))?;
+            (end.offset, end.next_seq) = (u64::from(offset), seq);
+        }
+        loop {
+            let at = Location {
+                segment,
+                offset: end.offset as u32,
+            };
+            match record::read(window.bytes(), at) {
+                Found::Record(r) if r.seq == end.next_seq => {
+                    let size = r.size();
+                    each(r)?;
+                    end.time = r.time;
+                    end.offset += size as u64;
+                    end.next_seq += 1;
+                    end.records += 1;
+                    window.take(size);
+                }
+                Found::Record(r) => {
+                    end.defect = Some(format!(
+                        "record {} at offset {}, expected {}",
+                        r.seq, end.offset, end.next_seq
+                    ));
+                }
+                Found::Bad(why) => end.defect = Some(why),
+                Found::Needs(bytes) => {
+                    if !window.need(&mut file, bytes).map_err(Error::io("read", &path))? {
+                        if !window.bytes().is_empty() {
+                            end.defect = Some(format!("the record at offset {} is cut off", end.offset));
+                        }
+                        return Ok(end);
+                    }
+                }
+            }
+            if end.defect.is_some() {
+                return Ok(end);
+            }
+        }
+    }
+
+    /// Reads the record at a place into `buffer`.
+    ///
+    /// # Errors
+    /// A segment that is gone, a place where no sound record is.
+    pub fn read<'b>(&self, at: Location, buffer: &'b mut Vec<u8>) -> Result<Record<'b>> {
+        let file = self.file(at.segment)?;
+        read_at(&file, at, buffer).map_err(|why| Error::Damaged {
+            path: self.path(at.segment),
+            why,
+        })
+    }
+
+    fn file(&self, segment: u32) -> Result<Arc<File>> {
+        let known = self
+            .open
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&segment)
+            .cloned();
+        if let Some(file) = known {
+            return Ok(file);
+        }
+        let path = self.path(segment);
+        let file = Arc::new(File::open(&path).map_err(Error::io("open", &path))?);
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        Ok(open.entry(segment).or_insert(file).clone())
+    }
+
+    /// Lets go of a file that was replaced or removed.
+    pub fn close(&self, segment: u32) {
+        self.open
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&segment);
+    }
+}
+
+/// Reads the record at a place of a file; the error says what is there instead.
+pub fn read_at<'b>(file: &File, at: Location, buffer: &'b mut Vec<u8>) -> Result<Record<'b>, String> {
+    // Most records fit, so that one call is enough.
+    const GUESS: usize = 4096;
+    let mut want = GUESS;
+    loop {
+        buffer.resize(want, 0);
+        let mut filled = 0;
+        while filled < want {
+            match file.read_at(&mut buffer[filled..], u64::from(at.offset) + filled as u64) {
+                Ok(0) => break,
+                Ok(n) => filled += n,
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e.to_string()),
+            }
+        }
+        buffer.truncate(filled);
+        let needs = match record::read(buffer, at) {
+            Found::Record(_) => None,
+            Found::Needs(bytes) if filled < want => return Err(format!("no {bytes} bytes at offset {}", at.offset)),
+            Found::Needs(bytes) => Some(bytes.max(HEAD)),
+            Found::Bad(why) => return Err(why),
+        };
+        match needs {
+            Some(bytes) => want = bytes,
+            None => break,
+        }
+    }
+    match record::read(buffer, at) {
+        Found::Record(record) => Ok(record),
+        _ => Err("a record that changed while it was read".into()),
+    }
+}
+
+/// A stretch of a file in memory that moves forward.
+#[derive(Default)]
+struct Window {
+    buffer: Vec<u8>,
+    start: usize,
+}
+
+impl Window {
+    const STEP: usize = 256 * 1024;
+
+    fn bytes(&self) -> &[u8] {
+        &self.buffer[self.start..]
+    }
+
+    fn take(&mut self, n: usize) {
+        self.start += n;
+    }
+
+    /// Goes to a place.
+    fn jump(&mut self, file: &mut File, offset: u64) -> std::io::Result<()> {
+        self.buffer.clear();
+        self.start = 0;
+        file.seek(SeekFrom::Start(offset))?;
+        Ok(())
+    }
+
+    /// Reads on until there are `n` bytes; false when the file ends before.
+    fn need(&mut self, file: &mut File, n: usize) -> std::io::Result<bool> {
+        self.buffer.drain(..self.start);
+        self.start = 0;
+        while self.buffer.len() < n {
+            let step = Self::STEP.max(n - self.buffer.len()) as u64;
+            if (&mut *file).take(step).read_to_end(&mut self.buffer)? == 0 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}

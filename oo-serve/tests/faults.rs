@@ -1,0 +1,235 @@
+//! R3, R4 and R10 of the serving facts: damaged files, power cuts, disks that are full or broken.
+
+mod common;
+
+use common::recorder::{Recorder, Recording, Trouble};
+use common::{Request, copy, done, settings};
+use oo_core::Key;
+use oo_serve::engine::{Reason, Status};
+use oo_serve::journal::Segments;
+use oo_serve::{Engine, Settings, inspect};
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+fn small() -> Settings {
+    let mut settings = settings("lin-ucb");
+    settings.segment_bytes = 40_000;
+    settings.snapshot_every = 0;
+    settings
+}
+
+/// `n` decisions with their feedback.
+fn fill(engine: &Engine, from: u64, n: u64) {
+    let mut last = None;
+    for i in from..from + n {
+        let answer = Request::new(i, 7).ask(None, |ask| engine.decide(ask)).unwrap();
+        let feedback = done(&answer.decision_id, Some(&format!("f{i}")), i * 7919 % 700_000);
+        last = Some(engine.feedback(&feedback).unwrap());
+    }
+    last.map(|p| p.wait().unwrap());
+}
+
+/// Every record's segment, offset, size and number.
+fn places(dir: &Path) -> Vec<(u32, u64, u64, u64)> {
+    let segments = Segments::new(&dir.join("journal"));
+    let mut found = Vec::new();
+    for segment in segments.list().unwrap() {
+        let each = |r: oo_serve::journal::Record<'_>| {
+            found.push((segment, u64::from(r.at.offset), r.size() as u64, r.seq));
+            Ok(())
+        };
+        segments.scan(segment, each).unwrap();
+    }
+    found
+}
+
+/// Damages copies of a folder at random places and opens them. `snapshot`: the number of the snapshot in it, or 0.
+fn damage(times: u64, seed: u64, snapshot: bool) {
+    let home = tempfile::tempdir().unwrap();
+    let (engine, _) = Engine::open(home.path(), small()).unwrap();
+    fill(&engine, 0, 60);
+    let known = if snapshot { engine.snapshot().unwrap() } else { 0 };
+    fill(&engine, 60, 40);
+    drop(engine);
+    let all = places(home.path());
+    let segments: Vec<u32> = all.iter().map(|p| p.0).collect::<BTreeSet<_>>().into_iter().collect();
+    assert!(segments.len() >= 3, "the journal is too short for this test");
+    let last_seq = all.last().unwrap().3;
+    for i in 0..2 * times {
+        let mut draws = Key::root(seed).fold(i).draws();
+        let dir = tempfile::tempdir().unwrap();
+        copy(home.path(), dir.path());
+        let segment = segments[draws.below(segments.len())];
+        let path = dir.path().join(format!("journal/{segment:08}.log"));
+        let mut bytes = std::fs::read(&path).unwrap();
+        let at = draws.below(bytes.len());
+        let cut = i % 2 == 0;
+        if cut {
+            bytes.truncate(at);
+        } else {
+            bytes[at] ^= 1 << draws.below(8);
+        }
+        std::fs::write(&path, bytes).unwrap();
+        // The last record before the damage. A head of 32 bytes carries its whole file; its last 4 bytes say nothing.
+        let sound = all.iter().filter(|(s, offset, size, _)| match *s == segment {
+            true => at as u64 >= offset + size && (at >= 32 || !cut) || !cut && (28..32).contains(&at),
+            false => *s < segment || !cut && (28..32).contains(&at),
+        });
+        let expected = sound.map(|p| p.3).max().unwrap_or(0);
+        let (engine, recovery) = Engine::open(dir.path(), small()).unwrap();
+        let condition = engine.condition();
+        // A journal that lost its beginning begins anew, with its rules and its policy.
+        let least = expected.max(known);
+        let last = if least < 2 {
+            condition.journal.last - 2
+        } else {
+            condition.journal.last
+        };
+        // A snapshot covers damage before it, and then nothing after the damage is lost.
+        let covered = known > 0 && expected < known;
+        let held =
+            all.iter().any(|p| p.0 == segment && p.3 == known) || all.iter().any(|p| p.0 > segment && p.3 == known);
+        match covered && held && !cut {
+            true => assert!(last == last_seq || last == known, "{i}: {last} of {last_seq}"),
+            false => assert!(
+                last == least || covered && last == last_seq,
+                "{i}: {last}, expected {least}; {recovery:?}"
+            ),
+        }
+        if last < last_seq && !(cut && expected + 1 > last_seq) {
+            let at_a_border = cut && all.iter().any(|p| p.0 == segment && p.1 + p.2 == at as u64);
+            assert!(
+                recovery.lost_bytes > 0 || at_a_border,
+                "{i}: a loss that is not reported: {recovery:?}"
+            );
+        }
+        // It goes on, and what it then is, a replay of its files is.
+        fill(&engine, 1000, 3);
+        let live = engine.fingerprint().unwrap();
+        drop(engine);
+        let report = inspect::inspect(dir.path(), None).unwrap();
+        if let Some(replay) = report.replay.filter(|_| !covered) {
+            assert_eq!(replay.digest, live, "{i}");
+        }
+        let (engine, recovery) = Engine::open(dir.path(), small()).unwrap();
+        assert_eq!(recovery.lost_bytes, 0, "{i}: {recovery:?}");
+        assert_eq!(engine.fingerprint().unwrap(), live, "{i}");
+    }
+}
+
+#[test]
+fn damaged_journals_open_with_their_longest_sound_prefix() {
+    damage(50, 1, false);
+    damage(50, 2, true);
+}
+
+#[test]
+#[ignore = "minutes; figures in docs/reliability.md"]
+fn two_thousand_damaged_journals() {
+    damage(1000, 3, false);
+    damage(1000, 4, true);
+}
+
+#[test]
+fn a_power_cut_loses_nothing_that_was_acknowledged() {
+    let home = tempfile::tempdir().unwrap();
+    let recorder = Arc::new(Recorder::default());
+    let mut settings = small();
+    settings.disk = Arc::new(Recording(Arc::clone(&recorder)));
+    let (engine, _) = Engine::open(home.path(), settings).unwrap();
+    // An acknowledgement, and how much had happened to the disk by then.
+    let acked = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for thread in 0..4u64 {
+            let (engine, acked, recorder) = (&engine, &acked, &recorder);
+            scope.spawn(move || {
+                for i in 0..60 {
+                    let i = thread * 1000 + i;
+                    let answer = Request::new(i, 7).ask(None, |ask| engine.decide(ask)).unwrap();
+                    let id = format!("f{i}");
+                    engine
+                        .feedback(&done(&answer.decision_id, Some(&id), 0))
+                        .unwrap()
+                        .wait()
+                        .unwrap();
+                    acked.lock().unwrap().push((recorder.len(), id));
+                    if i == 20 || i == 2040 {
+                        engine.snapshot().unwrap();
+                    }
+                    if i == 3030 {
+                        engine.compact().unwrap();
+                    }
+                }
+            });
+        }
+    });
+    drop(engine);
+    let acked = acked.into_inner().unwrap();
+    for run in 0..50 {
+        let key = Key::root(10).fold(run);
+        let n = 1 + key.bits() as usize % recorder.len();
+        let dir = tempfile::tempdir().unwrap();
+        recorder.after_power_cut(n, home.path(), dir.path(), key);
+        let (engine, _) = Engine::open(dir.path(), small()).unwrap();
+        let live = engine.fingerprint().unwrap();
+        drop(engine);
+        let found: BTreeSet<String> = inspect::feedbacks(dir.path())
+            .unwrap()
+            .into_iter()
+            .map(|f| f.0)
+            .collect();
+        let lost: Vec<_> = acked
+            .iter()
+            .filter(|(at, id)| *at <= n && !found.contains(id))
+            .collect();
+        assert!(lost.is_empty(), "run {run}, after {n} operations: {lost:?}");
+        let report = inspect::inspect(dir.path(), None).unwrap();
+        assert!(report.defects.is_empty(), "run {run}: {:?}", report.defects);
+        assert_eq!(report.replay.unwrap().digest, live, "run {run}");
+    }
+}
+
+#[test]
+fn a_full_or_broken_disk_is_survived() {
+    for trouble in [Trouble::Full, Trouble::NoFlush] {
+        let dir = tempfile::tempdir().unwrap();
+        let recorder = Arc::new(Recorder::default());
+        let mut settings = small();
+        settings.disk = Arc::new(Recording(Arc::clone(&recorder)));
+        let (engine, _) = Engine::open(dir.path(), settings).unwrap();
+        fill(&engine, 0, 20);
+        recorder.set(trouble);
+        let asked = Request::new(100, 7).ask(None, |ask| engine.decide(ask)).unwrap();
+        let feedback = done(&asked.decision_id, Some("in trouble"), 0);
+        let refused = engine.feedback(&feedback).and_then(|p| p.wait()).unwrap_err();
+        assert_eq!(refused.status(), if trouble == Trouble::Full { 507 } else { 503 });
+        // Not ready, and decides all the same.
+        assert!(engine.condition().journal.failure.is_some());
+        for i in 200..300 {
+            let answer = Request::new(i, 7).ask(None, |ask| engine.decide(ask)).unwrap();
+            assert_eq!(answer.reason, Reason::Policy);
+        }
+        assert!(engine.feedback(&done(&asked.decision_id, Some("another"), 0)).is_err());
+        recorder.set(Trouble::None);
+        let begun = Instant::now();
+        while engine.condition().journal.failure.is_some() {
+            assert!(begun.elapsed() < Duration::from_secs(10), "it does not recover");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        // What was refused is sent again and counts once.
+        let receipt = engine.feedback(&feedback).unwrap().wait().unwrap();
+        assert_eq!(receipt.status, Status::Learned);
+        fill(&engine, 300, 20);
+        let live = engine.fingerprint().unwrap();
+        drop(engine);
+        let report = inspect::inspect(dir.path(), None).unwrap();
+        assert!(report.defects.is_empty(), "{:?}", report.defects);
+        assert_eq!(
+            (report.feedback_ids, report.feedback_ids_twice, report.decisions),
+            (41, 0, 141)
+        );
+        assert_eq!(report.replay.unwrap().digest, live);
+    }
+}

@@ -1,0 +1,373 @@
+//! Other policies: swapped under load, beside the one in charge, on some users, instead of one that is too slow.
+
+use crate::client::Server;
+use oo_serve::artefact::{Policy, Reward, Winner};
+use serde_json::json;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+const SMALL: [&str; 4] = ["--candidate", "2", "--policy", "lin-ts{draws=16}"];
+const ASK: &str = r#"{"user_id":"u","candidates":[{"id":1,"features":[1,0]},{"id":2,"features":[0,1]}]}"#;
+
+/// A trained policy as a folder: `n` rewards of 1 for the first of two candidates.
+fn winner(dir: &Path, spec: &str, n: usize) {
+    let shape = oo_core::Shape {
+        context: vec![],
+        candidate: vec!["f0".into(), "f1".into()],
+        actions: None,
+    };
+    let mut policy = oo_policies::build(&oo_core::Spec::parse(spec).unwrap(), &shape).unwrap();
+    let mut log = oo_core::Log::new();
+    let round = oo_core::Round {
+        index: 0,
+        user: oo_core::UserId(0),
+        context: &[],
+        candidates: oo_core::Candidates {
+            ids: &[oo_core::ActionId(1), oo_core::ActionId(2)],
+            features: &[1.0, 0.0, 0.0, 1.0],
+            dim: 2,
+        },
+    };
+    for _ in 0..n {
+        let row = log.push_parts(&round, &[0.5, 0.5], 0, oo_core::Method::Exact);
+        log.settle(row, 1.0, None);
+    }
+    let rows: Vec<usize> = (0..log.len()).collect();
+    policy.update(&oo_core::Batch::new(&log, &rows)).unwrap();
+    let about = Policy {
+        format: 1,
+        spec: spec.into(),
+        shape,
+        features: None,
+        reward: Reward {
+            name: "r2".into(),
+            version: oo_core::tips::RewardSpec::named("r2").unwrap().version,
+        },
+        seed: 0,
+        run: "a test".into(),
+        state: String::new(),
+        summary: None,
+    };
+    Winner::write(dir, about, &policy.save()).unwrap();
+}
+
+#[test]
+fn serves_what_was_trained() {
+    let dir = tempfile::tempdir().unwrap();
+    winner(dir.path(), "lin-ucb{alpha=0}", 50);
+    let server = Server::start(&["--policy", dir.path().to_str().unwrap()]);
+    let answer = server.post("/recommend", ASK).json();
+    assert_eq!(
+        (&answer["tip"]["id"], &answer["propensity"]),
+        (&json!("1"), &json!(1.0))
+    );
+    let told = &answer["explanation"]["contributions"][0];
+    assert_eq!((&told["feature"], &told["value"]), (&json!("f0"), &json!(1.0)));
+    assert!(told["contribution"].as_f64().unwrap() > 0.9);
+}
+
+fn swaps(n: usize) {
+    let server = Server::start(&SMALL);
+    let dir = tempfile::tempdir().unwrap();
+    let (a, b, broken) = (dir.path().join("a"), dir.path().join("b"), dir.path().join("broken"));
+    winner(&a, "lin-ucb{alpha=0}", 10);
+    winner(&b, "egreedy{epsilon=0.2}", 20);
+    winner(&broken, "lin-ucb{alpha=0}", 10);
+    let state = std::fs::read(broken.join("state.safetensors")).unwrap();
+    let done = AtomicBool::new(false);
+    let (mut swapped, mut refused) = (0, 0);
+    std::thread::scope(|scope| {
+        let load: Vec<_> = (0..2)
+            .map(|_| {
+                scope.spawn(|| {
+                    let (mut client, mut last, mut seen) = (server.connect(), 0, 0u64);
+                    while !done.load(Ordering::Acquire) {
+                        let answer = client.post("/recommend", ASK);
+                        assert_eq!(answer.status, 200, "{}", answer.text());
+                        let answer = answer.json();
+                        let version = answer["model_version"].as_u64().unwrap();
+                        assert!(version >= last, "version {version} after {last}");
+                        // Wholly one version: the name goes with the number.
+                        let want = match version {
+                            1 => "lin-ts{draws=16}",
+                            v if v % 2 == 0 => "lin-ucb{alpha=0}",
+                            _ => "egreedy{epsilon=0.2}",
+                        };
+                        assert_eq!(answer["policy"], want, "version {version}");
+                        assert_eq!(answer["reason"], "policy");
+                        (last, seen) = (version, seen + 1);
+                    }
+                    seen
+                })
+            })
+            .collect();
+        let mut client = server.connect();
+        for i in 0..n {
+            if i % 10 == 9 {
+                let mut bytes = state.clone();
+                let at = (i * 7919) % bytes.len();
+                bytes[at] ^= 1 << (i % 8);
+                std::fs::write(broken.join("state.safetensors"), &bytes[..bytes.len() - i % 3]).unwrap();
+                let reply = client.post("/policies", &json!({"action": "promote", "policy": broken}).to_string());
+                assert_eq!((reply.status, &reply.json()["field"]), (422, &json!("policy")));
+                refused += 1;
+            } else {
+                let next = if swapped % 2 == 0 { &a } else { &b };
+                let reply = client.post("/policies", &json!({"action": "promote", "policy": next}).to_string());
+                assert_eq!(reply.status, 200, "{}", reply.text());
+                swapped += 1;
+                assert_eq!(reply.json()["active"]["model_version"], swapped + 1);
+            }
+        }
+        done.store(true, Ordering::Release);
+        let seen: u64 = load.into_iter().map(|l| l.join().unwrap()).sum();
+        println!("{swapped} swaps, {refused} broken files refused, {seen} decisions meanwhile, no error");
+        assert!(seen > 0);
+    });
+    let back = server.post("/policies", r#"{"action":"roll_back"}"#).json();
+    assert_eq!(
+        back["active"]["policy"],
+        if swapped % 2 == 1 {
+            "egreedy{epsilon=0.2}"
+        } else {
+            "lin-ucb{alpha=0}"
+        }
+    );
+}
+
+#[test]
+fn swaps_under_load() {
+    swaps(40);
+}
+
+#[test]
+#[ignore = "a thousand swaps"]
+fn a_thousand_swaps_under_load() {
+    swaps(1000);
+}
+
+#[test]
+fn a_shadow_decides_along_and_can_take_over() {
+    let server = Server::start(&SMALL);
+    let shadow = r#"{"action":"shadow","name":"next","policy":"egreedy{epsilon=0.3}"}"#;
+    assert_eq!(server.post("/policies", shadow).status, 200);
+    assert_eq!(server.post("/policies", shadow).status, 422);
+    let mut client = server.connect();
+    for _ in 0..300 {
+        let answer = client.post("/recommend", ASK).json();
+        assert_eq!(answer["policy"], "lin-ts{draws=16}");
+        let told = json!({"decision_id": answer["decision_id"], "reward": 1}).to_string();
+        assert_eq!(client.post("/feedback", &told).status, 200);
+    }
+    let proposed = (0..300).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        server.get("/policies").json()["shadows"][0]["proposed"] == 300
+    });
+    let shadows = server.get("/policies").json()["shadows"].clone();
+    assert!(
+        proposed && shadows[0]["failed"] == 0 && shadows[0]["dropped"] == 0,
+        "{shadows}"
+    );
+    let taken = server.post("/policies", r#"{"action":"promote","name":"next"}"#).json();
+    assert_eq!(taken["active"]["policy"], "egreedy{epsilon=0.3}");
+    assert_eq!(
+        server
+            .post("/policies", r#"{"action":"end_shadow","name":"next"}"#)
+            .status,
+        200
+    );
+    // What it learned beside the other came with it.
+    let answer = client.post("/recommend", ASK).json();
+    assert!(answer["ranking"][0]["score"].as_f64().unwrap() > 0.5, "{answer}");
+}
+
+#[test]
+fn an_experiment_runs_and_a_worse_challenger_is_stopped() {
+    let server = Server::start(&SMALL);
+    let begin = r#"{"action":"experiment","salt":"exp-1","policy":"uniform","share":0.5,"enough":40}"#;
+    assert_eq!(server.post("/policies", begin).status, 200);
+    assert_eq!(server.post("/policies", begin).status, 409);
+    let refused = server.post("/policies", r#"{"action":"launch"}"#);
+    assert!(refused.status == 409 && refused.json()["detail"].as_str().unwrap().contains("not_yet"));
+    let mut client = server.connect();
+    let mut arms = [0, 0];
+    for i in 0..400 {
+        let body = ASK.replace("\"u\"", &format!("\"user-{i}\""));
+        let answer = client.post("/recommend", &body).json();
+        let challenger = answer["arm"] == "challenger";
+        assert_eq!(
+            answer["policy"],
+            if challenger { "uniform" } else { "lin-ts{draws=16}" }
+        );
+        arms[usize::from(challenger)] += 1;
+        // The page's function says the same.
+        if i < 5 {
+            let ask = format!(r#"{{"salt":"exp-1","user_id":"user-{i}","arms":{{"control":0.5,"challenger":0.5}}}}"#);
+            assert_eq!(server.post("/assignments", &ask).json()["arm"], answer["arm"]);
+        }
+        // Noise, and a difference of one.
+        let reward = f64::from(i % 7) / 7.0 - f64::from(u8::from(challenger));
+        let told = json!({"decision_id": answer["decision_id"], "reward": reward}).to_string();
+        assert_eq!(client.post("/feedback", &told).status, 200);
+        if server.get("/assignments").json()["experiment"].is_null() {
+            break;
+        }
+    }
+    assert!(arms[0] > 20 && arms[1] > 20, "{arms:?}");
+    let stopped = (0..250).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        server.get("/assignments").json()["experiment"].is_null()
+    });
+    assert!(stopped, "{}", server.get("/assignments").text());
+    assert_eq!(server.metric("oo_experiments_stopped_total"), 1.0);
+}
+
+#[test]
+fn a_policy_that_is_too_slow_gives_way_to_a_uniform_draw() {
+    // No policy decides within 0 ms.
+    let server = Server::start(&["--candidate", "2", "--policy", "lin-ucb", "--policy-timeout", "0"]);
+    let mut client = server.connect();
+    let mut chosen = [0i32; 2];
+    for _ in 0..200 {
+        let answer = client.post("/recommend", ASK).json();
+        assert_eq!(
+            (&answer["reason"], &answer["propensity"]),
+            (&json!("fallback"), &json!(0.5)),
+            "{answer}"
+        );
+        chosen[usize::from(answer["tip"]["id"] == "2")] += 1;
+    }
+    // 200 fair coins: sd 7.1, so 35 is 5 sd, false alarm 6e-7.
+    assert!((chosen[0] - 100).abs() < 36, "{chosen:?}");
+    assert_eq!(server.metric("oo_fallbacks_total"), 200.0);
+}
+
+#[test]
+fn the_caller_decides_in_the_quiet_modes() {
+    for (mode, learns) in [("apprentice", 1), ("log-only", 0)] {
+        let server = Server::start(&["--candidate", "2", "--policy", "lin-ucb", "--mode", mode]);
+        let answer = server.post("/recommend", ASK).json();
+        assert_eq!(
+            (&answer["tip"]["id"], &answer["reason"], &answer["propensity"]),
+            (&json!("1"), &json!("baseline"), &json!(1.0))
+        );
+        let told = json!({"decision_id": answer["decision_id"], "reaction": "done", "dwell_ms": 30000}).to_string();
+        let status = server.post("/feedback", &told).json()["status"].clone();
+        assert_eq!(status, if learns == 1 { "learned" } else { "observed" });
+        assert_eq!(server.get("/policies").json()["active"]["updates"], learns);
+        assert!(server.metric("oo_baseline_agreement") >= 0.0);
+    }
+}
+
+/// Choices with their propensities, from ids that make the draws repeatable.
+fn choices(n: usize) -> Vec<(usize, f64)> {
+    let server = Server::start(&[
+        "--candidate",
+        "2",
+        "--policy",
+        "softmax",
+        "--seed",
+        "5",
+        "--durability",
+        "process",
+    ]);
+    let mut client = server.connect();
+    (0..n)
+        .map(|i| {
+            let body = ASK.replace("\"candidates\"", &format!("\"decision_id\":\"d-{i}\",\"candidates\""));
+            let answer = client.post("/recommend", &body).json();
+            if i % 4 == 0 {
+                let reward = f64::from(u8::from(answer["tip"]["id"] == "1"));
+                let told = json!({"decision_id": answer["decision_id"], "reward": reward}).to_string();
+                assert_eq!(client.post("/feedback", &told).status, 200);
+            }
+            let p = answer["ranking"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .find(|r| r["id"] == "1")
+                .unwrap();
+            (
+                usize::from(answer["tip"]["id"] == "2"),
+                p["probability"].as_f64().unwrap(),
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn draws_follow_the_propensities_and_repeat() {
+    let first = choices(2000);
+    assert_eq!(first, choices(2000), "the same seed gives the same bits");
+    let expected: f64 = first.iter().map(|c| c.1).sum();
+    let variance: f64 = first.iter().map(|c| c.1 * (1.0 - c.1)).sum();
+    let seen = first.iter().filter(|c| c.0 == 0).count() as f64;
+    // 4.9 sd: false alarm 1e-6.
+    assert!((seen - expected).abs() < 4.9 * variance.sqrt(), "{seen} of {expected}");
+}
+
+#[test]
+fn a_simulators_cell_is_replayed_bit_for_bit() {
+    use oo_core::{ActionId, Batch, Candidates, Decision, Key, Log, Round, UserId, features};
+    const SEED: u64 = 42;
+    for spec in [
+        "hierarchical{features=v3}",
+        "lin-ts{features=v2}",
+        "egreedy{epsilon=0.1,features=v1}+per-user",
+    ] {
+        let parsed = oo_core::Spec::parse(spec).unwrap();
+        let mut policy = oo_policies::build(&parsed, &features::shape()).unwrap();
+        let server = Server::start(&["--replay", "--seed", "42", "--policy", spec, "--durability", "process"]);
+        let mut client = server.connect();
+        // As the simulator's runner does it.
+        let key = Key::root(SEED).name("policy").name(&parsed.to_string());
+        let (mut decision, mut log) = (Decision::new(), Log::new());
+        let mut draws = Key::root(1).draws();
+        for index in 0..120u64 {
+            let n = 2 + draws.below(6);
+            let context: Vec<f32> = (0..9).map(|_| draws.normal() as f32).collect();
+            let rows: Vec<f32> = (0..31 * n).map(|_| draws.normal() as f32).collect();
+            let ids: Vec<ActionId> = (0..n as u64).map(|i| ActionId(i * 1000 + index % 3)).collect();
+            let round = Round {
+                index,
+                user: UserId(index % 5),
+                context: &context,
+                candidates: Candidates {
+                    ids: &ids,
+                    features: &rows,
+                    dim: 31,
+                },
+            };
+            policy.decide(&round, key.fold(index), &mut decision).unwrap();
+            let candidates: Vec<_> = ids
+                .iter()
+                .zip(rows.chunks(31))
+                .map(|(id, row)| json!({"id": id.0, "features": row}))
+                .collect();
+            let body =
+                json!({"user_id": index % 5, "decision_id": index, "context": context, "candidates": candidates});
+            let answer = client.post("/recommend", &body.to_string()).json();
+            let chosen = decision.chosen();
+            assert_eq!(answer["tip"]["id"], ids[chosen].0.to_string(), "{spec}, round {index}");
+            let bits = |v: &serde_json::Value| v.as_f64().unwrap().to_bits();
+            assert_eq!(
+                bits(&answer["propensity"]),
+                decision.propensity().to_bits(),
+                "{spec}, round {index}"
+            );
+            for ranked in answer["ranking"].as_array().unwrap() {
+                let id: u64 = ranked["id"].as_str().unwrap().parse().unwrap();
+                let i = ids.iter().position(|i| i.0 == id).unwrap();
+                assert_eq!(bits(&ranked["probability"]), decision.probs()[i].to_bits());
+                assert_eq!(bits(&ranked["score"]), decision.scores()[i].to_bits());
+            }
+            let reward = draws.normal();
+            log.clear();
+            let row = log.push(&round, &decision);
+            log.settle(row, reward, None);
+            policy.update(&Batch::new(&log, &[row])).unwrap();
+            let told = json!({"decision_id": index, "reward": reward}).to_string();
+            assert_eq!(client.post("/feedback", &told).json()["status"], "learned");
+        }
+    }
+}

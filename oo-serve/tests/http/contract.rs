@@ -1,0 +1,302 @@
+//! What the routes promise.
+
+use crate::client::{Client, Server, command};
+use serde_json::{Value, json};
+
+const TWO: &str = r#"{"user_id":"alice","decision_id":"d-1","candidates":[
+    {"id":"t1","kind":"task","content":"Call the dentist","priority":3,"effort_minutes":5},
+    {"id":"t2","content":"Write the report","priority":4,"effort_minutes":120,"due":"2020-01-01"}]}"#;
+
+#[test]
+fn a_decision_and_what_came_of_it() {
+    let server = Server::start(&[]);
+    let answer = server.post("/recommend", TWO);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let answer = answer.json();
+    assert_eq!(
+        (&answer["decision_id"], &answer["reason"]),
+        (&json!("d-1"), &json!("policy"))
+    );
+    assert_eq!(
+        (&answer["policy"], &answer["updates"]),
+        (&json!("hierarchical{features=v3}"), &json!(0))
+    );
+    let ranking = answer["ranking"].as_array().unwrap();
+    let sum: f64 = ranking.iter().map(|r| r["probability"].as_f64().unwrap()).sum();
+    assert!((sum - 1.0).abs() < 1e-9);
+    let tip = answer["tip"]["id"].as_str().unwrap();
+    let own = ranking.iter().find(|r| r["id"] == tip).unwrap();
+    assert_eq!(own["probability"], answer["propensity"]);
+    let content = if tip == "t1" {
+        "Call the dentist"
+    } else {
+        "Write the report"
+    };
+    assert_eq!(answer["tip"]["content"], content);
+
+    // The same again is the same, word for word but for the mark.
+    let mut again = server.post("/recommend", TWO).json();
+    assert_eq!(again["repeated"], true);
+    again.as_object_mut().unwrap().remove("repeated");
+    for field in [
+        "tip",
+        "decision_id",
+        "propensity",
+        "ranking",
+        "policy",
+        "model_version",
+        "reason",
+    ] {
+        assert_eq!(again[field], answer[field], "{field}");
+    }
+    let other = server.post("/recommend", &TWO.replace("dentist", "doctor"));
+    assert_eq!((other.status, &other.json()["field"]), (422, &json!("decision_id")));
+
+    // Exactly once, whichever way the id comes.
+    let body = r#"{"decision_id":"d-1","reaction":"done","dwell_ms":42000,"at":"2020-01-01T00:00:00Z"}"#;
+    let mut client = server.connect();
+    let mut give = |header: &str, body: &str| client.ask("POST", "/feedback", header, body).unwrap();
+    let first = give("idempotency-key: f-1\r\n", body).json();
+    assert_eq!((&first["status"], &first["reward"]), (&json!("learned"), &json!(1.0)));
+    let second = give("x-ms-client-request-id: f-1\r\n", body).json();
+    assert_eq!((&second["repeated"], &second["seq"]), (&json!(true), &first["seq"]));
+    let third = give("", &body.replace("\"at\"", "\"feedback_id\":\"f-1\",\"at\"")).json();
+    assert_eq!((&third["repeated"], &third["seq"]), (&json!(true), &first["seq"]));
+    let conflict = give("idempotency-key: f-1\r\n", &body.replace("done", "dismiss"));
+    assert_eq!(
+        (conflict.status, &conflict.json()["field"]),
+        (422, &json!("feedback_id"))
+    );
+    assert_eq!(give("", &body.replace("42000", "1")).json()["status"], "extra");
+
+    // Read your feedback.
+    let next = server.post("/recommend", &TWO.replace("d-1", "d-2")).json();
+    assert_eq!(next["updates"], 1);
+    let told = next["explanation"]["contributions"].as_array().unwrap();
+    assert!(!told.is_empty() && told.len() <= 5, "{next}");
+
+    let stats = server.get("/stats/alice").json();
+    assert_eq!((&stats["decisions"], &stats["pulls"]), (&json!(2), &json!(1)));
+    let features = server.get("/features/alice").json();
+    assert_eq!(features["vectors"].as_array().unwrap().len(), 2);
+    assert_eq!(
+        features["vectors"][0]["features"].as_array().unwrap().len(),
+        features["names"].as_array().unwrap().len()
+    );
+    let decision = server.get("/decisions/d-1").json();
+    assert_eq!(
+        (&decision["user_id"], &decision["tip"]["content"]),
+        (&json!("alice"), &json!(content))
+    );
+
+    // By tip; then nothing is left of alice.
+    let by_tip = json!({"user_id": "alice", "tip_id": next["tip"]["id"], "reward": 0.5}).to_string();
+    assert_eq!(server.post("/feedback", &by_tip).json()["decision_id"], "d-2");
+    assert_eq!(server.post("/reset/alice", "").status, 200);
+    assert_eq!(server.get("/stats/alice").json()["pulls"], 0);
+    assert_eq!(
+        server.connect().ask("DELETE", "/users/alice", "", "").unwrap().status,
+        200
+    );
+    assert_eq!(server.get("/stats/alice").status, 404);
+}
+
+#[test]
+fn scores_leave_no_trace() {
+    let server = Server::start(&["--candidate", "2", "--policy", "lin-ucb{alpha=0}"]);
+    let before = server.last();
+    let body = r#"{"user_id":1,"candidates":[{"id":7,"features":[1,0]},{"id":8,"features":{"f1":1,"f0":0}}]}"#;
+    let answer = server.post("/score", body).json();
+    assert_eq!(
+        (&answer["tip_id"], &answer["score"], &answer["policy"]),
+        (&json!("7"), &json!(0.0), &json!("lin-ucb{alpha=0}"))
+    );
+    assert_eq!(server.last(), before);
+    assert_eq!(server.get("/stats/1").status, 404);
+}
+
+#[test]
+fn candidates_come_from_the_signal_source() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(
+        dir.path().join("bob.json"),
+        r#"[{"id":"a","content":"Water the plants"}]"#,
+    )
+    .unwrap();
+    let server = Server::start(&["--signals", dir.path().to_str().unwrap()]);
+    let answer = server.post("/recommend", r#"{"user_id":"bob"}"#).json();
+    assert_eq!(answer["tip"], json!({"id": "a", "content": "Water the plants"}));
+    let stranger = server.post("/recommend", r#"{"user_id":"../bob"}"#);
+    assert_eq!((stranger.status, &stranger.json()["field"]), (404, &json!("user_id")));
+    let without = Server::start(&[]).post("/recommend", r#"{"user_id":"bob"}"#);
+    assert_eq!((without.status, &without.json()["field"]), (422, &json!("candidates")));
+}
+
+#[test]
+fn the_document_has_every_route_and_the_page_needs_nobody_else() {
+    let server = Server::start(&[]);
+    let document = server.get("/openapi.json").json();
+    assert_eq!(document["openapi"], "3.1.0");
+    let paths: Vec<&String> = document["paths"].as_object().unwrap().keys().collect();
+    for path in [
+        "/recommend",
+        "/score",
+        "/feedback",
+        "/decisions/{id}",
+        "/features/{user}",
+        "/stats/{user}",
+        "/reset/{user}",
+        "/users/{user}",
+        "/policies",
+        "/assignments",
+        "/livez",
+        "/readyz",
+        "/health",
+        "/metrics",
+    ] {
+        assert!(paths.iter().any(|p| *p == path), "{path} is not in the document");
+    }
+    // Every reference leads somewhere.
+    let text = document.to_string();
+    for reference in text.split("\"$ref\":\"#/components/schemas/").skip(1) {
+        let name = reference.split('"').next().unwrap();
+        assert!(document["components"]["schemas"][name].is_object(), "{name}");
+    }
+    let page = server.get("/");
+    assert!(
+        page.header("content-security-policy")
+            .unwrap()
+            .contains("default-src 'none'")
+    );
+    assert!(!page.text().contains("http://") && !page.text().contains("https://"));
+    // The examples work as they stand.
+    for (path, route) in [
+        ("RecommendRequest", "/recommend"),
+        ("AssignmentRequest", "/assignments"),
+    ] {
+        let example = &document["components"]["schemas"][path]["example"];
+        assert_eq!(server.post(route, &example.to_string()).status, 200, "{example}");
+    }
+}
+
+#[test]
+fn assignments_are_those_of_the_page() {
+    let server = Server::start(&[]);
+    let body = r#"{"salt":"exp-1","user_id":"bob","arms":{"control":1,"challenger":1,"third":1}}"#;
+    let answer = server.post("/assignments", body).json();
+    assert_eq!(answer["arm"], "third");
+    assert!((answer["probability"].as_f64().unwrap() - 1.0 / 3.0).abs() < 1e-12);
+}
+
+#[test]
+fn keys_open_what_their_roles_say_and_are_replaced_without_a_gap() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("keys");
+    let old = "decide app-old 0123456789abcdef-old\n";
+    std::fs::write(
+        &file,
+        format!("{old}read looker 0123456789abcdef-look\nadmin ops 0123456789abcdef-ops\n"),
+    )
+    .unwrap();
+    let server = Server::start(&["--keys", file.to_str().unwrap()]);
+    let ask = |secret: &str, method: &str, path: &str, body: &str| {
+        let header = if secret.is_empty() {
+            String::new()
+        } else {
+            format!("authorization: Bearer 0123456789abcdef-{secret}\r\n")
+        };
+        server.connect().ask(method, path, &header, body).unwrap().status
+    };
+    assert_eq!(ask("", "POST", "/recommend", TWO), 401);
+    assert_eq!(ask("wrong", "POST", "/recommend", TWO), 401);
+    assert_eq!(ask("look", "POST", "/recommend", TWO), 403);
+    assert_eq!(ask("old", "POST", "/recommend", TWO), 200);
+    assert_eq!(ask("old", "GET", "/stats/alice", ""), 403);
+    assert_eq!(ask("look", "GET", "/stats/alice", ""), 200);
+    assert_eq!(ask("look", "DELETE", "/users/alice", ""), 403);
+    assert_eq!(ask("ops", "DELETE", "/users/alice", ""), 200);
+    assert_eq!(ask("", "GET", "/livez", ""), 200);
+    assert_eq!(ask("", "GET", "/metrics", ""), 401);
+    let reread = |text: &str, secret: &str, want: u16| {
+        std::fs::write(&file, text).unwrap();
+        server.signal("-HUP");
+        let seen = (0..200).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            ask(secret, "POST", "/score", r#"{"user_id":1,"candidates":[{"id":1}]}"#) == want
+        });
+        assert!(seen, "{secret} never got {want}");
+    };
+    reread(&format!("{old}decide app-new 0123456789abcdef-new\n"), "new", 200);
+    assert_eq!(ask("old", "POST", "/recommend", TWO), 200);
+    reread("decide app-new 0123456789abcdef-new\n", "old", 401);
+    assert_eq!(ask("new", "POST", "/recommend", TWO), 200);
+    // A file that cannot be used changes nothing.
+    std::fs::write(&file, "nonsense").unwrap();
+    server.signal("-HUP");
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    assert_eq!(ask("new", "POST", "/recommend", TWO), 200);
+}
+
+#[test]
+fn refuses_to_start_with_a_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("s");
+    let refused = |args: &[&str]| {
+        let out = command().args(args).arg("--state").arg(&state).output().unwrap();
+        (out.status.code(), String::from_utf8(out.stderr).unwrap())
+    };
+    for (args, want) in [
+        (&["--listen", "0.0.0.0:0"][..], "there are no keys"),
+        (&["--policy", "lin-usb"], "did you mean `lin-ucb`"),
+        (&["--reward", "r7"], "unknown reward spec"),
+        (&["--keys", "/nonexistent"], "cannot read the keys"),
+        (&["--signals", "/nonexistent"], "is no folder"),
+        (&["--concurrency", "0"], "expected 1 to"),
+        (&["--config", "/nonexistent"], "cannot read /nonexistent"),
+        (&["--policy", dir.path().to_str().unwrap()], "policy.json"),
+    ] {
+        let (code, said) = refused(args);
+        assert!(code == Some(2) && said.contains(want), "{args:?}: {code:?} {said}");
+    }
+    let server = Server::start(&[]);
+    let taken = server.addr.to_string();
+    let (code, said) = refused(&["--listen", &taken]);
+    assert!(code == Some(1) && said.contains(&taken), "{said}");
+    let state = server.dir.path().join("state");
+    let out = command()
+        .args(["--listen", "127.0.0.1:0", "--state"])
+        .arg(&state)
+        .output()
+        .unwrap();
+    assert_eq!(out.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&out.stderr).contains("in use by another oo-serve"));
+}
+
+#[test]
+fn pages_of_strangers_are_refused_without_keys() {
+    let server = Server::start(&[]);
+    let ask = |head: &str| {
+        use std::io::Write;
+        let mut client = Client::connect(server.addr).unwrap();
+        write!(
+            client.stream(),
+            "POST /reset/x HTTP/1.1\r\n{head}content-length: 0\r\n\r\n"
+        )
+        .unwrap();
+        client.read().unwrap().status
+    };
+    let json = "content-type: application/json\r\n";
+    assert_eq!(
+        ask(&format!("host: localhost\r\norigin: http://evil.example\r\n{json}")),
+        403
+    );
+    assert_eq!(ask(&format!("host: evil.example\r\n{json}")), 403);
+    assert_eq!(ask("host: localhost\r\ncontent-type: text/plain\r\n"), 415);
+    assert_eq!(
+        ask(&format!("host: localhost:1\r\norigin: http://localhost:1\r\n{json}")),
+        404
+    );
+    let Value::Object(_) = server.get("/health").json() else {
+        panic!()
+    };
+}

@@ -1,0 +1,251 @@
+//! R1 and R2 of the serving facts: the server is killed under load, again and again, and at every step of its writing.
+//! Nothing that was acknowledged is lost, nothing is applied twice, and the model is what a replay of the journal gives.
+//!
+//! The full sizes: `cargo test --release -p oo-serve --test kill -- --ignored --nocapture`, with `OO_SEED` and `OO_KILLS`
+//! for another run or a longer one.
+
+mod common;
+
+use common::child::{Line, Load, check, ready, serve_if_child, spawn, spawn_small};
+use oo_core::Key;
+use oo_serve::inspect;
+use oo_serve::journal::fail::POINTS;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+#[test]
+fn child() {
+    serve_if_child();
+}
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|t| t.parse().ok()).unwrap_or(default)
+}
+
+fn fingerprint(dir: &Path) -> String {
+    let mut line = Line::open(dir).unwrap();
+    let answer = line.ask("fingerprint").unwrap();
+    answer
+        .strip_prefix("ok ")
+        .unwrap_or_else(|| panic!("{answer}"))
+        .to_string()
+}
+
+/// Kills until there were `kills` of them and `feedbacks` were acknowledged.
+fn torture(policy: &str, seed: u64, kills: u64, feedbacks: u64) {
+    println!("R1: policy {policy}, seed {seed}, {kills} kills, at least {feedbacks} feedbacks");
+    let dir = tempfile::tempdir().unwrap();
+    let key = Key::root(seed).name("kill");
+    let load = Load::start(dir.path(), 16, seed);
+    let mut killed = 0;
+    loop {
+        let mut child = spawn(dir.path(), None, policy);
+        assert!(ready(dir.path(), &mut child), "the server does not come back");
+        let acked = load.acked.load(Ordering::Relaxed);
+        if killed >= kills && acked >= feedbacks {
+            break finish(dir.path(), child, load, killed);
+        }
+        let wait = 20 + key.fold(killed).bits() % 480;
+        std::thread::sleep(Duration::from_millis(wait));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        killed += 1;
+    }
+}
+
+fn finish(dir: &Path, mut child: std::process::Child, load: Load, killed: u64) {
+    let acked = load.finish();
+    let live = fingerprint(dir);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    check(dir, &acked, &live);
+    println!(
+        "{killed} kills, {} acknowledged, 0 lost, 0 twice, state {live}",
+        acked.len()
+    );
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_or_counted_twice() {
+    torture("lin-ucb", number("OO_SEED", 1), 5, 500);
+}
+
+#[test]
+#[ignore = "about ten minutes; figures in docs/reliability.md"]
+fn two_hundred_kills() {
+    torture("lin-ucb", number("OO_SEED", 2), number("OO_KILLS", 200), 200_000);
+}
+
+#[test]
+#[ignore = "minutes; figures in docs/reliability.md"]
+fn fifty_kills_with_a_model_a_user() {
+    torture("lin-ts+per-user", number("OO_SEED", 3), 50, 20_000);
+}
+
+/// Dies at the n-th passing of a point, under load with snapshots and compactions, and comes back.
+fn die_at(point: &str, n: u64) {
+    let dir = tempfile::tempdir().unwrap();
+    let load = Load::start(dir.path(), 4, n);
+    if point.starts_with("truncate") {
+        // Only a start that finds a torn tail passes here.
+        let mut child = spawn(dir.path(), None, "lin-ucb");
+        assert!(ready(dir.path(), &mut child));
+        std::thread::sleep(Duration::from_millis(100));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        tear(dir.path());
+    }
+    let mut child = spawn(dir.path(), Some(&format!("{point}:{n}")), "lin-ucb");
+    ready(dir.path(), &mut child);
+    let mut tidy = Line::open(dir.path());
+    for _ in 0..1500 {
+        if child.try_wait().unwrap().is_some() {
+            break;
+        }
+        if point.starts_with("compact") || point.starts_with("snapshot") || point.starts_with("rotate") {
+            // Somebody to forget, so that there is something to blank.
+            for command in ["forget nobody", "snapshot", "compact"] {
+                tidy.as_mut().and_then(|l| l.ask(command));
+            }
+        }
+        std::thread::sleep(Duration::from_millis(4));
+    }
+    let died = child.try_wait().unwrap().is_some();
+    child.kill().ok();
+    child.wait().unwrap();
+    assert!(died, "{point}:{n} was never passed");
+    let mut child = spawn(dir.path(), None, "lin-ucb");
+    assert!(ready(dir.path(), &mut child), "it does not come back after {point}:{n}");
+    std::thread::sleep(Duration::from_millis(50));
+    finish(dir.path(), child, load, 1);
+}
+
+/// Half a record at the end of the newest file.
+fn tear(dir: &Path) {
+    let mut files: Vec<_> = std::fs::read_dir(dir.join("journal"))
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .collect();
+    files.sort();
+    let last = files.last().unwrap();
+    let mut bytes = std::fs::read(last).unwrap();
+    bytes.extend([7; 11]);
+    std::fs::write(last, bytes).unwrap();
+}
+
+/// Points that are passed once in a while only, and how often at most in a short run.
+fn passings(point: &str) -> u64 {
+    match point {
+        "compact.remove" => 0,
+        p if p.starts_with("truncate") => 1,
+        p if p.starts_with("compact.w") || p.starts_with("compact.re") => 0,
+        p if p.starts_with("compact") || p.starts_with("snapshot") || p.starts_with("rotate") => 3,
+        _ => 200,
+    }
+}
+
+/// Dies while a user's records are blanked, and comes back: the others' are all there, and the user's go the next time.
+#[test]
+fn dying_while_forgetting_forgets_nobody_else() {
+    for point in [
+        "compact.write:1",
+        "compact.write:2",
+        "compact.rename:1",
+        "compact.rename:2",
+        "compact.done:1",
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut child = spawn_small(dir.path(), Some(point), false);
+        assert!(ready(dir.path(), &mut child));
+        let mut line = Line::open(dir.path()).unwrap();
+        for i in 0..150 {
+            assert!(line.ask(&format!("d d{i} {i}")).unwrap().starts_with("ok"));
+            assert!(
+                line.ask(&format!("f f{i} d{i} {}", i * 999))
+                    .unwrap()
+                    .starts_with("ok Learned")
+            );
+        }
+        assert_eq!(line.ask("forget user-3").unwrap(), "ok done");
+        let live = fingerprint(dir.path());
+        assert_eq!(line.ask("compact"), None, "{point} was not passed");
+        child.wait().unwrap();
+        let mut child = spawn_small(dir.path(), None, false);
+        assert!(ready(dir.path(), &mut child), "it does not come back after {point}");
+        assert_eq!(fingerprint(dir.path()), live, "{point}");
+        let mut line = Line::open(dir.path()).unwrap();
+        assert!(line.ask("compact").unwrap().starts_with("ok"));
+        assert_eq!(fingerprint(dir.path()), live, "{point}");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let report = inspect::inspect(dir.path(), None).unwrap();
+        assert!(report.defects.is_empty(), "{point}: {:?}", report.defects);
+        let ids: Vec<String> = inspect::feedbacks(dir.path())
+            .unwrap()
+            .into_iter()
+            .map(|f| f.0)
+            .collect();
+        let kept: Vec<String> = (0..150).filter(|i| i % 50 != 3).map(|i| format!("f{i}")).collect();
+        assert_eq!(ids, kept, "{point}");
+    }
+}
+
+/// Dies between the removals of old files, and comes back with everything that was learned.
+#[test]
+fn dying_while_old_records_go_loses_no_state() {
+    for n in 1..=3 {
+        let dir = tempfile::tempdir().unwrap();
+        let mut child = spawn_small(dir.path(), Some(&format!("compact.remove:{n}")), true);
+        assert!(ready(dir.path(), &mut child));
+        let mut line = Line::open(dir.path()).unwrap();
+        let mut learned = 0;
+        for i in 0..150 {
+            assert!(line.ask(&format!("d d{i} {i}")).unwrap().starts_with("ok"));
+            // A window of a millisecond: some come in time.
+            let answer = line.ask(&format!("f f{i} d{i} {}", i * 999)).unwrap();
+            learned += u64::from(answer.starts_with("ok Learned"));
+        }
+        std::thread::sleep(Duration::from_millis(5));
+        assert_eq!(line.ask("compact"), None, "it was not passed");
+        child.wait().unwrap();
+        let mut child = spawn_small(dir.path(), None, true);
+        assert!(ready(dir.path(), &mut child), "it does not come back");
+        let mut line = Line::open(dir.path()).unwrap();
+        assert!(line.ask("compact").unwrap().starts_with("ok"));
+        let live = fingerprint(dir.path());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let report = inspect::inspect(dir.path(), None).unwrap();
+        assert!(
+            report.defects.is_empty() && report.first_seq != 1,
+            "{:?}",
+            report.defects
+        );
+        let replay = report.replay.clone().unwrap_or_else(|| panic!("{report:#?}"));
+        assert_eq!(
+            (replay.counts.learned, replay.updates, replay.digest),
+            (learned, learned, live)
+        );
+    }
+}
+
+fn every_point(times: u64) {
+    for point in POINTS {
+        for n in 0..times.min(passings(point)) {
+            let n = 1 + Key::root(n).name(point).bits() % passings(point);
+            die_at(point, n);
+        }
+    }
+}
+
+#[test]
+fn dying_at_any_step_of_writing_loses_nothing() {
+    every_point(1);
+}
+
+#[test]
+#[ignore = "minutes; figures in docs/reliability.md"]
+fn dying_at_any_step_twenty_times() {
+    every_point(20);
+}
