@@ -1,4 +1,7 @@
 //! Several comparisons at once.
+//!
+//! Holm (1979), A simple sequentially rejective multiple test procedure. Benjamini, Hochberg (1995), Controlling the false
+//! discovery rate.
 
 /// Holm's step-down adjustment: the family-wise error stays below α whatever the dependence between the tests.
 ///
@@ -18,6 +21,24 @@ pub fn holm(p: &[f64]) -> Vec<f64> {
     adjusted
 }
 
+/// Benjamini and Hochberg's step-up adjustment: of the findings below α a share of at most α is false, on average. That is
+/// a weaker promise than Holm's, for long lists that are looked through rather than acted on. It holds for independent
+/// tests and for those that depend positively.
+///
+/// The answer keeps the order of `p`. A NaN counts as 1.
+pub fn benjamini_hochberg(p: &[f64]) -> Vec<f64> {
+    let p: Vec<f64> = p.iter().map(|&p| if p.is_nan() { 1.0 } else { p }).collect();
+    let mut order: Vec<usize> = (0..p.len()).collect();
+    order.sort_by(|&i, &j| p[i].total_cmp(&p[j]));
+    let mut adjusted = vec![0.0; p.len()];
+    let mut reached = 1.0f64;
+    for (rank, &i) in order.iter().enumerate().rev() {
+        reached = reached.min(p.len() as f64 / (rank + 1) as f64 * p[i]);
+        adjusted[i] = reached;
+    }
+    adjusted
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -29,6 +50,24 @@ mod tests {
         for (got, expected) in adjusted.iter().zip([0.03, 0.06, 0.06, 0.02]) {
             assert!((got - expected).abs() < 1e-15, "{adjusted:?}");
         }
+    }
+
+    #[test]
+    fn benjamini_hochberg_by_hand() {
+        // Sorted: 0.005, 0.01, 0.03, 0.04 times 4, 2, 4/3, 1 = 0.02, 0.02, 0.04, 0.04.
+        let adjusted = benjamini_hochberg(&[0.01, 0.04, 0.03, 0.005]);
+        for (got, expected) in adjusted.iter().zip([0.02, 0.04, 0.04, 0.02]) {
+            assert!((got - expected).abs() < 1e-15, "{adjusted:?}");
+        }
+    }
+
+    #[test]
+    fn a_step_up_lowers_what_lies_above() {
+        // 0.03·3 = 0.09 is lowered to 0.031·3/2 = 0.0465, and that to 0.032.
+        let adjusted = benjamini_hochberg(&[0.03, 0.031, 0.032]);
+        assert!(adjusted.iter().all(|p| (p - 0.032).abs() < 1e-15), "{adjusted:?}");
+        assert!(benjamini_hochberg(&[]).is_empty());
+        assert_eq!(benjamini_hochberg(&[0.2, f64::NAN]), [0.4, 1.0]);
     }
 
     #[test]

@@ -5,6 +5,8 @@
 //! of the mean of the C contributions has the usual divisor C − 1. Quantiles are Student's t on C − 1 degrees of
 //! freedom.
 
+use crate::stats::Quantile;
+use oo_core::normal;
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
 /// The total of one cluster: a person, or a replicate.
@@ -51,7 +53,7 @@ pub struct Difference {
 /// The mean per round and its interval at `level` (0.95, say).
 pub fn mean_interval(clusters: &[Cluster], level: f64) -> Estimate {
     let (value, _) = ratio(clusters);
-    let spread = Spread::of(&contributions(clusters), level);
+    let spread = Spread::of(&contributions(clusters), Quantile::Student, level);
     Estimate {
         value,
         low: spread.map(|s| value - s.half_width),
@@ -72,28 +74,35 @@ pub fn mean_interval(clusters: &[Cluster], level: f64) -> Estimate {
 pub fn difference(a: &[Cluster], b: &[Cluster], level: f64) -> Difference {
     assert_eq!(a.len(), b.len(), "clusters are paired by index");
     let ((mean_a, _), (mean_b, _)) = (ratio(a), ratio(b));
-    let rounding = 1e-12 * (mean_a.abs() + mean_b.abs());
-    let diff = mean_a - mean_b;
     let residuals: Vec<f64> = contributions(a)
         .iter()
         .zip(contributions(b))
         .map(|(a, b)| a - b)
         .collect();
-    let spread = Spread::of(&residuals, level);
-    let p = spread.filter(|_| diff.is_finite()).map(|s| {
-        if s.std_error > rounding {
-            2.0 * student(residuals.len()).sf((diff / s.std_error).abs())
-        } else {
-            f64::from(u8::from(diff.abs() <= rounding))
+    Difference::of(mean_a, mean_b, &residuals, Quantile::Student, level)
+}
+
+impl Difference {
+    /// From two values and what each unit adds to their difference; rounding as [`difference`] has it.
+    pub(super) fn of(a: f64, b: f64, residuals: &[f64], quantile: Quantile, level: f64) -> Self {
+        let rounding = 1e-12 * (a.abs() + b.abs());
+        let diff = a - b;
+        let spread = Spread::of(residuals, quantile, level).filter(|_| diff.is_finite());
+        let p = spread.map(|s| {
+            if s.std_error > rounding {
+                2.0 * quantile.above((diff / s.std_error).abs(), residuals.len())
+            } else {
+                f64::from(u8::from(diff.abs() <= rounding))
+            }
+        });
+        Difference {
+            diff,
+            low: spread.map(|s| diff - s.half_width),
+            high: spread.map(|s| diff + s.half_width),
+            std_error: spread.map(|s| s.std_error),
+            df: degrees(residuals.len()),
+            p,
         }
-    });
-    Difference {
-        diff,
-        low: spread.map(|s| diff - s.half_width),
-        high: spread.map(|s| diff + s.half_width),
-        std_error: spread.map(|s| s.std_error),
-        df: degrees(a.len()),
-        p,
     }
 }
 
@@ -105,7 +114,7 @@ fn ratio(clusters: &[Cluster]) -> (f64, f64) {
 }
 
 /// What each cluster adds to the linearised mean; they sum to zero.
-fn contributions(clusters: &[Cluster]) -> Vec<f64> {
+pub(super) fn contributions(clusters: &[Cluster]) -> Vec<f64> {
     let (mean, size) = ratio(clusters);
     clusters.iter().map(|c| (c.sum - mean * c.count) / size).collect()
 }
@@ -114,18 +123,37 @@ fn degrees(clusters: usize) -> f64 {
     clusters.saturating_sub(1) as f64
 }
 
-fn student(clusters: usize) -> StudentsT {
-    StudentsT::new(0.0, 1.0, degrees(clusters)).expect("called with at least two clusters")
+fn student(units: usize) -> StudentsT {
+    StudentsT::new(0.0, 1.0, degrees(units)).expect("called with at least two units")
+}
+
+impl Quantile {
+    /// The x that a standardised mean of so many units stays below with probability `p`.
+    pub(super) fn at(self, p: f64, units: usize) -> f64 {
+        match self {
+            Quantile::Normal => normal::quantile(p),
+            Quantile::Student => student(units).inverse_cdf(p),
+        }
+    }
+
+    /// The probability to exceed `x`.
+    pub(super) fn above(self, x: f64, units: usize) -> f64 {
+        match self {
+            Quantile::Normal => normal::cdf(-x),
+            Quantile::Student => student(units).sf(x),
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
-struct Spread {
-    std_error: f64,
-    half_width: f64,
+pub(super) struct Spread {
+    pub(super) std_error: f64,
+    pub(super) half_width: f64,
 }
 
 impl Spread {
-    fn of(contributions: &[f64], level: f64) -> Option<Spread> {
+    /// Of the mean of the units' contributions, which sum to zero; `None` with fewer than two.
+    pub(super) fn of(contributions: &[f64], quantile: Quantile, level: f64) -> Option<Spread> {
         let c = contributions.len();
         if c < 2 {
             return None;
@@ -134,7 +162,7 @@ impl Spread {
         let std_error = libm::sqrt(squares / (c as f64 * degrees(c)));
         Some(Spread {
             std_error,
-            half_width: std_error * student(c).inverse_cdf(0.5 + level / 2.0),
+            half_width: std_error * quantile.at(0.5 + level / 2.0, c),
         })
     }
 }
