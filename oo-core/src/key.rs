@@ -92,6 +92,11 @@ fn open_unit(bits: u64) -> f64 {
 pub struct Draws(Pcg64Mcg);
 
 impl Draws {
+    /// 64 random bits.
+    pub fn bits(&mut self) -> u64 {
+        self.0.next_u64()
+    }
+
     /// Uniform in [0, 1).
     pub fn uniform(&mut self) -> f64 {
         unit(self.0.next_u64())

@@ -56,4 +56,13 @@ pub enum Error {
         /// The value as it came.
         got: String,
     },
+    /// What the traits' error says: a spec that does not parse, an option out of range, a singular matrix.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl From<oo_core::Error> for Error {
+    fn from(error: oo_core::Error) -> Self {
+        Error::Refused(error.to_string())
+    }
 }

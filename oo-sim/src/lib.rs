@@ -7,6 +7,7 @@ pub mod commands;
 pub mod datasets;
 pub mod environments;
 pub mod experiment;
+pub mod logs;
 pub mod report;
 pub mod runner;
 pub mod store;

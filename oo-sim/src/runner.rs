@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use cpu_time::ThreadTime;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use oo_core::tips::{Feedback, Reaction};
-use oo_core::{Arrival, Batch, Decision, Environment, Error, Key, Log, Policy, Shape};
+use oo_core::{Arrival, Batch, Decision, Environment, Error, Key, Log, Outcome, Policy, Row, Shape};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -163,13 +163,67 @@ pub fn run_cell(plan: &Plan, cell: Cell<'_>) -> Result<Records> {
     simulate(env.as_mut(), policy.as_mut(), key).with_context(place)
 }
 
-/// The loop: deliver, decide, respond, learn.
+/// Who looks on while rounds happen, and writes down what it wants.
+pub trait Witness {
+    /// A round was decided; `i` is its place among the open rounds of the tick.
+    fn decided(&mut self, _env: &dyn Environment, _i: usize, _decision: &Decision) {}
+
+    /// The same round was answered; `row` holds no reward yet.
+    ///
+    /// # Errors
+    /// Whatever keeps the witness from writing it down; it ends the run.
+    fn answered(&mut self, _now: u64, _row: Row<'_>, _outcome: &Outcome) -> oo_core::Result<()> {
+        Ok(())
+    }
+}
+
+impl Witness for Records {
+    fn decided(&mut self, env: &dyn Environment, i: usize, decision: &Decision) {
+        let (round, at) = (env.round(i), decision.chosen());
+        self.index.push(round.index);
+        self.time.push(env.now());
+        self.user.push(round.user.0);
+        let group = env.group(round.user).map(|g| self.group_code(g));
+        self.group.push(group);
+        self.action.push(round.candidates.ids[at].0);
+        self.candidates.push(round.candidates.len() as u32);
+        self.propensity.push(decision.propensity());
+        self.method.push(decision.method().name());
+        let expected = env.expected(i);
+        self.expected.push(expected.and_then(|e| e.get(at).copied()));
+        self.best.push(expected.and_then(|e| e.iter().copied().reduce(f64::max)));
+    }
+
+    fn answered(&mut self, _now: u64, _row: Row<'_>, outcome: &Outcome) -> oo_core::Result<()> {
+        self.reward.push(outcome.reward);
+        self.reaction.push(outcome.feedback.map(|f| f.reaction));
+        self.dwell_ms.push(outcome.feedback.and_then(|f| f.dwell_ms));
+        Ok(())
+    }
+}
+
+/// [`simulate_before`] with records of every round.
 ///
 /// # Errors
-/// The first error of either side; a feature that is not finite is named.
+/// As there.
 pub fn simulate(env: &mut dyn Environment, policy: &mut dyn Policy, key: Key) -> oo_core::Result<Records> {
-    let shape = env.shape().clone();
     let mut records = Records::default();
+    records.cpu_us = simulate_before(env, policy, key, &mut records)?;
+    Ok(records)
+}
+
+/// The loop: deliver, decide, respond, learn. Returns the CPU time of deciding and learning, in microseconds.
+///
+/// # Errors
+/// The first error of any side; a feature that is not finite is named.
+pub fn simulate_before(
+    env: &mut dyn Environment,
+    policy: &mut dyn Policy,
+    key: Key,
+    witness: &mut dyn Witness,
+) -> oo_core::Result<f64> {
+    let shape = env.shape().clone();
+    let mut rounds = 0u64;
     let mut pending = Pending::default();
     let mut decision = Decision::new();
     let (mut chosen, mut outcomes, mut log_rows) = (Vec::new(), Vec::new(), Vec::new());
@@ -188,23 +242,9 @@ pub fn simulate(env: &mut dyn Environment, policy: &mut dyn Policy, key: Key) ->
             let decided = policy.decide(&round, key.fold(round.index), &mut decision);
             clock.stop();
             decided.map_err(|e| name_feature(e, &shape))?;
-            let at = decision.chosen();
-            records.index.push(round.index);
-            records.time.push(now);
-            records.user.push(round.user.0);
-            let group = env.group(round.user).map(|g| records.group_code(g));
-            records.group.push(group);
-            records.action.push(round.candidates.ids[at].0);
-            records.candidates.push(round.candidates.len() as u32);
-            records.propensity.push(decision.propensity());
-            records.method.push(decision.method().name());
-            let expected = env.expected(i);
-            records.expected.push(expected.and_then(|e| e.get(at).copied()));
-            records
-                .best
-                .push(expected.and_then(|e| e.iter().copied().reduce(f64::max)));
+            witness.decided(env, i, &decision);
             log_rows.push(pending.log.push(&round, &decision));
-            chosen.push(at);
+            chosen.push(decision.chosen());
         }
         outcomes.clear();
         env.respond(&chosen, &mut outcomes)?;
@@ -216,9 +256,7 @@ pub fn simulate(env: &mut dyn Environment, policy: &mut dyn Policy, key: Key) ->
             });
         }
         for (&row, outcome) in log_rows.iter().zip(&outcomes) {
-            records.reward.push(outcome.reward);
-            records.reaction.push(outcome.feedback.map(|f| f.reaction));
-            records.dwell_ms.push(outcome.feedback.and_then(|f| f.dwell_ms));
+            witness.answered(now, pending.log.row(row), outcome)?;
             match outcome.arrival {
                 Arrival::Now => {
                     pending.log.settle(row, outcome.reward, outcome.feedback);
@@ -240,11 +278,11 @@ pub fn simulate(env: &mut dyn Environment, policy: &mut dyn Policy, key: Key) ->
             sampled += clock.total;
             sampled_rounds += chosen.len() as u64;
         }
+        rounds += chosen.len() as u64;
         tick += 1;
     }
     let a_round = sampled.as_secs_f64() * 1e6 / sampled_rounds.max(1) as f64;
-    records.cpu_us = a_round * records.len() as f64;
-    Ok(records)
+    Ok(a_round * rounds as f64)
 }
 
 /// Adds up the thread's CPU time between `go` and `stop`, on sampled ticks only.

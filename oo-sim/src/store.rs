@@ -173,22 +173,29 @@ fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
 
 /// Writes under a temporary name and renames, so that a reader sees the whole file or none.
 fn write_whole(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> Result<()>) -> Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    // The process's number keeps two runs in one folder out of each other's way.
-    name.push(format!(".{}.tmp", std::process::id()));
-    let temporary = path.with_file_name(name);
-    let attempt = || -> Result<()> {
-        let mut file = BufWriter::new(File::create(&temporary)?);
-        write(&mut file)?;
-        file.into_inner().map_err(|e| e.into_error())?;
-        Ok(fs::rename(&temporary, path)?)
-    };
-    attempt().with_context(|| {
-        let _ = fs::remove_file(&temporary);
+    write_once(path, write).with_context(|| {
         format!(
             "cannot write {}; what was finished before is kept, and the same command goes on from there",
             path.display()
         )
+    })
+}
+
+/// The same for a file that is made in one go.
+pub(crate) fn write_once<T>(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> Result<T>) -> Result<T> {
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    // The process's number keeps two runs in one folder out of each other's way.
+    name.push(format!(".{}.tmp", std::process::id()));
+    let temporary = path.with_file_name(name);
+    let attempt = || -> Result<T> {
+        let mut file = BufWriter::new(File::create(&temporary)?);
+        let made = write(&mut file)?;
+        file.into_inner().map_err(|e| e.into_error())?;
+        fs::rename(&temporary, path)?;
+        Ok(made)
+    };
+    attempt().inspect_err(|_| {
+        let _ = fs::remove_file(&temporary);
     })
 }
 

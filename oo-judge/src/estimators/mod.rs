@@ -23,12 +23,20 @@
 //! # Ok::<(), oo_judge::Error>(())
 //! ```
 
+mod binomial;
+pub mod bootstrap;
+pub mod clusters;
 pub mod direct;
 pub mod doubly_robust;
 pub mod ips;
 pub mod logged;
+pub mod replay;
+pub mod shrinkage;
 pub mod snips;
+pub mod sub_gaussian;
+pub mod switch_dr;
 pub mod terms;
+pub mod tuning;
 
 pub use logged::{BLOCK, Logged, Sizes, Weighted};
 pub use terms::{Sums, Terms};
@@ -54,6 +62,30 @@ pub struct Parameter {
     pub low: f64,
     /// The largest value; itself allowed, infinity too.
     pub high: f64,
+    /// The value at which no weight is changed.
+    pub unchanged: f64,
+}
+
+/// Which weights an estimator expects in [`Weighted::weight`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Weights {
+    /// Target probability over propensity: [`Logged::weigh`].
+    Importance,
+}
+
+/// What an estimator's expectation misses the truth by, when propensities are right and the logger has support.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Bias {
+    /// Nothing.
+    None,
+    /// Something of order 1/n.
+    Vanishing,
+    /// What the parameter costs; nothing at the value that changes no weight.
+    Parameter,
+    /// The error of the reward model.
+    Model,
+    /// Nothing if every action was logged with the same probability; anything otherwise.
+    Logging,
 }
 
 /// One estimator in the table.
@@ -63,12 +95,18 @@ pub struct Entry {
     pub name: &'static str,
     /// One line of help.
     pub summary: &'static str,
+    /// Its formula, over rows: weight w, reward r, model q̂, the model's value of the target v.
+    pub formula: &'static str,
     /// Where it was published.
     pub paper: &'static str,
     /// Its parameter, if it has one.
     pub parameter: Option<Parameter>,
     /// Whether it is worth nothing without a reward model.
     pub needs_model: bool,
+    /// Which weights the rows must carry.
+    pub weights: Weights,
+    /// What it misses the truth by.
+    pub bias: Bias,
     /// Makes it; the argument is the parameter, checked.
     pub make: fn(f64) -> Box<dyn Estimator>,
 }
@@ -104,7 +142,21 @@ impl Entry {
 }
 
 /// Every estimator of the library.
-pub const ESTIMATORS: &[Entry] = &[direct::ENTRY, ips::ENTRY, snips::ENTRY, doubly_robust::ENTRY];
+pub const ESTIMATORS: &[Entry] = &[
+    direct::ENTRY,
+    ips::ENTRY,
+    ips::CLIPPED,
+    snips::ENTRY,
+    doubly_robust::ENTRY,
+    doubly_robust::CLIPPED,
+    snips::DOUBLY_ROBUST,
+    switch_dr::ENTRY,
+    shrinkage::ENTRY,
+    sub_gaussian::IPS,
+    sub_gaussian::DR,
+    doubly_robust::MORE_ROBUST,
+    replay::ENTRY,
+];
 
 /// The entry of a name.
 ///

@@ -20,20 +20,11 @@ pub struct Terms {
 }
 
 impl Terms {
-    /// Replaces the content by a plain mean of `base` + `num`, given row by row.
-    pub fn mean(&mut self, rows: impl Iterator<Item = (f64, f64)>) {
-        self.ratio(rows.map(|(base, num)| (base, num, 1.0)));
-    }
-
-    /// Replaces the content by (base, num, den), given row by row.
-    pub fn ratio(&mut self, rows: impl Iterator<Item = (f64, f64, f64)>) {
-        self.base.clear();
-        self.num.clear();
-        self.den.clear();
-        for (base, num, den) in rows {
-            self.base.push(base);
-            self.num.push(num);
-            self.den.push(den);
+    /// Makes room for `rows` rows of a plain mean: base and num 0, den 1.
+    pub fn reset(&mut self, rows: usize) {
+        for (column, start) in [(&mut self.base, 0.0), (&mut self.num, 0.0), (&mut self.den, 1.0)] {
+            column.resize(rows, start);
+            column.fill(start);
         }
     }
 
@@ -59,7 +50,7 @@ pub struct Sums {
     products: [f64; 6],
 }
 
-const LANES: usize = 8;
+const LANES: usize = 4;
 
 impl Sums {
     /// Sums over no rows.
@@ -79,33 +70,20 @@ impl Sums {
         } else {
             [terms.base[0], terms.num[0], terms.den[0]]
         };
-        let (mut sums, mut products) = ([[0.0; LANES]; 3], [[0.0; LANES]; 6]);
-        let mut row = |lane: usize, base: f64, num: f64, den: f64| {
-            let (b, n, d) = (base - pivot[0], num - pivot[1], den - pivot[2]);
-            sums[0][lane] += b;
-            sums[1][lane] += n;
-            sums[2][lane] += d;
-            products[0][lane] += b * b;
-            products[1][lane] += b * n;
-            products[2][lane] += b * d;
-            products[3][lane] += n * n;
-            products[4][lane] += n * d;
-            products[5][lane] += d * d;
+        // Most columns of most estimators never leave their pivot, and add nothing.
+        let varies = |column: &[f64], pivot: f64| column.iter().fold(false, |varies, x| varies | (*x != pivot));
+        let (sums, products) = match (
+            varies(&terms.base, pivot[0]),
+            varies(&terms.num, pivot[1]),
+            varies(&terms.den, pivot[2]),
+        ) {
+            (false, _, false) => deviations::<false, true, false>(terms, pivot),
+            (true, false, false) => deviations::<true, false, false>(terms, pivot),
+            (true, true, false) => deviations::<true, true, false>(terms, pivot),
+            (false, _, true) => deviations::<false, true, true>(terms, pivot),
+            (true, _, true) => deviations::<true, true, true>(terms, pivot),
         };
-        let (base, base_rest) = terms.base.as_chunks::<LANES>();
-        let (num, num_rest) = terms.num.as_chunks::<LANES>();
-        let (den, den_rest) = terms.den.as_chunks::<LANES>();
-        for ((base, num), den) in base.iter().zip(num).zip(den) {
-            for lane in 0..LANES {
-                row(lane, base[lane], num[lane], den[lane]);
-            }
-        }
-        for ((base, num), den) in base_rest.iter().zip(num_rest).zip(den_rest) {
-            row(0, *base, *num, *den);
-        }
         let count = rows as f64;
-        let sums = sums.map(|lanes| lanes.iter().sum::<f64>());
-        let products = products.map(|lanes| lanes.iter().sum::<f64>());
         self.merge(&Sums {
             count,
             mean: std::array::from_fn(|i| pivot[i] + sums[i] / count),
@@ -171,3 +149,51 @@ impl Sums {
 
 /// Which two of (base, num, den) each product is of.
 const PAIRS: [(usize, usize); 6] = [(0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)];
+
+/// Sums of the deviations from the pivot, and of their products in the order of [`PAIRS`], over the columns that vary.
+/// Lanes let the additions run side by side.
+fn deviations<const BASE: bool, const NUM: bool, const DEN: bool>(
+    terms: &Terms,
+    pivot: [f64; 3],
+) -> ([f64; 3], [f64; 6]) {
+    let (mut sums, mut products) = ([[0.0; LANES]; 3], [[0.0; LANES]; 6]);
+    let mut row = |lane: usize, base: f64, num: f64, den: f64| {
+        let (b, n, d) = (base - pivot[0], num - pivot[1], den - pivot[2]);
+        if BASE {
+            sums[0][lane] += b;
+            products[0][lane] += b * b;
+        }
+        if BASE && NUM {
+            products[1][lane] += b * n;
+        }
+        if BASE && DEN {
+            products[2][lane] += b * d;
+        }
+        if NUM {
+            sums[1][lane] += n;
+            products[3][lane] += n * n;
+        }
+        if NUM && DEN {
+            products[4][lane] += n * d;
+        }
+        if DEN {
+            sums[2][lane] += d;
+            products[5][lane] += d * d;
+        }
+    };
+    let (base, base_rest) = terms.base.as_chunks::<LANES>();
+    let (num, num_rest) = terms.num.as_chunks::<LANES>();
+    let (den, den_rest) = terms.den.as_chunks::<LANES>();
+    for ((base, num), den) in base.iter().zip(num).zip(den) {
+        for lane in 0..LANES {
+            row(lane, base[lane], num[lane], den[lane]);
+        }
+    }
+    for ((base, num), den) in base_rest.iter().zip(num_rest).zip(den_rest) {
+        row(0, *base, *num, *den);
+    }
+    (
+        sums.map(|lanes| lanes.iter().sum()),
+        products.map(|lanes| lanes.iter().sum()),
+    )
+}
