@@ -8,6 +8,7 @@ pub mod datasets;
 pub mod environments;
 pub mod experiment;
 pub mod logs;
+pub mod ope;
 pub mod report;
 pub mod runner;
 pub mod store;

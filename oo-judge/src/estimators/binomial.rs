@@ -11,7 +11,7 @@ pub(super) fn half(draws: &mut Draws, n: u64) -> u64 {
         return binomial(draws, n, 0.5);
     }
     let mut heads = (0..n / 64).map(|_| u64::from(draws.bits().count_ones())).sum();
-    if n % 64 > 0 {
+    if !n.is_multiple_of(64) {
         heads += u64::from((draws.bits() >> (64 - n % 64)).count_ones());
     }
     heads

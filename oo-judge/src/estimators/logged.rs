@@ -73,6 +73,8 @@ pub struct Weighted {
     pub logged_q: Vec<f64>,
     /// The model's value of the target policy, Σ target · model over the row's candidates; 0 without a model.
     pub value: Vec<f64>,
+    /// How much each row counts, with several loggers ([`Loggers`](super::loggers::Loggers)); empty otherwise.
+    pub share: Vec<f64>,
     /// The number of the first row in the whole log, from 1.
     pub first_row: u64,
 }
@@ -96,6 +98,7 @@ impl Weighted {
             &mut self.reward,
             &mut self.logged_q,
             &mut self.value,
+            &mut self.share,
         ] {
             column.clear();
         }

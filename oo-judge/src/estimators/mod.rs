@@ -26,10 +26,15 @@
 mod binomial;
 pub mod bootstrap;
 pub mod clusters;
+pub mod diagnostics;
 pub mod direct;
 pub mod doubly_robust;
+pub mod histogram;
 pub mod ips;
 pub mod logged;
+pub mod loggers;
+pub mod marginalised;
+pub mod moments;
 pub mod replay;
 pub mod shrinkage;
 pub mod snips;
@@ -71,6 +76,12 @@ pub struct Parameter {
 pub enum Weights {
     /// Target probability over propensity: [`Logged::weigh`].
     Importance,
+    /// The same of an embedding: [`marginalised::Embedding::weigh_rows`].
+    Marginal,
+    /// Target probability over that of a mixture of loggers: [`loggers::Loggers::weigh_balanced`].
+    Balanced,
+    /// As `Importance`, with a share for each row: [`loggers::Loggers::weigh_precise`].
+    Precision,
 }
 
 /// What an estimator's expectation misses the truth by, when propensities are right and the logger has support.
@@ -84,6 +95,8 @@ pub enum Bias {
     Parameter,
     /// The error of the reward model.
     Model,
+    /// Nothing if the reward depends on the action through its embedding alone.
+    Embedding,
     /// Nothing if every action was logged with the same probability; anything otherwise.
     Logging,
 }
@@ -156,6 +169,11 @@ pub const ESTIMATORS: &[Entry] = &[
     sub_gaussian::DR,
     doubly_robust::MORE_ROBUST,
     replay::ENTRY,
+    marginalised::ENTRY,
+    loggers::BALANCED_IPS,
+    loggers::BALANCED_DR,
+    loggers::PRECISION_IPS,
+    loggers::PRECISION_DR,
 ];
 
 /// The entry of a name.

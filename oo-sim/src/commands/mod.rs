@@ -2,6 +2,8 @@
 
 pub mod compare;
 pub mod data;
+pub mod log;
+pub mod ope;
 pub mod policies;
 pub mod reference;
 pub mod report;
@@ -16,7 +18,7 @@ pub(crate) const EXITS: &[(u8, &str)] = &[
     (1, "failure while running"),
     (
         2,
-        "bad input: a flag, a name, an option, the experiment file, or a folder that is no finished run",
+        "bad input: a flag, a name, an option, the experiment file, a log, or a folder that is no finished run",
     ),
 ];
 
@@ -42,6 +44,12 @@ enum Command {
     /// List data sets, download them, say where they are
     #[command(after_help = data::AFTER_HELP)]
     Data(data::Args),
+    /// Simulate one policy and write the log of its decisions
+    #[command(after_help = log::after_help())]
+    Log(Box<log::Args>),
+    /// Say from a log what another policy would have earned
+    #[command(after_help = ope::after_help())]
+    Ope(Box<ope::Args>),
     /// Write one HTML page about a finished run
     Report(report::Args),
     /// List policies, their options and where they were published
@@ -69,6 +77,8 @@ pub fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Compare(args) => compare::run(*args),
         Command::Data(args) => data::run(args),
+        Command::Log(args) => log::run(*args),
+        Command::Ope(args) => ope::run(*args),
         Command::Report(args) => report::run(args),
         Command::Policies => policies::policies(),
         Command::Environments => policies::environments(),

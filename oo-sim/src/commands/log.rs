@@ -1,0 +1,127 @@
+//! `oo-sim log`: simulate one policy and write the log of its decisions.
+
+use super::{BadInput, print};
+use crate::experiment::{Experiment, Plan};
+use crate::logs::own::{Header, VERSION};
+use crate::logs::write::Writer;
+use crate::runner::{self, Witness};
+use crate::store;
+use anyhow::{Context, Result};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use oo_core::{Key, Outcome, Row};
+use std::io::Write;
+use std::path::PathBuf;
+
+/// Shown under `log --help`.
+pub(super) fn after_help() -> String {
+    format!(
+        "Examples:\n  oo-sim log --env tips --policy lin-ucb --users 50 --days 30 --out tips.parquet\n  oo-sim log --env \
+         linear{{d=10}} --policy egreedy --rounds 100000 --seed 7 --out linear.parquet\n  oo-sim ope tips.parquet --policy \
+         uniform\n\nThe decisions are those of `oo-sim compare` with the same seed. docs/logs.md has the schema.\n\n{}",
+        super::exit_codes()
+    )
+}
+
+/// The command's flags.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Environment, such as tips or linear{d=10}+delay{rounds=50}
+    #[arg(long, default_value = "tips")]
+    env: String,
+    /// The policy that decides
+    #[arg(long)]
+    policy: String,
+    /// Judge of reactions
+    #[arg(long, default_value = "rule")]
+    judge: String,
+    /// Reward table: r0, r1 or r2
+    #[arg(long, default_value = "r2")]
+    reward: String,
+    /// People, where the environment has people
+    #[arg(long)]
+    users: Option<usize>,
+    /// Days, where the environment has days
+    #[arg(long)]
+    days: Option<usize>,
+    /// Rounds, where the environment counts rounds
+    #[arg(long)]
+    rounds: Option<u64>,
+    /// The world's seed
+    #[arg(long, default_value_t = 42)]
+    seed: u64,
+    /// The log to write
+    #[arg(long)]
+    out: PathBuf,
+    /// Also write what the policy has learned in the end, for `oo-sim ope --learn`
+    #[arg(long)]
+    save: Option<PathBuf>,
+}
+
+fn plan(args: &Args) -> Result<Plan> {
+    Experiment {
+        env: vec![args.env.clone()],
+        policies: vec![args.policy.clone()],
+        judge: args.judge.clone(),
+        reward: args.reward.clone(),
+        users: args.users,
+        days: args.days,
+        rounds: args.rounds,
+        seeds: 1,
+        seed: args.seed,
+        ..Experiment::default()
+    }
+    .plan()
+}
+
+/// Writes, and shows how far it has come.
+struct Watched<W: Write> {
+    log: Writer<W>,
+    bar: ProgressBar,
+}
+
+impl<W: Write> Witness for Watched<W> {
+    fn answered(&mut self, now: u64, row: Row<'_>, outcome: &Outcome) -> oo_core::Result<()> {
+        self.bar.inc(1);
+        self.log.answered(now, row, outcome)
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// [`BadInput`] before any work; anything else while running or writing.
+pub fn run(args: Args) -> Result<()> {
+    let plan = plan(&args).map_err(BadInput)?;
+    let (env, policy) = (&plan.envs[0], &plan.policies[0]);
+    let mut world = plan.environment(env, args.seed)?;
+    let mut learner = oo_policies::build(&policy.spec, world.shape())?;
+    let header = Header {
+        version: VERSION,
+        shape: world.shape().clone(),
+        policy: policy.canonical.clone(),
+        origin: env.canonical.clone(),
+        seed: Some(args.seed),
+        reward: env.spec.base().name.eq("tips").then(|| plan.reward.name.clone()),
+        actions: Vec::new(),
+    };
+    let key = Key::root(args.seed).name("policy").name(&policy.canonical);
+    let bar = ProgressBar::with_draw_target(args.rounds, ProgressDrawTarget::stderr());
+    if let Ok(style) = ProgressStyle::with_template("{human_pos} rounds, {elapsed} so far") {
+        bar.set_style(style);
+    }
+    let rows = store::write_once(&args.out, |file| {
+        let mut watched = Watched {
+            log: Writer::new(file, &header)?,
+            bar: bar.clone(),
+        };
+        runner::simulate_before(world.as_mut(), learner.as_mut(), key, &mut watched)?;
+        watched.log.finish()
+    });
+    bar.finish_and_clear();
+    let rows = rows.with_context(|| format!("cannot write {}", args.out.display()))?;
+    if let Some(path) = &args.save {
+        store::write_once(path, |file| Ok(file.write_all(&learner.save())?))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    print(&format!("{}: {rows} rows\n", args.out.display()))
+}

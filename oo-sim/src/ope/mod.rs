@@ -1,0 +1,15 @@
+//! Off-policy evaluation of a log: which estimators and intervals are asked for, what the target policy would do, the
+//! passes over the log, and how the answer is told.
+
+pub mod answer;
+pub mod asked;
+pub mod evaluate;
+pub mod intervals;
+pub mod reward_model;
+pub mod target;
+
+pub use answer::Answer;
+pub use asked::Asked;
+pub use evaluate::{Job, evaluate};
+pub use intervals::Method;
+pub use target::Learn;

@@ -1,0 +1,255 @@
+//! What the target policy would do in each round of a log.
+//!
+//! A frozen policy is the same in every row, and rows are asked side by side. A learning one is asked about a row and
+//! then learns from what the log says came of it: its probabilities depend on earlier rows of the log only, so weighting
+//! estimates the mean value of the sequence of policies that learning from this log makes. That is not what the policy
+//! would have earned on its own, had it collected the data.
+
+use crate::logs::{self, About, Block};
+use anyhow::{Context, Result, bail, ensure};
+use oo_core::{Batch, Decision, Key, Policy, Shape, Spec};
+use oo_judge::estimators::Sizes;
+use rayon::prelude::*;
+use std::path::{Path, PathBuf};
+
+/// Rows that one thread is asked about at a time.
+const CHUNK: usize = 256;
+
+/// What a policy has learned before it is judged, and whether it goes on.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub enum Learn {
+    /// Nothing: blank.
+    #[default]
+    No,
+    /// As the log goes along.
+    Log,
+    /// The first share of the log, in (0, 1); the rest judges.
+    Share(f64),
+    /// Another log, or a saved state.
+    File(PathBuf),
+}
+
+impl Learn {
+    /// Reads `none`, `log`, a share, or a path.
+    ///
+    /// # Errors
+    /// A share outside (0, 1), or a file that is not there.
+    pub fn parse(text: &str) -> Result<Learn> {
+        if let Ok(share) = text.parse::<f64>() {
+            ensure!(
+                share > 0.0 && share < 1.0,
+                "--learn: expected a share between 0 and 1, got {share}"
+            );
+            return Ok(Learn::Share(share));
+        }
+        match text {
+            "none" => Ok(Learn::No),
+            "log" => Ok(Learn::Log),
+            path if Path::new(path).is_file() => Ok(Learn::File(path.into())),
+            other => bail!("--learn: expected none, log, a share such as 0.5, or the path of a log or state, got `{other}`"),
+        }
+    }
+}
+
+/// A policy that is asked about every row of a log.
+pub struct Target {
+    policy: Box<dyn Policy>,
+    key: Key,
+    learning: bool,
+    /// Rows from the beginning that it has learned from and is not judged on.
+    pub skip: u64,
+}
+
+impl Target {
+    /// Builds the policy and lets it learn what it is to learn beforehand.
+    ///
+    /// # Errors
+    /// A policy that does not fit the log, a log to learn from that is of another shape.
+    pub fn new(spec: &str, learn: &Learn, log: (&Path, &str), about: &About, seed: u64) -> Result<Target> {
+        let Some(shape) = &about.shape else {
+            bail!(
+                "a log of the format `{}` without `pi_e_0`, … or `q_hat_0`, … does not say which actions there are, so no \
+                 policy can be asked about it",
+                about.format
+            )
+        };
+        let full = oo_policies::expand(&Spec::parse(spec)?)?;
+        let mut policy = oo_policies::build(&full, shape).with_context(|| format!("policy `{spec}` on this log"))?;
+        let mut skip = 0;
+        match learn {
+            Learn::No | Learn::Log => {}
+            Learn::Share(share) => {
+                let mut rows = 0;
+                for_each_block(log, |block| {
+                    rows += block.logged.len() as u64;
+                    Ok(true)
+                })?;
+                skip = (rows as f64 * share) as u64;
+                ensure!(skip > 0 && skip < rows, "--learn: {share} of {rows} rows leaves nothing on one side");
+                let mut left = skip;
+                for_each_block(log, |block| {
+                    let now = left.min(block.logged.len() as u64);
+                    study(policy.as_mut(), block, now as usize)?;
+                    left -= now;
+                    Ok(left > 0)
+                })?;
+            }
+            Learn::File(path) if is_state(path)? => {
+                let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+                policy.load(&bytes).with_context(|| format!("state {}", path.display()))?;
+            }
+            Learn::File(path) => {
+                let other = logs::open(path, "auto")?;
+                same_shape(shape, other.about().shape.as_ref())
+                    .with_context(|| format!("--learn {}", path.display()))?;
+                for_each_block((path, "auto"), |block| {
+                    study(policy.as_mut(), block, block.logged.len())?;
+                    Ok(true)
+                })?;
+            }
+        }
+        Ok(Target {
+            policy,
+            key: Key::root(seed).name("ope").name(&full.to_string()),
+            learning: *learn == Learn::Log,
+            skip,
+        })
+    }
+
+    /// Fills in the target probabilities of a block.
+    ///
+    /// # Errors
+    /// What the policy refuses, with the row.
+    pub fn fill(&mut self, block: &mut Block) -> Result<()> {
+        let rows = block.logged.len();
+        let total = block.logged.candidates.total(rows);
+        block.logged.target.clear();
+        block.logged.target.resize(total, 0.0);
+        let first = block.logged.first_row;
+        let decide = |policy: &dyn Policy, key: Key, i: usize, decision: &mut Decision| -> Result<()> {
+            let round = block.rounds.row(i).round;
+            let decided = policy.decide(&round, key.fold(round.index), decision);
+            decided.with_context(|| format!("row {}", first + i as u64))
+        };
+        if self.learning {
+            let mut decision = Decision::new();
+            for i in 0..rows {
+                decide(self.policy.as_ref(), self.key, i, &mut decision)?;
+                block.logged.target[block.logged.candidates.of(i)].copy_from_slice(decision.probs());
+                let learned = self.policy.update(&Batch::new(&block.rounds, &[i]));
+                learned.with_context(|| format!("row {}", first + i as u64))?;
+            }
+            return Ok(());
+        }
+        let mut target = std::mem::take(&mut block.logged.target);
+        let mut parts = Vec::new();
+        let mut rest = target.as_mut_slice();
+        for start in (0..rows).step_by(CHUNK) {
+            let end = rows.min(start + CHUNK);
+            let length = block.logged.candidates.of(end - 1).end - block.logged.candidates.of(start).start;
+            let (part, after) = rest.split_at_mut(length);
+            parts.push((start..end, part));
+            rest = after;
+        }
+        let (policy, key) = (self.policy.as_ref(), self.key);
+        let asked = parts.into_par_iter().map(|(span, part)| -> Result<()> {
+            let mut decision = Decision::new();
+            let mut at = 0;
+            for i in span {
+                decide(policy, key, i, &mut decision)?;
+                part[at..at + decision.probs().len()].copy_from_slice(decision.probs());
+                at += decision.probs().len();
+            }
+            Ok(())
+        });
+        // Collected in order, so that the first row's error is the one reported.
+        asked.collect::<Vec<_>>().into_iter().collect::<Result<()>>()?;
+        block.logged.target = target;
+        Ok(())
+    }
+}
+
+/// Goes over a log until the end or until `visit` has seen enough.
+fn for_each_block((path, format): (&Path, &str), mut visit: impl FnMut(&Block) -> Result<bool>) -> Result<()> {
+    let mut source = logs::open(path, format)?;
+    let mut block = Block::default();
+    let place = || format!("log {}", path.display());
+    while source.next(&mut block).with_context(place)? {
+        if !visit(&block).with_context(place)? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Learns the first rows of a block, one by one, as it would have online.
+fn study(policy: &mut dyn Policy, block: &Block, rows: usize) -> Result<()> {
+    ensure!(
+        block.rounds.len() == block.logged.len(),
+        "the log describes no rounds, so nothing can be learned from it"
+    );
+    for i in 0..rows {
+        let learned = policy.update(&Batch::new(&block.rounds, &[i]));
+        learned.with_context(|| format!("row {}", block.logged.first_row + i as u64))?;
+    }
+    Ok(())
+}
+
+/// A state is a safetensors file: eight bytes of length, then JSON.
+fn is_state(path: &Path) -> Result<bool> {
+    use std::io::Read;
+    let mut head = [0; 9];
+    let mut file = std::fs::File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    Ok(file.read(&mut head)? == 9 && head[8] == b'{' && head[4..8] == [0; 4])
+}
+
+fn same_shape(expected: &Shape, got: Option<&Shape>) -> Result<()> {
+    let Some(got) = got else {
+        bail!("expected a log with rounds, got one without");
+    };
+    let all = |shape: &Shape| [shape.context.clone(), shape.candidate.clone()].concat();
+    if let Some(odd) = all(got).iter().find(|f| !all(expected).contains(f)) {
+        bail!("the log has a feature `{odd}` that the log to be judged on has not");
+    }
+    ensure!(
+        expected == got,
+        "expected the features and actions of the log to be judged on ({} + {} features, {:?} actions), got {} + {} \
+         features, {:?} actions",
+        expected.context.len(),
+        expected.candidate.len(),
+        expected.actions,
+        got.context.len(),
+        got.candidate.len(),
+        got.actions
+    );
+    Ok(())
+}
+
+/// Drops the first rows of a block.
+pub fn drop_first(block: &mut Block, rows: usize) {
+    let logged = &mut block.logged;
+    let candidates = logged.candidates.total(rows);
+    logged.action.drain(..rows);
+    logged.reward.drain(..rows);
+    logged.propensity.drain(..rows);
+    for column in [&mut logged.target, &mut logged.model] {
+        column.drain(..candidates.min(column.len()));
+    }
+    logged.cluster.drain(..rows.min(logged.cluster.len()));
+    logged.first_row += rows as u64;
+    if let Sizes::Ends(ends) = &mut logged.candidates {
+        ends.drain(..rows);
+        ends.iter_mut().for_each(|end| *end -= candidates);
+    }
+    if !block.rounds.is_empty() {
+        let mut kept = oo_core::Log::new();
+        for i in rows..block.rounds.len() {
+            let row = block.rounds.row(i);
+            let at = kept.push_parts(&row.round, row.probs, row.chosen, row.method);
+            if let Some(reward) = row.reward {
+                kept.settle(at, reward, row.feedback);
+            }
+        }
+        block.rounds = kept;
+    }
+}
