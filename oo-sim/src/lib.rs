@@ -7,13 +7,16 @@ pub mod commands;
 pub mod datasets;
 pub mod environments;
 pub mod experiment;
+pub mod gate;
 pub mod logs;
 pub mod ope;
 pub mod report;
 pub mod runner;
+pub mod sensitivity;
 pub mod store;
 pub mod summary;
 pub mod table;
+pub mod tally;
 
 /// The examples of `docs/adding.md` are tests.
 #[cfg(doctest)]

@@ -132,7 +132,11 @@ fn section(plan: &Plan, store: &Store, env: &Named, specs: &[RewardSpec]) -> Res
     );
     // By spec, then policy.
     let clusters: Vec<Vec<Vec<Cluster>>> = (0..specs.len())
-        .map(|s| (0..policies.len()).map(|p| tally.clusters(p, Measure::Spec(s))).collect())
+        .map(|s| {
+            (0..policies.len())
+                .map(|p| tally.clusters(p, Measure::Spec(s)))
+                .collect()
+        })
         .collect();
     let mut means = Vec::new();
     for (spec, of_spec) in specs.iter().zip(&clusters) {
@@ -163,7 +167,12 @@ fn section(plan: &Plan, store: &Store, env: &Named, specs: &[RewardSpec]) -> Res
             });
         }
     }
-    let adjusted = holm(&pairs.iter().map(|p| p.p_adjusted.unwrap_or(f64::NAN)).collect::<Vec<_>>());
+    let adjusted = holm(
+        &pairs
+            .iter()
+            .map(|p| p.p_adjusted.unwrap_or(f64::NAN))
+            .collect::<Vec<_>>(),
+    );
     for (pair, p) in pairs.iter_mut().zip(adjusted) {
         pair.p_adjusted = pair.p_adjusted.map(|_| p);
     }
@@ -196,11 +205,17 @@ fn words(pairs: &[PairLine], specs: usize) -> (&'static str, Vec<String>) {
         let undecided = undecided.map(|p| p.spec.as_str()).collect::<Vec<_>>().join(", ");
         match (first.is_empty(), second.is_empty()) {
             (false, false) => {
-                reversed.push(format!("{a} is better than {b} under {first}, and worse under {second}"));
+                reversed.push(format!(
+                    "{a} is better than {b} under {first}, and worse under {second}"
+                ));
             }
             _ if undecided.is_empty() => alike += 1,
-            (false, true) => open.push(format!("{a} is better than {b} under {first}; not decided under {undecided}")),
-            (true, false) => open.push(format!("{b} is better than {a} under {second}; not decided under {undecided}")),
+            (false, true) => open.push(format!(
+                "{a} is better than {b} under {first}; not decided under {undecided}"
+            )),
+            (true, false) => open.push(format!(
+                "{b} is better than {a} under {second}; not decided under {undecided}"
+            )),
             (true, true) => open.push(format!("{a} and {b}: not decided under any")),
         }
     }
@@ -236,7 +251,11 @@ fn rankings(pairs: &[PairLine], specs: &[RewardSpec]) -> Vec<Ranking> {
     for (i, a) in specs.iter().enumerate() {
         for (j, b) in specs.iter().enumerate().skip(i + 1) {
             let signs = pairs.chunks(specs.len()).map(|of_pair| {
-                let sign = |k: usize| of_pair[k].diff.map_or(0.0, |d: f64| if d == 0.0 { 0.0 } else { d.signum() });
+                let sign = |k: usize| {
+                    of_pair[k]
+                        .diff
+                        .map_or(0.0, |d: f64| if d == 0.0 { 0.0 } else { d.signum() })
+                };
                 sign(i) * sign(j)
             });
             let signs: Vec<f64> = signs.collect();
@@ -294,7 +313,9 @@ fn means(s: &Sensitivity, section: &Section) -> comfy_table::Table {
         let mut row = vec![policy.to_string()];
         for line in section.means.iter().filter(|m| m.policy == policy) {
             let mean = line.mean.map_or_else(|| "–".into(), |m| format!("{m:.4}"));
-            let half = line.ci.map_or_else(String::new, |[low, high]| format!(" ± {:.4}", (high - low) / 2.0));
+            let half = line
+                .ci
+                .map_or_else(String::new, |[low, high]| format!(" ± {:.4}", (high - low) / 2.0));
             row.extend([mean + &half, line.rank.to_string()]);
         }
         table.add_row(row);
@@ -324,7 +345,10 @@ mod tests {
             words(&pairs, 2)
         };
         let (survives, text) = say([(0.1, 0.001), (-0.1, 0.001)]);
-        assert_eq!((survives, text[1].as_str()), ("no", "x is better than y under r0, and worse under r2"));
+        assert_eq!(
+            (survives, text[1].as_str()),
+            ("no", "x is better than y under r0, and worse under r2")
+        );
         assert_eq!(say([(0.1, 0.001), (0.2, 0.001)]).0, "yes");
         let (survives, text) = say([(0.1, 0.5), (-0.2, 0.001)]);
         assert_eq!(

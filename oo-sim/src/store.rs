@@ -161,7 +161,7 @@ pub fn write_text(path: &Path, text: &str) -> Result<()> {
 }
 
 /// SHA-256 in 64 hexadecimal digits.
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
 }
 

@@ -173,7 +173,10 @@ pub fn reward_specs(text: &str) -> Result<Vec<RewardSpec>> {
             specs.push(spec);
         }
     }
-    ensure!(!specs.is_empty(), "expected at least one reward spec, such as r0,r1,r2 or a file that ends in .json");
+    ensure!(
+        !specs.is_empty(),
+        "expected at least one reward spec, such as r0,r1,r2 or a file that ends in .json"
+    );
     Ok(specs)
 }
 
@@ -197,7 +200,10 @@ fn from_file(path: &Path) -> Result<Vec<RewardSpec>> {
             || spec.done.last().is_none_or(|b| b.below_ms.is_some())
             || ends.windows(2).any(|w| w[0] >= w[1])
         {
-            bail!("spec `{}`: expected bands of `done` with rising `below_ms`, null in the last alone", spec.name);
+            bail!(
+                "spec `{}`: expected bands of `done` with rising `below_ms`, null in the last alone",
+                spec.name
+            );
         }
         Ok(spec)
     };

@@ -24,10 +24,10 @@ pub use bounds::Looking;
 pub use evidence::{Diagnostic, Evidence, Seen, Source};
 pub use rule::{Guards, LogRule, Looks, Rule, RunRule};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What the gate says.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Answer {
     /// The challenger replaces the champion.
@@ -273,7 +273,7 @@ impl Question<'_> {
     fn answer(&self, rule: &Rule, e: &Evidence, pass: f64, fail: f64) -> Check {
         let looking = match e.source {
             Source::Run => rule.looking_at_run(),
-            Source::Log => rule.looking_at_log(),
+            Source::Log => rule.looking_at_log(e.unit == "rows"),
         };
         let diff = self.seen.diff;
         let (limit, low, high, passed, failed, required);

@@ -74,7 +74,7 @@ pub struct LogRule {
     pub min_decisions: u64,
     /// Clusters: users where the log has them, rows otherwise.
     pub min_clusters: u64,
-    /// The number of clusters at which bounds are tightest; `min_clusters` by default.
+    /// The number of clusters at which bounds are tightest; by default `min_clusters` for users, `min_decisions` for rows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sharpest_at: Option<f64>,
     /// Each of them must show the effect.
@@ -83,8 +83,10 @@ pub struct LogRule {
     pub min_ess: f64,
     /// The largest share of a policy's choices that the log cannot speak of.
     pub max_unsupported: f64,
-    /// p of the test that the mean weight is 1: below it the propensities are taken to be wrong.
-    pub min_weight_p: f64,
+    /// The smallest p of all tests of the propensities, adjusted for their number: below it they are taken to be wrong.
+    pub min_propensity_p: f64,
+    /// Hill's index of either policy's largest weights: above ½ their variance is in doubt.
+    pub max_tail_index: f64,
 }
 
 /// What must not happen to anybody. All figures are at least 0.
@@ -141,7 +143,8 @@ impl Default for LogRule {
             estimators: vec!["dr".into(), "snips".into()],
             min_ess: 1000.0,
             max_unsupported: 0.01,
-            min_weight_p: 0.001,
+            min_propensity_p: 0.001,
+            max_tail_index: 0.5,
         }
     }
 }
@@ -212,6 +215,7 @@ impl Rule {
             ("non_inferiority_margin", self.non_inferiority_margin),
             ("guards.group_loss", guards.group_loss),
             ("log.min_ess", Some(self.log.min_ess)),
+            ("log.max_tail_index", Some(self.log.max_tail_index)),
         ];
         let tables = [("guards.rise", &guards.rise), ("guards.fall", &guards.fall)];
         let named = tables.iter().flat_map(|(key, t)| t.values().map(|x| (*key, Some(*x))));
@@ -223,7 +227,7 @@ impl Rule {
         }
         for (parameter, share) in [
             ("log.max_unsupported", self.log.max_unsupported),
-            ("log.min_weight_p", self.log.min_weight_p),
+            ("log.min_propensity_p", self.log.min_propensity_p),
         ] {
             if !(0.0..=1.0).contains(&share) {
                 return refuse(parameter, "from 0 to 1", share.to_string());
@@ -254,9 +258,14 @@ impl Rule {
         self.looking(self.run.sharpest_at.unwrap_or(self.run.min_clusters as f64))
     }
 
-    /// How bounds are made for a log.
-    pub fn looking_at_log(&self) -> Looking {
-        self.looking(self.log.sharpest_at.unwrap_or(self.log.min_clusters as f64))
+    /// How bounds are made for a log whose clusters are its rows, or users.
+    pub fn looking_at_log(&self, by_row: bool) -> Looking {
+        let usual = if by_row {
+            self.log.min_decisions
+        } else {
+            self.log.min_clusters
+        };
+        self.looking(self.log.sharpest_at.unwrap_or(usual.max(2) as f64))
     }
 
     fn looking(&self, sharpest_at: f64) -> Looking {
@@ -313,8 +322,9 @@ mod tests {
                 refused(|r| _ = r.guards.fall.insert(Reaction::Done, -1.0)),
             ),
             ("log.min_ess", refused(|r| r.log.min_ess = -1.0)),
+            ("log.max_tail_index", refused(|r| r.log.max_tail_index = f64::NAN)),
             ("log.max_unsupported", refused(|r| r.log.max_unsupported = 1.5)),
-            ("log.min_weight_p", refused(|r| r.log.min_weight_p = -0.5)),
+            ("log.min_propensity_p", refused(|r| r.log.min_propensity_p = -0.5)),
             ("rewards", refused(|r| _ = r.rewards.insert("r0".into(), f64::INFINITY))),
             ("min_effect", refused(|r| r.min_effect = Some(f64::NAN))),
         ] {
