@@ -8,7 +8,6 @@ use crate::ope::{Answer, Job, Learn, Method, answer, asked, evaluate, intervals}
 use crate::{experiment::split_specs, store};
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
-use oo_judge::estimators::ESTIMATORS;
 use oo_judge::models::MODELS;
 use oo_judge::stats::Interval;
 use std::path::PathBuf;
@@ -20,7 +19,7 @@ pub(super) fn after_help() -> String {
          bootstrap --format json\n  oo-sim ope journal.parquet --policy uniform,lin-ucb --learn 0.5\n  oo-sim ope \
          obd_random_men --policy uniform\n\nEstimators:\n",
     );
-    for entry in ESTIMATORS {
+    for entry in asked::estimators() {
         let parameter = entry.parameter.map_or_else(String::new, |p| format!("{{{}={}}}", p.name, p.default));
         out.push_str(&format!("  {}{parameter}: {}\n", entry.name, entry.summary));
     }

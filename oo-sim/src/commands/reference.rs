@@ -3,9 +3,12 @@
 
 use super::{EXITS, print};
 use crate::environments::{ENVIRONMENTS, WRAPPERS};
+use crate::logs::FORMATS;
+use crate::ope::{asked, intervals};
 use anyhow::Result;
 use oo_core::features::{self, FeatureSpec};
 use oo_core::tips::RewardSpec;
+use oo_judge::models::MODELS;
 use serde_json::{Map, Value};
 use std::fmt::Write;
 
@@ -148,6 +151,42 @@ fn feature_specs(out: &mut String) -> Result<()> {
     Ok(())
 }
 
+/// What `oo-sim ope` knows by name.
+fn evaluation(out: &mut String) {
+    out.push_str(
+        "\n## Estimators\n\nOf the value of a target policy, from a log: weight w, reward r, model q̂, the model's value of the \
+         target v. Their parameter is `lambda`.\n\n| Estimator | Meaning | Formula | lambda | Source |\n|---|---|---|---|---|\n",
+    );
+    let cell = |text: &str| text.replace('|', "\\|");
+    for entry in asked::estimators() {
+        let parameter = entry.parameter.map_or_else(String::new, |p| {
+            format!("{}; {} to {}, default {}", p.help, p.low, p.high, p.default)
+        });
+        let (summary, formula, paper) = (cell(entry.summary), cell(entry.formula), cell(entry.paper));
+        let _ = writeln!(out, "| `{}` | {summary} | {formula} | {parameter} | {paper} |", entry.name);
+    }
+    for whole in asked::WHOLE {
+        let _ = writeln!(out, "| `{}` | {} | | | {} |", whole.name, whole.summary, whole.paper);
+    }
+    out.push_str("\nRules that choose `lambda` from the log, as in `dr-os{lambda=slope}`:\n\n| Rule | Meaning |\n|---|---|\n");
+    for (name, summary, _) in asked::RULES {
+        let _ = writeln!(out, "| `{name}` | {summary} |");
+    }
+    out.push_str("\n## Intervals\n\n| Interval | Meaning |\n|---|---|\n");
+    for (name, summary, _) in intervals::METHODS {
+        let _ = writeln!(out, "| `{name}` | {summary} |");
+    }
+    out.push_str("\n## Reward models\n");
+    for entry in MODELS {
+        let _ = writeln!(out, "\n### `{}`\n\n{}.", entry.name, sentence(entry.summary));
+        options(out, entry.options, &(entry.defaults)());
+    }
+    out.push_str("\n## Log formats\n\n| Format | Meaning |\n|---|---|\n");
+    for format in FORMATS {
+        let _ = writeln!(out, "| `{}` | {} |", format.name, cell(format.summary));
+    }
+}
+
 /// The whole reference.
 ///
 /// # Errors
@@ -159,6 +198,7 @@ pub fn text() -> Result<String> {
     judges(&mut out);
     rewards(&mut out);
     feature_specs(&mut out)?;
+    evaluation(&mut out);
     out.push_str("\n## Exit codes\n\n| Code | Meaning |\n|---|---|\n");
     for (code, meaning) in EXITS {
         let _ = writeln!(out, "| {code} | {} |", sentence(meaning));

@@ -364,7 +364,10 @@ impl Source for DsJson {
             ends.push(ends.last().copied().unwrap_or(0) + n);
         }
         let any = !ends.is_empty();
-        block.logged.candidates = Sizes::Ends(ends);
+        block.logged.candidates = match self.about.shape.as_ref().and_then(|s| s.actions) {
+            Some(fixed) => Sizes::Fixed(fixed),
+            None => Sizes::Ends(ends),
+        };
         Ok(any)
     }
 }

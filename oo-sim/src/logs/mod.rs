@@ -94,6 +94,9 @@ pub trait Source: Send {
     /// What the log has.
     fn about(&self) -> &About;
 
+    /// Asks for rounds in every block, where they can be made of a log that describes them by a number of actions only.
+    fn want_rounds(&mut self) {}
+
     /// Replaces what `block` holds by the next rows, possibly none of them with a reward; false at the end.
     ///
     /// # Errors

@@ -132,6 +132,13 @@ impl Source for OpenBandit {
                 let expected = format!("an item below {}", self.items);
                 return Err(bad_row(row, "item_id", &expected, chosen));
             }
+            let p = propensity[i];
+            if !(p > 0.0 && p <= 1.0) {
+                return Err(bad_row(row, "propensity_score", "a probability in (0, 1]", p));
+            }
+            if !click[i].is_finite() {
+                return Err(bad_row(row, "click", "a finite number", click[i]));
+            }
             context.fill(0.0);
             for (values, places) in described.iter().zip(&self.categories) {
                 let place = places.get(&values.texts()[i]);
@@ -140,8 +147,8 @@ impl Source for OpenBandit {
             features.iter_mut().zip(&affinity).for_each(|(x, a)| *x = a[i] as f32);
             block.logged.action.push(chosen as u32);
             block.logged.reward.push(click[i]);
-            block.logged.propensity.push(propensity[i]);
-            spread(&mut probs, chosen as usize, propensity[i]);
+            block.logged.propensity.push(p);
+            spread(&mut probs, chosen as usize, p);
             let round = Round {
                 index: row - 1,
                 user: UserId(0),

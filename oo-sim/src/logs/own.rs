@@ -155,8 +155,18 @@ impl Reader {
             size("probs", n, probs.len())?;
             size("context", shape.context.len(), context.len())?;
             size("features", n * dim, features.len())?;
-            if (1..n).any(|k| ids[..k].contains(&ids[k])) {
-                return Err(bad_row(row, "candidates", "different identities", "one twice"));
+            match shape.actions {
+                Some(fixed) => {
+                    if n != fixed || (0..n).any(|k| ids[k].0 != k as u64) {
+                        let expected = format!("0 to {} in this order, as the header says", fixed.saturating_sub(1));
+                        let got: Vec<u64> = ids.iter().map(|id| id.0).collect();
+                        return Err(bad_row(row, "candidates", &expected, format!("{got:?}")));
+                    }
+                }
+                None if (1..n).any(|k| ids[..k].contains(&ids[k])) => {
+                    return Err(bad_row(row, "candidates", "different identities", "one twice"));
+                }
+                None => {}
             }
             let at = chosen[i] as usize;
             if at >= n {
@@ -352,7 +362,139 @@ impl Source for Own {
             block.logged.cluster.push(row.round.user.0);
             ends.push(ends.last().copied().unwrap_or(0) + row.round.candidates.len());
         }
-        block.logged.candidates = Sizes::Ends(ends);
+        block.logged.candidates = match self.reader.header.shape.actions {
+            Some(fixed) => Sizes::Fixed(fixed),
+            None => Sizes::Ends(ends),
+        };
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::write::Writer;
+    use super::*;
+    use oo_core::{Arrival, Key, Outcome, Row};
+
+    fn header() -> Header {
+        Header {
+            version: VERSION,
+            shape: Shape {
+                context: vec!["a".into(), "b".into()],
+                candidate: vec!["x".into()],
+                actions: None,
+            },
+            policy: "softmax{temperature=1}".into(),
+            origin: "test".into(),
+            seed: Some(7),
+            reward: None,
+            actions: vec![],
+        }
+    }
+
+    /// Rows of all kinds: 1 to 4 candidates, every method and reaction, numbers at the edges of their type.
+    fn log() -> (Log, Vec<u64>, Vec<Outcome>) {
+        let (mut log, mut time, mut outcomes) = (Log::new(), Vec::new(), Vec::new());
+        let odd = [-0.0f32, f32::MIN_POSITIVE / 8.0, f32::MAX, 0.1, -1e-30];
+        for i in 0..500u64 {
+            let mut draws = Key::root(3).fold(i).draws();
+            let n = 1 + (i % 4) as usize;
+            let ids: Vec<ActionId> = (0..n).map(|k| ActionId(u64::MAX - i - 7 * k as u64)).collect();
+            let weights: Vec<f64> = (0..n).map(|_| draws.exponential() + 1e-12).collect();
+            let sum: f64 = weights.iter().sum();
+            let probs: Vec<f64> = weights.iter().map(|w| w / sum).collect();
+            let features: Vec<f32> = (0..n).map(|k| odd[(i as usize + k) % 5]).collect();
+            let round = Round {
+                index: i,
+                user: UserId(u64::MAX - i % 3),
+                context: &[odd[i as usize % 5], i as f32 / 3.0],
+                candidates: Candidates { ids: &ids, features: &features, dim: 1 },
+            };
+            let method = [Method::Exact, Method::Quadrature, Method::MonteCarlo { draws: 1000 + i as u32 }][i as usize % 3];
+            log.push_parts(&round, &probs, draws.below(n), method);
+            time.push(1_700_000_000_000 + i);
+            let reaction = Reaction::ALL[i as usize % 5];
+            let feedback = (i % 2 == 0).then_some(Feedback { reaction, dwell_ms: (i % 4 == 0).then_some(i * 1000) });
+            let arrival = match i % 5 {
+                4 => Arrival::Never,
+                3 => Arrival::After(60),
+                _ => Arrival::Now,
+            };
+            outcomes.push(Outcome { reward: draws.normal() * 1e-3, feedback, arrival });
+        }
+        (log, time, outcomes)
+    }
+
+    fn bits(row: &Row<'_>) -> impl PartialEq + std::fmt::Debug {
+        let floats = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        let c = row.round.candidates;
+        (
+            (row.round.index, row.round.user, floats(row.round.context), c.ids.to_vec(), floats(c.features), c.dim),
+            row.probs.iter().map(|p| p.to_bits()).collect::<Vec<_>>(),
+            (row.chosen, row.method, row.reward.map(f64::to_bits), row.feedback),
+        )
+    }
+
+    #[test]
+    fn a_log_goes_through_a_file_and_back_bit_for_bit() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log.parquet");
+        let (mut log, time, outcomes) = log();
+        let mut writer = Writer::new(std::fs::File::create(&path).unwrap(), &header()).unwrap();
+        for i in 0..log.len() {
+            writer.push(time[i], log.row(i), &outcomes[i]).unwrap();
+        }
+        assert_eq!(writer.finish().unwrap(), 500);
+        let last = time[499];
+        for (i, outcome) in outcomes.iter().enumerate() {
+            let arrived = match outcome.arrival {
+                Arrival::Now => true,
+                Arrival::After(delay) => time[i] + delay <= last,
+                Arrival::Never => false,
+            };
+            if arrived {
+                log.settle(i, outcome.reward, outcome.feedback);
+            }
+        }
+        let mut reader = Reader::open(&path).unwrap();
+        assert_eq!(reader.header, header());
+        let (mut read, mut times) = (Log::new(), Vec::new());
+        while reader.next(&mut read, &mut times).unwrap() {}
+        assert_eq!(times, time);
+        assert_eq!(read.len(), 500);
+        for i in 0..500 {
+            assert_eq!(bits(&read.row(i)), bits(&log.row(i)), "row {i}");
+        }
+        assert!((0..500).any(|i| read.row(i).reward.is_none()), "nobody waits, so nothing is tested");
+    }
+
+    #[test]
+    fn rows_that_break_a_rule_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log.parquet");
+        let (log, time, outcomes) = log();
+        // Row 4 has four candidates.
+        let cases: [(fn(&mut Vec<f64>, &mut Vec<ActionId>), &str); 3] = [
+            (|probs, _| probs[0] += 0.01, "row 4, column `probs`: expected probabilities that sum to 1"),
+            (|probs, _| (probs[0], probs[1]) = (-0.5, probs[0] + probs[1] + 0.5), "row 4, column `probs`"),
+            (|_, ids| ids[1] = ids[0], "row 4, column `candidates`: expected different identities"),
+        ];
+        for (spoil, expected) in cases {
+            let mut writer = Writer::new(std::fs::File::create(&path).unwrap(), &header()).unwrap();
+            for i in 0..8 {
+                let mut row = log.row(i);
+                let (mut probs, mut ids) = (row.probs.to_vec(), row.round.candidates.ids.to_vec());
+                if i == 3 {
+                    spoil(&mut probs, &mut ids);
+                }
+                row.probs = &probs;
+                row.round.candidates.ids = &ids;
+                writer.push(time[i], row, &outcomes[i]).unwrap();
+            }
+            writer.finish().unwrap();
+            let mut reader = Reader::open(&path).unwrap();
+            let e = reader.next(&mut Log::new(), &mut Vec::new()).unwrap_err().to_string();
+            assert!(e.contains(expected), "{e}");
+        }
     }
 }

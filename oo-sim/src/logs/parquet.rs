@@ -285,3 +285,81 @@ fn fill(file: &mut File, at: u64, length: u64, out: &mut Vec<u8>) -> Result<()> 
     ensure!(got as u64 == length, "the file ends early: expected {length} bytes at {at}, got {got}");
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use polars_core::prelude::{Column, DataFrame};
+    use polars_io::parquet::write::{ParquetCompression, ParquetWriter};
+
+    /// 50,000 rows: a column of few values (it becomes a dictionary), a long one, one with gaps, one of texts.
+    fn frame() -> DataFrame {
+        let n = 50_000u64;
+        let few: Vec<f64> = (0..n).map(|i| f64::from((i * i % 7) as u32)).collect();
+        let long: Vec<f64> = (0..n).map(|i| (i as f64).sqrt()).collect();
+        let gaps: Vec<Option<u32>> = (0..n).map(|i| (i % 11 != 3).then_some(i as u32)).collect();
+        let texts: Vec<String> = (0..n).map(|i| format!("row {}", i / 3)).collect();
+        let columns = vec![
+            Column::new("few".into(), few),
+            Column::new("long".into(), long),
+            Column::new("gaps".into(), gaps),
+            Column::new("texts".into(), texts),
+        ];
+        DataFrame::new(n as usize, columns).unwrap()
+    }
+
+    #[test]
+    fn any_block_of_any_page_is_the_same_rows() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut frame = frame();
+        for (i, compression) in [ParquetCompression::Zstd(None), ParquetCompression::Snappy, ParquetCompression::Uncompressed]
+            .into_iter()
+            .enumerate()
+        {
+            let path = folder.path().join(format!("{i}.parquet"));
+            // Pages of different rows in each column, in one row group of 50,000 rows or in several.
+            ParquetWriter::new(File::create(&path).unwrap())
+                .with_compression(compression)
+                .with_data_page_size(Some(5000))
+                .with_row_group_size(Some([50_000, 20_000, 50_000][i]))
+                .finish(&mut frame)
+                .unwrap();
+            for most in [1 << 20, 7777, 512] {
+                let mut file = Parquet::open(&path).unwrap();
+                assert_eq!((file.rows(), file.names().len()), (50_000, 4));
+                file.select(&[3, 0, 2, 1]).unwrap();
+                let mut all: Option<Vec<Series>> = None;
+                while let Some(block) = file.next(most).unwrap() {
+                    match &mut all {
+                        None => all = Some(block),
+                        Some(all) => all.iter_mut().zip(&block).for_each(|(a, b)| {
+                            a.append(b).unwrap();
+                        }),
+                    }
+                }
+                for (series, name) in all.unwrap().iter().zip(["texts", "few", "gaps", "long"]) {
+                    let expected = frame.column(name).unwrap().as_materialized_series();
+                    assert!(series.equals_missing(expected), "{name} in blocks of {most}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn only_the_pages_of_a_block_are_in_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.parquet");
+        ParquetWriter::new(File::create(&path).unwrap())
+            .with_data_page_size(Some(5000))
+            .finish(&mut frame())
+            .unwrap();
+        let mut file = Parquet::open(&path).unwrap();
+        file.select(&[1]).unwrap();
+        let mut most = 0;
+        while file.next(512).unwrap().is_some() {
+            most = most.max(file.chunks.iter().map(|c| c.bytes.len()).sum());
+        }
+        // 512 numbers of 8 bytes and the pages at either end; the column has 400,000 bytes.
+        assert!(0 < most && most < 25_000, "{most}");
+    }
+}

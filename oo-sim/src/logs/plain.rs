@@ -24,6 +24,7 @@ struct Plain {
     /// How many actions there are; 0 where no column says it.
     actions: usize,
     features: usize,
+    rounds: bool,
     has_user: bool,
     propensity: String,
     /// Working memory: one round's context.
@@ -68,6 +69,7 @@ impl Plain {
             columns,
             actions,
             features: features_count,
+            rounds: features_count > 0,
             has_user: user.is_some(),
             propensity,
             context: Vec::new(),
@@ -78,6 +80,10 @@ impl Plain {
 impl Source for Plain {
     fn about(&self) -> &About {
         &self.about
+    }
+
+    fn want_rounds(&mut self) {
+        self.rounds = true;
     }
 
     fn next(&mut self, block: &mut Block) -> Result<bool> {
@@ -93,8 +99,11 @@ impl Source for Plain {
         for (i, &x) in column()?.iter().enumerate() {
             let row = first + i as u64;
             let action = whole(x, row, "action")?;
-            let action = u32::try_from(action).map_err(|_| bad_row(row, "action", "a number below 2^32", x))?;
-            logged.action.push(action);
+            let most = if self.actions == 0 { 1 << 32 } else { self.actions as u64 };
+            if action >= most {
+                return Err(bad_row(row, "action", &format!("a number below {most}, the number of actions"), x));
+            }
+            logged.action.push(action as u32);
         }
         let rows = logged.action.len();
         logged.reward.extend_from_slice(column()?);
@@ -103,6 +112,9 @@ impl Source for Plain {
         if let Some(i) = logged.propensity.iter().position(|p| !(*p > 0.0 && *p <= 1.0)) {
             let got = logged.propensity[i];
             return Err(bad_row(first + i as u64, &self.propensity, "a probability in (0, 1]", got));
+        }
+        if let Some(i) = logged.reward.iter().position(|r| !r.is_finite()) {
+            return Err(bad_row(first + i as u64, "reward", "a finite number", logged.reward[i]));
         }
         if self.has_user {
             for (i, &x) in column()?.iter().enumerate() {
@@ -122,12 +134,9 @@ impl Source for Plain {
                 }
             }
         }
-        if self.actions > 0 && self.features > 0 {
+        if self.actions > 0 && self.rounds {
             let features: Vec<&[f64]> = (0..self.features).map(|_| column()).collect::<Result<_>>()?;
             rounds(block, first, self.actions, &features, &mut self.context);
-        } else if self.actions > 0 && !self.about.target {
-            // Only a policy can say what the target is, so rounds are needed though nothing describes them.
-            rounds(block, first, self.actions, &[], &mut self.context);
         }
         Ok(true)
     }
@@ -152,7 +161,6 @@ fn rounds(block: &mut Block, first: u64, actions: usize, features: &[&[f64]], co
             },
         };
         spread(&mut probs, action as usize, block.logged.propensity[row]);
-        // An action out of range is refused with its row before anybody learns from it.
         block.rounds.push_parts(&round, &probs, action as usize, Method::Exact);
         block.rounds.settle(row, block.logged.reward[row], None);
     }

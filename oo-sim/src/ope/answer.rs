@@ -1,7 +1,7 @@
 //! The answer: estimates and diagnostics of each policy, as JSON and as text.
 
 use crate::table::{table, thousands};
-use oo_judge::diagnostics::{CLIP, Findings};
+use oo_judge::estimators::diagnostics::{Check, Floor};
 use serde::{Serialize, Serializer};
 use std::fmt::Write;
 
@@ -69,11 +69,40 @@ pub struct Diagnostics {
     pub unanswered: u64,
     /// Rows that only served to learn from.
     pub learned_from: u64,
-    /// What weights and propensities show.
-    #[serde(flatten)]
-    pub findings: Findings,
+    /// Rows that were judged on.
+    pub rows: u64,
+    /// Kish's effective sample size.
+    pub effective_rows: f64,
+    /// Mean weight; should be 1.
+    pub mean_weight: f64,
+    /// Chance of a mean so far from 1 if the propensities are right.
+    pub mean_weight_p: f64,
+    /// Standard deviation of the weights.
+    pub sd_weight: f64,
+    /// Largest weight.
+    pub max_weight: f64,
+    /// (q, weight): the weights' quantiles, within 1.6 %.
+    pub weight_quantiles: Vec<(f64, f64)>,
+    /// Hill's index of the largest weights; none with too few rows.
+    pub tail_index: Option<f64>,
+    /// Share of rows of weight 0: what was logged, the policy never does.
+    pub zero_share: f64,
+    /// The weight above which clipped estimators clip by default.
+    pub clip: f64,
+    /// Share of rows above it.
+    pub clipped_share: f64,
+    /// Share of what the policy would do that the log cannot show.
+    pub unsupported: f64,
+    /// The smallest propensity, and whether it is a floor.
+    pub floor: Floor,
+    /// How many identities of right propensities were checked.
+    pub checks: usize,
+    /// Those that fail.
+    pub failed: Vec<Check>,
     /// Parameters that rules chose.
     pub tuned: Vec<Tuned>,
+    /// What all of that means, in words.
+    pub warnings: Vec<String>,
 }
 
 /// Everything about one policy.
@@ -128,7 +157,6 @@ fn text_of(answer: &Answer) -> String {
         let value = line.value.map_or_else(|| "–".into(), |v| format!("{v:.6}"));
         t.add_row(vec![line.estimator.into(), parameter, value, interval]);
     }
-    let f = &d.findings;
     let mut out = String::new();
     // Writing to a String cannot fail.
     let _ = writeln!(out, "{}\n\n{t}\n", d.policy);
@@ -141,35 +169,30 @@ fn text_of(answer: &Answer) -> String {
     let _ = writeln!(
         out,
         "Rows: {}, worth {:.0} of weight 1; logged mean reward {:.6}.",
-        thousands(f.rows),
-        f.effective_rows,
+        thousands(d.rows),
+        d.effective_rows,
         d.logged_mean
     );
     let _ = writeln!(
         out,
-        "Weights: mean {:.4} (expected {:.4}, p = {:.2}), largest {:.1} with {:.2} % of all weight{}.",
-        f.weight_mean,
-        f.weight_mean_expected,
-        f.weight_mean_p,
-        f.weight_max,
-        100.0 * f.weight_max_share,
-        f.tail_index.map_or_else(String::new, |k| format!(", tail index {k:.2}")),
+        "Weights: mean {:.4} (should be 1, p = {:.2}), largest {:.1}{}; {:.2} % of rows above {}, {:.2} % at 0.",
+        d.mean_weight,
+        d.mean_weight_p,
+        d.max_weight,
+        d.tail_index.map_or_else(String::new, |k| format!(", tail index {k:.2}")),
+        100.0 * d.clipped_share,
+        d.clip,
+        100.0 * d.zero_share
     );
     let _ = writeln!(
         out,
-        "Clipping at {CLIP}: {:.2} % of rows, {:.2} % of weight. Never done by this policy: {:.2} % of what was logged.",
-        100.0 * f.clipped_rows,
-        100.0 * f.clipped_weight,
-        100.0 * f.idle
+        "Support: {:.2} % of what the policy would do is missing. Propensities: smallest {}, {} of {} checks fail.",
+        100.0 * d.unsupported,
+        d.floor.propensity,
+        d.failed.len(),
+        d.checks
     );
-    let _ = writeln!(
-        out,
-        "Support: {:.2} % of what it would do is missing in the log. Propensities: smallest {:e}{}.",
-        100.0 * f.unsupported,
-        f.propensity_min,
-        f.calibration_p.map_or_else(String::new, |p| format!(", calibration p = {p:.2}")),
-    );
-    for warning in &f.warnings {
+    for warning in &d.warnings {
         let _ = writeln!(out, "Warning: {warning}.");
     }
     out

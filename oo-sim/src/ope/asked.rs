@@ -8,7 +8,7 @@ use oo_core::registry;
 use oo_core::spec::Part;
 use oo_core::{Error, Spec};
 use oo_judge::estimators::tuning::{GRID, Rule, Tuning};
-use oo_judge::estimators::{ESTIMATORS, Entry};
+use oo_judge::estimators::{ESTIMATORS, Entry, Weights};
 use oo_judge::stats::Interval;
 use oo_judge::stats::intervals::{cressie_read_estimate, likelihood_estimate};
 use serde_json::Value;
@@ -91,10 +91,16 @@ impl Asked {
     }
 }
 
+/// The estimators that need nothing but weights of one policy over another: embeddings and several loggers are no part of
+/// a log.
+pub fn estimators() -> impl Iterator<Item = &'static Entry> {
+    ESTIMATORS.iter().filter(|entry| entry.weights == Weights::Importance)
+}
+
 /// Every estimator at its default, and every one with a parameter tuned by `mse` and by `slope`.
 pub fn all() -> Vec<Asked> {
     let mut asked = Vec::new();
-    for entry in ESTIMATORS {
+    for entry in estimators() {
         asked.push(Asked::Fixed(entry, None));
         for &(name, _, rule) in &RULES[..2] {
             // A grid of largest weights fits those whose parameter is one.
@@ -140,10 +146,17 @@ fn parse_one(text: &str) -> Result<Asked> {
         name: format!("{}-clipped", part.name),
         options: part.options.clone(),
     };
-    let is_clipped = !part.options.is_empty() && ESTIMATORS.iter().any(|e| e.name == clipped.name);
+    let is_clipped = !part.options.is_empty() && estimators().any(|e| e.name == clipped.name);
     let part = if is_clipped { &clipped } else { part };
     let more: Vec<&str> = WHOLE.iter().map(|w| w.name).chain(["all"]).collect();
     let entry = registry::find(ESTIMATORS, |e| e.name, part, "estimator", &more)?;
+    if entry.weights != Weights::Importance {
+        bail!(
+            "estimator `{}` needs embeddings of actions or several logging policies, which no log holds; it is in the \
+             library only",
+            entry.name
+        );
+    }
     let known = entry.parameter.map_or("none", |p| p.name);
     if let Some(other) = part.options.keys().find(|o| *o != known) {
         return Err(Error::Unknown {

@@ -9,13 +9,14 @@ use super::asked::{Asked, Whole};
 use super::intervals::Method;
 use super::reward_model::{self, Choice, Plan};
 use super::target::{Learn, Target, drop_first};
+use super::warnings::{unsupported, warnings};
 use crate::logs::{self, About, Block, Source};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use oo_core::{Key, normal};
-use oo_judge::diagnostics;
 use oo_judge::estimators::bootstrap::Bootstrap;
 use oo_judge::estimators::clusters::{Positions, Totals};
+use oo_judge::estimators::diagnostics::Diagnostics as Gathered;
 use oo_judge::estimators::tuning::{GRID, Tuning};
 use oo_judge::estimators::{BLOCK, Entry, Estimator, Sums, Terms, Weighted};
 use oo_judge::models::{CrossFitted, Inputs, Weighting};
@@ -26,6 +27,9 @@ use std::path::PathBuf;
 
 /// Of a log with more rows, `all` leaves out what needs all weights at once.
 const MOST_KEPT: usize = 5_000_000;
+
+/// The weight from which rows count as clipped: the default of the clipped estimators.
+const CLIP: f64 = 20.0;
 
 /// Confidence of the rules that choose parameters.
 const TUNING_DELTA: f64 = 0.1;
@@ -73,7 +77,10 @@ struct Pass {
 
 impl Pass {
     fn new(job: &Job, what: &str) -> Result<Self> {
-        let source = logs::open(&job.log, &job.format)?;
+        let mut source = logs::open(&job.log, &job.format)?;
+        if job.policy.is_some() {
+            source.want_rounds();
+        }
         let target = match &job.policy {
             Some(spec) => {
                 let log = (job.log.as_path(), job.format.as_str());
@@ -210,15 +217,16 @@ fn evaluate_log(job: &Job) -> Result<Answer> {
     if work.users.count().is_some() && !work.chosen.is_empty() && job.method != Method::None {
         work.rerun_chosen(job, &plan, &models)?;
     }
-    let mut findings = work.diagnostics.finish();
+    let report = work.diagnostics.report();
+    let mut warnings = warnings(&report);
     if pass.unanswered > 0 {
-        findings.warnings.push(format!(
+        warnings.push(format!(
             "{} rows have no reward yet and are left out: if late rewards differ from early ones, so does the answer",
             pass.unanswered
         ));
     }
     if work.kept_too_much {
-        findings.warnings.push(format!(
+        warnings.push(format!(
             "mle and cressie-read are left out, since they hold all weights in memory and the log has more than {MOST_KEPT} \
              rows; ask for them by name"
         ));
@@ -242,8 +250,23 @@ fn evaluate_log(job: &Job) -> Result<Answer> {
             users: work.users.count(),
             unanswered: pass.unanswered,
             learned_from,
-            findings,
+            rows: report.rows,
+            effective_rows: report.effective_rows,
+            mean_weight: report.mean_weight,
+            mean_weight_p: report.checks.first().map_or(f64::NAN, |check| check.p),
+            sd_weight: report.sd_weight,
+            max_weight: report.max_weight,
+            weight_quantiles: report.quantiles.to_vec(),
+            tail_index: report.tail_index,
+            zero_share: report.zero_share,
+            clip: CLIP,
+            clipped_share: report.clipped_share,
+            unsupported: unsupported(&report),
+            floor: report.floor,
+            checks: report.checks.len(),
+            failed: report.alarms().into_iter().cloned().collect(),
             tuned: work.tuned.clone(),
+            warnings,
         },
     })
 }
@@ -307,7 +330,7 @@ struct Work<'a> {
     kept_too_much: bool,
     keep_rows: bool,
     users: Users,
-    diagnostics: diagnostics::Diagnostics,
+    diagnostics: Gathered,
     rows: u64,
     rewards: f64,
     /// Tuned estimators with their parameters.
@@ -347,7 +370,7 @@ impl<'a> Work<'a> {
             kept_too_much: false,
             keep_rows: job.method == Method::Bootstrap,
             users: Users::default(),
-            diagnostics: diagnostics::Diagnostics::new(),
+            diagnostics: Gathered::new(CLIP),
             rows: 0,
             rewards: 0.0,
             chosen: Vec::new(),
@@ -384,14 +407,7 @@ impl<'a> Work<'a> {
                 block.logged.reward[i]
             );
         }
-        self.weigh(job, block)?;
-        // All candidates' probabilities of the logging policy, where the log has them.
-        let behaviour: Vec<f64> = match about.behaviour {
-            true => (0..block.rounds.len()).flat_map(|i| block.rounds.row(i).probs.iter().copied()).collect(),
-            false => Vec::new(),
-        };
-        block.logged.weigh(&mut self.rounds);
-        self.diagnostics.add(&block.logged, &self.rounds, &behaviour);
+        self.weigh(job, about, block)?;
         if !self.lanes[1].running.is_empty() {
             predict(plan, &models[1], block, &mut self.inputs)?;
             for start in (0..block.logged.len()).step_by(BLOCK) {
@@ -404,7 +420,12 @@ impl<'a> Work<'a> {
     }
 
     /// The rows of a block for everything that shares the common reward model.
-    fn weigh(&mut self, job: &Job, block: &Block) -> Result<()> {
+    fn weigh(&mut self, job: &Job, about: &About, block: &Block) -> Result<()> {
+        // All candidates' probabilities under the logging policy, where the log has them.
+        let behaviour: Option<Vec<f64>> = about.behaviour.then(|| {
+            let rows = 0..block.rounds.len();
+            rows.flat_map(|i| block.rounds.row(i).probs.iter().copied()).collect()
+        });
         for start in (0..block.logged.len()).step_by(BLOCK) {
             let end = block.logged.len().min(start + BLOCK);
             block.logged.weigh_rows(start..end, &mut self.rounds);
@@ -412,6 +433,8 @@ impl<'a> Work<'a> {
             for (_, tuning) in &mut self.tunings {
                 tuning.add(&self.rounds);
             }
+            self.diagnostics
+                .add(&block.logged, start..end, &self.rounds, behaviour.as_deref());
             if let Some(sequence) = &mut self.sequence {
                 for (&w, &r) in self.rounds.weight.iter().zip(&self.rounds.reward) {
                     ensure!(sequence.push(w, r), "a weight of {w} is too large for a confidence sequence");

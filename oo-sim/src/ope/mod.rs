@@ -7,6 +7,7 @@ pub mod evaluate;
 pub mod intervals;
 pub mod reward_model;
 pub mod target;
+pub mod warnings;
 
 pub use answer::Answer;
 pub use asked::Asked;

@@ -172,6 +172,7 @@ impl Target {
 /// Goes over a log until the end or until `visit` has seen enough.
 fn for_each_block((path, format): (&Path, &str), mut visit: impl FnMut(&Block) -> Result<bool>) -> Result<()> {
     let mut source = logs::open(path, format)?;
+    source.want_rounds();
     let mut block = Block::default();
     let place = || format!("log {}", path.display());
     while source.next(&mut block).with_context(place)? {
@@ -184,10 +185,6 @@ fn for_each_block((path, format): (&Path, &str), mut visit: impl FnMut(&Block) -
 
 /// Learns the first rows of a block, one by one, as it would have online.
 fn study(policy: &mut dyn Policy, block: &Block, rows: usize) -> Result<()> {
-    ensure!(
-        block.rounds.len() == block.logged.len(),
-        "the log describes no rounds, so nothing can be learned from it"
-    );
     for i in 0..rows {
         let learned = policy.update(&Batch::new(&block.rounds, &[i]));
         learned.with_context(|| format!("row {}", block.logged.first_row + i as u64))?;
