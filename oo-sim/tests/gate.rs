@@ -284,7 +284,7 @@ fn what_is_wrong_is_said_and_nothing_is_written() {
 fn a_run_is_scored_again() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
-    compare(&run, "12");
+    compare(&run, "40");
     let path = run.to_str().unwrap();
     // A spec that turns every reward round turns the ranking round.
     let contrary = r#"{"name": "contrary", "version": 1, "done": [{"below_ms": 15000, "reward": 0.3},

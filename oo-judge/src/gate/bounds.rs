@@ -39,8 +39,7 @@ impl Looking {
     /// How many standard errors a one-sided bound of error rate `alpha` lies from an estimate over `clusters` clusters:
     /// infinitely many when these are too few. A fraction of a cluster is allowed, for planning.
     pub fn reach(self, clusters: f64, alpha: f64) -> f64 {
-        // Written so that NaN has no bound either.
-        if !(clusters >= 2.0 && alpha > 0.0) {
+        if clusters.is_nan() || clusters < 2.0 || alpha <= 0.0 {
             return f64::INFINITY;
         }
         match self {
@@ -64,8 +63,7 @@ impl Looking {
     /// The number of clusters at which the bound excludes a point that is `gap` from the truth, with probability
     /// `power`. `sd` is the standard deviation of a cluster's contribution. `None` beyond 10¹² clusters.
     pub fn clusters_needed(self, gap: f64, sd: f64, alpha: f64, power: f64) -> Option<f64> {
-        // The negation catches NaN.
-        if !(gap > 0.0) {
+        if gap.is_nan() || gap <= 0.0 {
             return None;
         }
         let beyond = normal::quantile(power);
@@ -95,7 +93,7 @@ impl Looking {
 /// of |N(gap, se²)|. Near 0 what was seen says nothing, and only its error says how small the gap must be.
 pub fn median_size(gap: f64, se: f64) -> f64 {
     let (gap, mut low) = (gap.abs(), 0.0);
-    if !(se > 0.0) {
+    if se.is_nan() || se <= 0.0 {
         return gap;
     }
     let mut high = gap + se;

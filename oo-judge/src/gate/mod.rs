@@ -302,7 +302,10 @@ impl Question<'_> {
             looking.clusters_needed(gap, sd, rate, 0.5)
         });
         // One cluster more at least: what is open stays open without any.
-        let more = needed.map(|n| libm::ceil((n - self.seen.clusters as f64).max(1.0) * each));
+        let more = match self.seen.std_error {
+            Some(_) => needed.map(|n| libm::ceil((n - self.seen.clusters as f64).max(1.0) * each)),
+            None => Some(libm::ceil(each.max(1.0))),
+        };
         let finite = |x: f64| Some(x).filter(|x| x.is_finite());
         Check {
             name: self.name.clone(),

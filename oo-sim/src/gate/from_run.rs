@@ -134,16 +134,15 @@ impl Run {
         }
         ensure!(!digests.is_empty(), "the run has no seeds");
         let seeds = self.plan.seeds();
+        let (first, last) = (seeds.start, seeds.end - 1);
+        let seeds = match self.plan.experiment.seeds {
+            1 => format!("seed {first}"),
+            _ => format!("seeds {first} to {last}"),
+        };
         Ok(Source {
             kind: "run",
             what: self.folder.display().to_string(),
-            detail: format!(
-                "{}, reward {}, seeds {} to {}",
-                self.env.name,
-                self.plan.reward.name,
-                seeds.start,
-                seeds.end - 1
-            ),
+            detail: format!("{}, reward {}, {seeds}", self.env.name, self.plan.reward.name),
             digest: crate::store::hex(digests.concat().as_bytes()),
         })
     }

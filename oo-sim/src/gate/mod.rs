@@ -209,3 +209,63 @@ fn not_in_run(flag: &str, party: &Party, known: Vec<String>) -> Error {
         known,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use oo_judge::gate::{Check, Outcome};
+
+    #[test]
+    fn the_documents_rule_is_a_rule() {
+        let page = include_str!("../../../docs/gate.md");
+        let block = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+        let rule: Rule = parse_toml(block).unwrap();
+        rule.check().unwrap();
+        // Every key is there, so the page is the reference of rules.
+        let keys = toml::to_string(&rule).unwrap();
+        for key in keys.lines().filter_map(|l| l.split_once(" = ")) {
+            assert!(block.contains(key.0), "{} is not in docs/gate.md", key.0);
+        }
+        assert!(block.contains("non_inferiority_margin"));
+    }
+
+    #[test]
+    fn a_rule_reads_back_and_its_digest_ignores_comments() {
+        let rule = Rule::usual(true, true);
+        let text = toml::to_string(&rule).unwrap();
+        assert_eq!(parse_toml::<Rule>(&text).unwrap(), rule);
+        assert_eq!(parse_toml::<Rule>(&format!("# Mine.\n{text}")).unwrap(), rule);
+    }
+
+    #[test]
+    fn no_name_becomes_markup() {
+        let check = Check {
+            name: "<i>".into(),
+            source: "run",
+            required: "above +0".into(),
+            seen: Some(0.1),
+            low: None,
+            high: Some(0.2),
+            outcome: Outcome::Undecided,
+            more_decisions: Some(1234),
+        };
+        let report = Report {
+            answer: Answer::Undecided,
+            more_decisions: None,
+            champion: "<b>\"'&".into(),
+            challenger: "</pre><script>".into(),
+            sources: vec![],
+            look: 1,
+            rule: Rule::default(),
+            rule_is_default: true,
+            rule_digest: "0".repeat(64),
+            evidence_digest: "1".repeat(64),
+            checks: vec![check],
+        };
+        let html = page::html(&report, "name = \"<u>\"").unwrap();
+        for bad in ["<b>", "<i>", "<u>", "<script", "http"] {
+            assert!(!html.contains(bad), "{bad}");
+        }
+        assert!(html.contains("&lt;i&gt;") && html.contains("−∞ … +0.2000") && html.contains("1,240 more decisions"));
+    }
+}
