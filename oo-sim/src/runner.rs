@@ -191,7 +191,8 @@ impl Witness for Records {
         self.method.push(decision.method().name());
         let expected = env.expected(i);
         self.expected.push(expected.and_then(|e| e.get(at).copied()));
-        self.best.push(expected.and_then(|e| e.iter().copied().reduce(f64::max)));
+        self.best
+            .push(expected.and_then(|e| e.iter().copied().reduce(f64::max)));
     }
 
     fn answered(&mut self, _now: u64, _row: Row<'_>, outcome: &Outcome) -> oo_core::Result<()> {

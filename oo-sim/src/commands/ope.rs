@@ -20,7 +20,9 @@ pub(super) fn after_help() -> String {
          obd_random_men --policy uniform\n\nEstimators:\n",
     );
     for entry in asked::estimators() {
-        let parameter = entry.parameter.map_or_else(String::new, |p| format!("{{{}={}}}", p.name, p.default));
+        let parameter = entry
+            .parameter
+            .map_or_else(String::new, |p| format!("{{{}={}}}", p.name, p.default));
         out.push_str(&format!("  {}{parameter}: {}\n", entry.name, entry.summary));
     }
     for whole in asked::WHOLE {
@@ -141,6 +143,7 @@ fn jobs(args: &Args) -> Result<Vec<Job>> {
         learn == Learn::No || policies != [None],
         "--learn says what a policy has learned; name the policy with --policy"
     );
+    let (estimators, all) = asked::parse(&args.estimators)?;
     // A path that exists wins over a data set of the same name.
     let log = match &args.log {
         path if path.exists() => path.clone(),
@@ -148,13 +151,12 @@ fn jobs(args: &Args) -> Result<Vec<Job>> {
     };
     let mut jobs = Vec::new();
     for policy in policies {
-        let (estimators, all) = asked::parse(&args.estimators)?;
         jobs.push(Job {
             log: log.clone(),
             format: args.log_format.clone(),
             policy,
             learn: learn.clone(),
-            estimators,
+            estimators: estimators.clone(),
             all,
             model: args.model.clone().map_or(Choice::Auto, Choice::Spec),
             folds: args.folds,

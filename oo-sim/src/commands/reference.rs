@@ -163,12 +163,18 @@ fn evaluation(out: &mut String) {
             format!("{}; {} to {}, default {}", p.help, p.low, p.high, p.default)
         });
         let (summary, formula, paper) = (cell(entry.summary), cell(entry.formula), cell(entry.paper));
-        let _ = writeln!(out, "| `{}` | {summary} | {formula} | {parameter} | {paper} |", entry.name);
+        let _ = writeln!(
+            out,
+            "| `{}` | {summary} | {formula} | {parameter} | {paper} |",
+            entry.name
+        );
     }
     for whole in asked::WHOLE {
         let _ = writeln!(out, "| `{}` | {} | | | {} |", whole.name, whole.summary, whole.paper);
     }
-    out.push_str("\nRules that choose `lambda` from the log, as in `dr-os{lambda=slope}`:\n\n| Rule | Meaning |\n|---|---|\n");
+    out.push_str(
+        "\nRules that choose `lambda` from the log, as in `dr-os{lambda=slope}`:\n\n| Rule | Meaning |\n|---|---|\n",
+    );
     for (name, summary, _) in asked::RULES {
         let _ = writeln!(out, "| `{name}` | {summary} |");
     }

@@ -218,7 +218,11 @@ fn records(
 
 /// The error with the number of its row.
 fn explain(error: csv::Error, row: u64) -> anyhow::Error {
-    let place = if row == 0 { "the header".into() } else { format!("row {row}") };
+    let place = if row == 0 {
+        "the header".into()
+    } else {
+        format!("row {row}")
+    };
     match error.kind() {
         csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
             anyhow::anyhow!("{place}: expected {expected_len} cells, got {len}")

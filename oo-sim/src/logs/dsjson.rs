@@ -113,7 +113,12 @@ impl Lines {
         let pdrop = event.pdrop.unwrap_or(0.0);
         let first = *self.pdrop.get_or_insert(pdrop);
         if pdrop != first {
-            return Err(bad_row(row, "pdrop", &format!("the same in every row ({first})"), pdrop));
+            return Err(bad_row(
+                row,
+                "pdrop",
+                &format!("the same in every row ({first})"),
+                pdrop,
+            ));
         }
         let Some(Value::Array(multi)) = shared.remove("_multi") else {
             return Err(bad_row(row, "c._multi", "an array with one entry a candidate", "none"));
@@ -122,7 +127,9 @@ impl Lines {
             read_label(&mut event, &label).with_context(|| format!("row {row}, column `_label`"))?;
         }
         let n = multi.len();
-        let cost = event.cost.with_context(|| format!("row {row}, column `_label_cost`: expected a number, got nothing"))?;
+        let cost = event
+            .cost
+            .with_context(|| format!("row {row}, column `_label_cost`: expected a number, got nothing"))?;
         let from_index = event.index.and_then(|i| usize::try_from(i).ok());
         let from_action = event.action.and_then(|a| usize::try_from(a).ok()?.checked_sub(1));
         if let (Some(i), Some(a)) = (from_index, from_action)
@@ -146,12 +153,22 @@ impl Lines {
             format!("row {row}, column `_label_probability`: expected a probability in (0, 1], got nothing")
         })?;
         if !(propensity > 0.0 && propensity <= 1.0 + SINGLE) {
-            return Err(bad_row(row, "_label_probability", "a probability in (0, 1]", propensity));
+            return Err(bad_row(
+                row,
+                "_label_probability",
+                "a probability in (0, 1]",
+                propensity,
+            ));
         }
         if let Some(&p) = probs.get(chosen)
             && (p - propensity).abs() > SINGLE
         {
-            return Err(bad_row(row, "_label_probability", &format!("{p}, as in `p`"), propensity));
+            return Err(bad_row(
+                row,
+                "_label_probability",
+                &format!("{p}, as in `p`"),
+                propensity,
+            ));
         }
         Ok(Some(Decision {
             chosen,
@@ -200,11 +217,24 @@ fn behaviour(event: &Event, n: usize, row: u64) -> Result<Vec<f64>> {
     }
     let ranked = event.a.iter().map(|&a| usize::try_from(a).unwrap_or(usize::MAX));
     // Without a ranking, the probabilities stand in the order of the candidates.
-    let ranked: Vec<usize> = if event.a.is_empty() { (1..=n).collect() } else { ranked.collect() };
+    let ranked: Vec<usize> = if event.a.is_empty() {
+        (1..=n).collect()
+    } else {
+        ranked.collect()
+    };
     let mut probs = vec![f64::NAN; n];
     for (&action, &p) in ranked.iter().zip(&event.p) {
-        let Some(slot) = action.checked_sub(1).and_then(|i| probs.get_mut(i)).filter(|p| p.is_nan()) else {
-            return Err(bad_row(row, "a", &format!("each of 1 to {n} once"), format!("{:?}", event.a)));
+        let Some(slot) = action
+            .checked_sub(1)
+            .and_then(|i| probs.get_mut(i))
+            .filter(|p| p.is_nan())
+        else {
+            return Err(bad_row(
+                row,
+                "a",
+                &format!("each of 1 to {n} once"),
+                format!("{:?}", event.a),
+            ));
         };
         *slot = p;
     }
@@ -214,7 +244,12 @@ fn behaviour(event: &Event, n: usize, row: u64) -> Result<Vec<f64>> {
     }
     let sum: f64 = probs.iter().sum();
     if !(probs.iter().all(|p| *p >= 0.0) && (sum - 1.0).abs() <= SINGLE * n as f64) {
-        return Err(bad_row(row, "p", "probabilities that sum to 1, none below 0", format!("{sum}")));
+        return Err(bad_row(
+            row,
+            "p",
+            "probabilities that sum to 1, none below 0",
+            format!("{sum}"),
+        ));
     }
     probs.iter_mut().for_each(|p| *p /= sum);
     Ok(probs)
@@ -242,7 +277,11 @@ fn features(prefix: &str, value: &Value, feature: &mut dyn FnMut(&str, f64)) {
         Value::Object(parts) => {
             // Names that begin with an underscore are Vowpal Wabbit's own: tags, slots.
             for (name, value) in parts.iter().filter(|(name, _)| !name.starts_with('_')) {
-                let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}|{name}") };
+                let path = if prefix.is_empty() {
+                    name.clone()
+                } else {
+                    format!("{prefix}|{name}")
+                };
                 features(&path, value, feature);
             }
         }

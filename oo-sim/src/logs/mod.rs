@@ -29,6 +29,8 @@ pub struct Block {
     pub logged: Logged,
     /// The same rows as rounds that a policy can be asked about; empty where the log describes no rounds.
     pub rounds: Log,
+    /// When each of them was decided; empty where the log does not say.
+    pub time: Vec<u64>,
     /// Rows left out because their reward had not arrived when the log was written.
     pub unanswered: u64,
 }
@@ -47,6 +49,7 @@ impl Default for Block {
                 first_row: 1,
             },
             rounds: Log::new(),
+            time: Vec::new(),
             unanswered: 0,
         }
     }
@@ -68,6 +71,7 @@ impl Block {
         logged.cluster.clear();
         logged.first_row = first_row;
         self.rounds.clear();
+        self.time.clear();
         self.unanswered = 0;
     }
 }

@@ -159,9 +159,7 @@ impl Source for OpenBandit {
                     dim: 1,
                 },
             };
-            block
-                .rounds
-                .push_parts(&round, &probs, chosen as usize, Method::Exact);
+            block.rounds.push_parts(&round, &probs, chosen as usize, Method::Exact);
             block.rounds.settle(i, click[i], None);
         }
         Ok(true)

@@ -309,6 +309,8 @@ fn lists<T: polars_core::prelude::PolarsNumericType>(
 struct Own {
     about: About,
     reader: Reader,
+    /// Whether the log is of more than one person; rows of a single one are not clustered.
+    users: bool,
     /// Working memory: what was read, rows without a reward included.
     log: Log,
     time: Vec<u64>,
@@ -328,10 +330,31 @@ impl Own {
         Ok(Own {
             about,
             reader,
+            users: has_users(path)?,
             log: Log::new(),
             time: Vec::new(),
         })
     }
+}
+
+/// Whether the log names two different people; reads no more than it takes to see that.
+fn has_users(path: &Path) -> Result<bool> {
+    let mut file = Parquet::open(path)?;
+    let names = file.names();
+    let Some(column) = names.iter().position(|n| n == COLUMNS[1]) else {
+        return Ok(false);
+    };
+    file.select(&[column])?;
+    let mut first = None;
+    while let Some(block) = file.next(SLICE)? {
+        of_type(&block[0], &DataType::UInt64)?;
+        for user in block[0].u64()?.iter().flatten() {
+            if user != *first.get_or_insert(user) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }
 
 impl Source for Own {
@@ -356,10 +379,13 @@ impl Source for Own {
             };
             let kept = block.rounds.push_parts(&row.round, row.probs, row.chosen, row.method);
             block.rounds.settle(kept, reward, row.feedback);
+            block.time.push(self.time[i]);
             block.logged.action.push(row.chosen as u32);
             block.logged.reward.push(reward);
             block.logged.propensity.push(row.propensity());
-            block.logged.cluster.push(row.round.user.0);
+            if self.users {
+                block.logged.cluster.push(row.round.user.0);
+            }
             ends.push(ends.last().copied().unwrap_or(0) + row.round.candidates.len());
         }
         block.logged.candidates = match self.reader.header.shape.actions {
@@ -408,28 +434,50 @@ mod tests {
                 index: i,
                 user: UserId(u64::MAX - i % 3),
                 context: &[odd[i as usize % 5], i as f32 / 3.0],
-                candidates: Candidates { ids: &ids, features: &features, dim: 1 },
+                candidates: Candidates {
+                    ids: &ids,
+                    features: &features,
+                    dim: 1,
+                },
             };
-            let method = [Method::Exact, Method::Quadrature, Method::MonteCarlo { draws: 1000 + i as u32 }][i as usize % 3];
+            let method = [
+                Method::Exact,
+                Method::Quadrature,
+                Method::MonteCarlo { draws: 1000 + i as u32 },
+            ][i as usize % 3];
             log.push_parts(&round, &probs, draws.below(n), method);
             time.push(1_700_000_000_000 + i);
             let reaction = Reaction::ALL[i as usize % 5];
-            let feedback = (i % 2 == 0).then_some(Feedback { reaction, dwell_ms: (i % 4 == 0).then_some(i * 1000) });
+            let feedback = (i % 2 == 0).then_some(Feedback {
+                reaction,
+                dwell_ms: (i % 4 == 0).then_some(i * 1000),
+            });
             let arrival = match i % 5 {
                 4 => Arrival::Never,
                 3 => Arrival::After(60),
                 _ => Arrival::Now,
             };
-            outcomes.push(Outcome { reward: draws.normal() * 1e-3, feedback, arrival });
+            outcomes.push(Outcome {
+                reward: draws.normal() * 1e-3,
+                feedback,
+                arrival,
+            });
         }
         (log, time, outcomes)
     }
 
-    fn bits(row: &Row<'_>) -> impl PartialEq + std::fmt::Debug {
+    fn bits(row: &Row<'_>) -> impl PartialEq + std::fmt::Debug + use<> {
         let floats = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
         let c = row.round.candidates;
         (
-            (row.round.index, row.round.user, floats(row.round.context), c.ids.to_vec(), floats(c.features), c.dim),
+            (
+                row.round.index,
+                row.round.user,
+                floats(row.round.context),
+                c.ids.to_vec(),
+                floats(c.features),
+                c.dim,
+            ),
             row.probs.iter().map(|p| p.to_bits()).collect::<Vec<_>>(),
             (row.chosen, row.method, row.reward.map(f64::to_bits), row.feedback),
         )
@@ -465,7 +513,10 @@ mod tests {
         for i in 0..500 {
             assert_eq!(bits(&read.row(i)), bits(&log.row(i)), "row {i}");
         }
-        assert!((0..500).any(|i| read.row(i).reward.is_none()), "nobody waits, so nothing is tested");
+        assert!(
+            (0..500).any(|i| read.row(i).reward.is_none()),
+            "nobody waits, so nothing is tested"
+        );
     }
 
     #[test]
@@ -475,9 +526,18 @@ mod tests {
         let (log, time, outcomes) = log();
         // Row 4 has four candidates.
         let cases: [(fn(&mut Vec<f64>, &mut Vec<ActionId>), &str); 3] = [
-            (|probs, _| probs[0] += 0.01, "row 4, column `probs`: expected probabilities that sum to 1"),
-            (|probs, _| (probs[0], probs[1]) = (-0.5, probs[0] + probs[1] + 0.5), "row 4, column `probs`"),
-            (|_, ids| ids[1] = ids[0], "row 4, column `candidates`: expected different identities"),
+            (
+                |probs, _| probs[0] += 0.01,
+                "row 4, column `probs`: expected probabilities that sum to 1",
+            ),
+            (
+                |probs, _| (probs[0], probs[1]) = (-0.5, probs[0] + probs[1] + 0.5),
+                "row 4, column `probs`",
+            ),
+            (
+                |_, ids| ids[1] = ids[0],
+                "row 4, column `candidates`: expected different identities",
+            ),
         ];
         for (spoil, expected) in cases {
             let mut writer = Writer::new(std::fs::File::create(&path).unwrap(), &header()).unwrap();

@@ -121,7 +121,9 @@ impl Parquet {
             let group = &self.metadata.row_groups[self.group];
             for &column in &self.selected {
                 let meta = group.columns_under_root_iter(self.name(column));
-                let meta = meta.and_then(|mut parts| parts.next()).context("a column without data")?;
+                let meta = meta
+                    .and_then(|mut parts| parts.next())
+                    .context("a column without data")?;
                 self.chunks.push(Chunk::new(meta));
             }
         }
@@ -142,7 +144,12 @@ impl Parquet {
             );
             Ok(series)
         };
-        let series = self.chunks.par_iter().zip(&self.selected).map(decode).collect::<Result<_>>()?;
+        let series = self
+            .chunks
+            .par_iter()
+            .zip(&self.selected)
+            .map(decode)
+            .collect::<Result<_>>()?;
         self.given = block.end;
         Ok(Some(series))
     }
@@ -282,7 +289,10 @@ fn header(file: &mut File, at: u64, end: u64) -> Result<(PageHeader, u64)> {
 fn fill(file: &mut File, at: u64, length: u64, out: &mut Vec<u8>) -> Result<()> {
     file.seek(SeekFrom::Start(at))?;
     let got = file.take(length).read_to_end(out)?;
-    ensure!(got as u64 == length, "the file ends early: expected {length} bytes at {at}, got {got}");
+    ensure!(
+        got as u64 == length,
+        "the file ends early: expected {length} bytes at {at}, got {got}"
+    );
     Ok(())
 }
 
@@ -312,9 +322,13 @@ mod tests {
     fn any_block_of_any_page_is_the_same_rows() {
         let folder = tempfile::tempdir().unwrap();
         let mut frame = frame();
-        for (i, compression) in [ParquetCompression::Zstd(None), ParquetCompression::Snappy, ParquetCompression::Uncompressed]
-            .into_iter()
-            .enumerate()
+        for (i, compression) in [
+            ParquetCompression::Zstd(None),
+            ParquetCompression::Snappy,
+            ParquetCompression::Uncompressed,
+        ]
+        .into_iter()
+        .enumerate()
         {
             let path = folder.path().join(format!("{i}.parquet"));
             // Pages of different rows in each column, in one row group of 50,000 rows or in several.

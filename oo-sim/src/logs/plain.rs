@@ -99,9 +99,18 @@ impl Source for Plain {
         for (i, &x) in column()?.iter().enumerate() {
             let row = first + i as u64;
             let action = whole(x, row, "action")?;
-            let most = if self.actions == 0 { 1 << 32 } else { self.actions as u64 };
+            let most = if self.actions == 0 {
+                1 << 32
+            } else {
+                self.actions as u64
+            };
             if action >= most {
-                return Err(bad_row(row, "action", &format!("a number below {most}, the number of actions"), x));
+                return Err(bad_row(
+                    row,
+                    "action",
+                    &format!("a number below {most}, the number of actions"),
+                    x,
+                ));
             }
             logged.action.push(action as u32);
         }
@@ -111,7 +120,12 @@ impl Source for Plain {
         // Said here, since the file may call the column otherwise than everybody else does.
         if let Some(i) = logged.propensity.iter().position(|p| !(*p > 0.0 && *p <= 1.0)) {
             let got = logged.propensity[i];
-            return Err(bad_row(first + i as u64, &self.propensity, "a probability in (0, 1]", got));
+            return Err(bad_row(
+                first + i as u64,
+                &self.propensity,
+                "a probability in (0, 1]",
+                got,
+            ));
         }
         if let Some(i) = logged.reward.iter().position(|r| !r.is_finite()) {
             return Err(bad_row(first + i as u64, "reward", "a finite number", logged.reward[i]));

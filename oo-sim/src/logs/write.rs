@@ -125,7 +125,8 @@ impl<W: Write> Writer<W> {
 
 impl<W: Write> Witness for Writer<W> {
     fn answered(&mut self, now: u64, row: Row<'_>, outcome: &Outcome) -> oo_core::Result<()> {
-        self.push(now, row, outcome).map_err(|e| Error::Failed(format!("{e:#}")))
+        self.push(now, row, outcome)
+            .map_err(|e| Error::Failed(format!("{e:#}")))
     }
 }
 
@@ -147,20 +148,41 @@ fn schema() -> Schema {
         DataType::String,
         DataType::UInt64,
     ];
-    Schema::from_iter(COLUMNS.iter().zip(types).map(|(name, dtype)| Field::new((*name).into(), dtype)))
+    Schema::from_iter(
+        COLUMNS
+            .iter()
+            .zip(types)
+            .map(|(name, dtype)| Field::new((*name).into(), dtype)),
+    )
 }
 
 /// The first rows of a log as a frame of the columns [`COLUMNS`].
 fn frame(log: &Log, time: &[u64], rows: usize) -> Result<DataFrame> {
     let all = || (0..rows).map(|i| log.row(i));
     let feedback = || all().map(|r| r.feedback);
-    let [index, user, time_name, context, candidates, features, probs, chosen, propensity, method, draws, reward, reaction, dwell] =
-        COLUMNS;
+    let [
+        index,
+        user,
+        time_name,
+        context,
+        candidates,
+        features,
+        probs,
+        chosen,
+        propensity,
+        method,
+        draws,
+        reward,
+        reaction,
+        dwell,
+    ] = COLUMNS;
     let columns = vec![
         Column::new(index.into(), all().map(|r| r.round.index).collect::<Vec<_>>()),
         Column::new(user.into(), all().map(|r| r.round.user.0).collect::<Vec<_>>()),
         Column::new(time_name.into(), &time[..rows]),
-        lists::<Float32Type, _>(context, DataType::Float32, all(), |r, out| out.extend_from_slice(r.round.context)),
+        lists::<Float32Type, _>(context, DataType::Float32, all(), |r, out| {
+            out.extend_from_slice(r.round.context)
+        }),
         lists::<UInt64Type, _>(candidates, DataType::UInt64, all(), |r, out| {
             out.extend(r.round.candidates.ids.iter().map(|id| id.0));
         }),

@@ -146,7 +146,10 @@ fn text_of(answer: &Answer) -> String {
             Parameter::None => String::new(),
             Parameter::Number(x) => x.to_string(),
             Parameter::Rule(rule) => {
-                let chosen = d.tuned.iter().find(|t| t.estimator == line.estimator && t.rule == *rule);
+                let chosen = d
+                    .tuned
+                    .iter()
+                    .find(|t| t.estimator == line.estimator && t.rule == *rule);
                 chosen.map_or_else(String::new, |t| format!("{} by {rule}", t.parameter))
             }
         };
@@ -161,8 +164,14 @@ fn text_of(answer: &Answer) -> String {
     // Writing to a String cannot fail.
     let _ = writeln!(out, "{}\n\n{t}\n", d.policy);
     if let Some(method) = answer.estimates.iter().find_map(|l| l.method) {
-        let by = d.users.map_or_else(String::new, |n| format!(", by user ({} users)", thousands(n)));
-        let _ = writeln!(out, "Intervals: {method} at {}{by}. Reward model: {}.", d.level, d.model);
+        let by = d
+            .users
+            .map_or_else(String::new, |n| format!(", by user ({} users)", thousands(n)));
+        let _ = writeln!(
+            out,
+            "Intervals: {method} at {}{by}. Reward model: {}.",
+            d.level, d.model
+        );
     } else {
         let _ = writeln!(out, "Reward model: {}.", d.model);
     }
@@ -179,7 +188,8 @@ fn text_of(answer: &Answer) -> String {
         d.mean_weight,
         d.mean_weight_p,
         d.max_weight,
-        d.tail_index.map_or_else(String::new, |k| format!(", tail index {k:.2}")),
+        d.tail_index
+            .map_or_else(String::new, |k| format!(", tail index {k:.2}")),
         100.0 * d.clipped_share,
         d.clip,
         100.0 * d.zero_share

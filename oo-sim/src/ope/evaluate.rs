@@ -198,10 +198,21 @@ pub fn evaluate(job: &Job) -> Result<Answer> {
 
 fn evaluate_log(job: &Job) -> Result<Answer> {
     let about = logs::open(&job.log, &job.format)?.about().clone();
-    let plan = reward_model::plan(&job.model, &about)?;
-    let asked = possible(job, &plan)?;
-    let wants_own = asked.iter().any(Asked::needs_own_model);
-    let models = fit(job, &plan, wants_own)?;
+    let mut plan = reward_model::plan(&job.model, &about)?;
+    let mut asked = possible(job, &plan)?;
+    let mut no_model = None;
+    let models = match fit(job, &plan, &asked) {
+        // Nobody asked for a model, so a log that is too small for one goes without.
+        Err(e) if job.model == Choice::Auto && e.is::<oo_judge::Error>() => {
+            (no_model, plan) = (Some(e), Plan::Without);
+            asked = possible(job, &plan)?;
+            [None, None]
+        }
+        fitted => fitted?,
+    };
+    if models[0].is_none() && matches!(plan, Plan::Fitted(..)) {
+        plan = Plan::Without;
+    }
     let mut work = Work::new(job, &asked)?;
     let mut pass = Pass::new(job, "estimating")?;
     let learned_from = pass.skip;
@@ -224,6 +235,9 @@ fn evaluate_log(job: &Job) -> Result<Answer> {
             "{} rows have no reward yet and are left out: if late rewards differ from early ones, so does the answer",
             pass.unanswered
         ));
+    }
+    if let Some(e) = no_model {
+        warnings.push(format!("no reward model could be fitted: {e}"));
     }
     if work.kept_too_much {
         warnings.push(format!(
@@ -253,7 +267,13 @@ fn evaluate_log(job: &Job) -> Result<Answer> {
             rows: report.rows,
             effective_rows: report.effective_rows,
             mean_weight: report.mean_weight,
-            mean_weight_p: report.checks.first().map_or(f64::NAN, |check| check.p),
+            // Weights that are all 1 leave no spread to test with, and nothing to test.
+            mean_weight_p: report
+                .checks
+                .first()
+                .map(|check| check.p)
+                .filter(|p| !p.is_nan())
+                .unwrap_or(1.0),
             sd_weight: report.sd_weight,
             max_weight: report.max_weight,
             weight_quantiles: report.quantiles.to_vec(),
@@ -294,13 +314,16 @@ fn possible(job: &Job, plan: &Plan) -> Result<Vec<Asked>> {
 /// The models of both lanes; none where nothing is fitted.
 type Models = [Option<CrossFitted>; 2];
 
-fn fit(job: &Job, plan: &Plan, wants_own: bool) -> Result<Models> {
+fn fit(job: &Job, plan: &Plan, asked: &[Asked]) -> Result<Models> {
     let Plan::Fitted(spec, shape) = plan else {
         return Ok([None, None]);
     };
+    if !asked.iter().any(Asked::needs_model) {
+        return Ok([None, None]);
+    }
     let blank = |weighting| reward_model::blank(spec, *shape, job.folds, weighting, job.seed);
     let mut models = vec![blank(Weighting::Equal)?];
-    if wants_own {
+    if asked.iter().any(Asked::needs_own_model) {
         models.push(blank(Weighting::Mrdr)?);
     }
     let mut pass = Pass::new(job, "fitting the reward model")?;
@@ -413,7 +436,12 @@ impl<'a> Work<'a> {
             for start in (0..block.logged.len()).step_by(BLOCK) {
                 let end = block.logged.len().min(start + BLOCK);
                 block.logged.weigh_rows(start..end, &mut self.rounds);
-                self.lanes[1].add(&self.rounds, self.users.part(start, end), self.keep_rows, &mut self.terms);
+                self.lanes[1].add(
+                    &self.rounds,
+                    self.users.part(start, end),
+                    self.keep_rows,
+                    &mut self.terms,
+                );
             }
         }
         Ok(())
@@ -429,7 +457,12 @@ impl<'a> Work<'a> {
         for start in (0..block.logged.len()).step_by(BLOCK) {
             let end = block.logged.len().min(start + BLOCK);
             block.logged.weigh_rows(start..end, &mut self.rounds);
-            self.lanes[0].add(&self.rounds, self.users.part(start, end), self.keep_rows, &mut self.terms);
+            self.lanes[0].add(
+                &self.rounds,
+                self.users.part(start, end),
+                self.keep_rows,
+                &mut self.terms,
+            );
             for (_, tuning) in &mut self.tunings {
                 tuning.add(&self.rounds);
             }
@@ -437,7 +470,10 @@ impl<'a> Work<'a> {
                 .add(&block.logged, start..end, &self.rounds, behaviour.as_deref());
             if let Some(sequence) = &mut self.sequence {
                 for (&w, &r) in self.rounds.weight.iter().zip(&self.rounds.reward) {
-                    ensure!(sequence.push(w, r), "a weight of {w} is too large for a confidence sequence");
+                    ensure!(
+                        sequence.push(w, r),
+                        "a weight of {w} is too large for a confidence sequence"
+                    );
                 }
             }
             if let Some((weights, rewards)) = &mut self.weights {
@@ -495,7 +531,10 @@ impl<'a> Work<'a> {
                 }
             }
         }
-        self.chosen.iter_mut().zip(&mut sums).for_each(|(c, sums)| c.sums = *sums);
+        self.chosen
+            .iter_mut()
+            .zip(&mut sums)
+            .for_each(|(c, sums)| c.sums = *sums);
         Ok(())
     }
 
@@ -503,7 +542,11 @@ impl<'a> Work<'a> {
     fn lines(&self, job: &Job) -> Result<Vec<Line>> {
         let of_value = self.interval_of_value(job)?;
         let mut lines: Vec<(usize, Line)> = Vec::new();
-        for (lane, running) in [(0, &self.lanes[0].running), (1, &self.lanes[1].running), (0, &self.chosen)] {
+        for (lane, running) in [
+            (0, &self.lanes[0].running),
+            (1, &self.lanes[1].running),
+            (0, &self.chosen),
+        ] {
             for running in running {
                 let asked = &self.asked[running.asked];
                 let ci = match of_value {
@@ -536,7 +579,12 @@ impl<'a> Work<'a> {
 
     /// The interval for the policy's value, where the method is one for it.
     fn interval_of_value(&self, job: &Job) -> Result<Option<Interval>> {
-        let none = || anyhow!("`{}` gives no interval for these weights and rewards", job.method.name());
+        let none = || {
+            anyhow!(
+                "`{}` gives no interval for these weights and rewards",
+                job.method.name()
+            )
+        };
         let Some((weights, rewards)) = &self.weights else {
             return Ok(self.sequence.clone().map(|mut sequence| sequence.interval()));
         };

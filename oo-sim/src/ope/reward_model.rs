@@ -73,7 +73,13 @@ pub fn plan(choice: &Choice, about: &About) -> Result<Plan> {
 /// # Errors
 /// An unknown model, an option out of range.
 pub fn blank(spec: &str, shape: InputShape, folds: usize, weighting: Weighting, seed: u64) -> Result<CrossFit> {
-    Ok(CrossFit::new(spec, shape, folds, weighting, Key::root(seed).name("ope"))?)
+    Ok(CrossFit::new(
+        spec,
+        shape,
+        folds,
+        weighting,
+        Key::root(seed).name("ope"),
+    )?)
 }
 
 /// The features of a block, as models read them.
@@ -92,7 +98,12 @@ pub fn inputs(block: &Block, shape: &InputShape, out: &mut Inputs) -> Result<()>
             for id in round.candidates.ids {
                 match u32::try_from(id.0) {
                     Ok(arm) if (arm as usize) < shape.arms => out.arm.push(arm),
-                    _ => bail!("row {}: action {} is none of the {} that there are", i + 1, id.0, shape.arms),
+                    _ => bail!(
+                        "row {}: action {} is none of the {} that there are",
+                        i + 1,
+                        id.0,
+                        shape.arms
+                    ),
                 }
             }
         }

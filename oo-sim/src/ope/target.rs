@@ -7,7 +7,7 @@
 
 use crate::logs::{self, About, Block};
 use anyhow::{Context, Result, bail, ensure};
-use oo_core::{Batch, Decision, Key, Policy, Shape, Spec};
+use oo_core::{Batch, Decision, Key, Log, Policy, Row, Shape, Spec};
 use oo_judge::estimators::Sizes;
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
@@ -46,8 +46,41 @@ impl Learn {
             "none" => Ok(Learn::No),
             "log" => Ok(Learn::Log),
             path if Path::new(path).is_file() => Ok(Learn::File(path.into())),
-            other => bail!("--learn: expected none, log, a share such as 0.5, or the path of a log or state, got `{other}`"),
+            other => {
+                bail!("--learn: expected none, log, a share such as 0.5, or the path of a log or state, got `{other}`")
+            }
         }
+    }
+}
+
+/// Hands logged rows to a policy as they came: what was decided at one time is learned together and before the next.
+#[derive(Default)]
+struct Lessons {
+    waiting: Log,
+    rows: Vec<usize>,
+    time: Option<u64>,
+}
+
+impl Lessons {
+    /// Lets the policy learn what waits, if it was decided before `time`; rows without a time come one by one.
+    fn before(&mut self, policy: &mut dyn Policy, time: Option<u64>) -> Result<()> {
+        if self.rows.is_empty() || (time.is_some() && time == self.time) {
+            return Ok(());
+        }
+        policy.update(&Batch::new(&self.waiting, &self.rows))?;
+        self.waiting.clear();
+        self.rows.clear();
+        Ok(())
+    }
+
+    /// Adds a row of this time.
+    fn add(&mut self, row: &Row<'_>, time: Option<u64>) {
+        let at = self.waiting.push_parts(&row.round, row.probs, row.chosen, row.method);
+        if let Some(reward) = row.reward {
+            self.waiting.settle(at, reward, row.feedback);
+        }
+        self.rows.push(at);
+        self.time = time;
     }
 }
 
@@ -55,7 +88,8 @@ impl Learn {
 pub struct Target {
     policy: Box<dyn Policy>,
     key: Key,
-    learning: bool,
+    /// What it has yet to learn; none of a frozen policy.
+    lessons: Option<Lessons>,
     /// Rows from the beginning that it has learned from and is not judged on.
     pub skip: u64,
 }
@@ -85,33 +119,29 @@ impl Target {
                     Ok(true)
                 })?;
                 skip = (rows as f64 * share) as u64;
-                ensure!(skip > 0 && skip < rows, "--learn: {share} of {rows} rows leaves nothing on one side");
-                let mut left = skip;
-                for_each_block(log, |block| {
-                    let now = left.min(block.logged.len() as u64);
-                    study(policy.as_mut(), block, now as usize)?;
-                    left -= now;
-                    Ok(left > 0)
-                })?;
+                ensure!(
+                    skip > 0 && skip < rows,
+                    "--learn: {share} of {rows} rows leaves nothing on one side"
+                );
+                study(policy.as_mut(), log, skip)?;
             }
             Learn::File(path) if is_state(path)? => {
                 let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-                policy.load(&bytes).with_context(|| format!("state {}", path.display()))?;
+                policy
+                    .load(&bytes)
+                    .with_context(|| format!("state {}", path.display()))?;
             }
             Learn::File(path) => {
                 let other = logs::open(path, "auto")?;
                 same_shape(shape, other.about().shape.as_ref())
                     .with_context(|| format!("--learn {}", path.display()))?;
-                for_each_block((path, "auto"), |block| {
-                    study(policy.as_mut(), block, block.logged.len())?;
-                    Ok(true)
-                })?;
+                study(policy.as_mut(), (path, "auto"), u64::MAX)?;
             }
         }
         Ok(Target {
             policy,
             key: Key::root(seed).name("ope").name(&full.to_string()),
-            learning: *learn == Learn::Log,
+            lessons: (*learn == Learn::Log).then(Lessons::default),
             skip,
         })
     }
@@ -136,13 +166,15 @@ impl Target {
             let decided = policy.decide(&round, key.fold(round.index), decision);
             decided.with_context(|| format!("row {}", first + i as u64))
         };
-        if self.learning {
+        if let Some(lessons) = &mut self.lessons {
             let mut decision = Decision::new();
             for i in 0..rows {
+                let time = block.time.get(i).copied();
+                let learned = lessons.before(self.policy.as_mut(), time);
+                learned.with_context(|| format!("before row {}", first + i as u64))?;
                 decide(self.policy.as_ref(), self.key, i, &mut decision)?;
                 block.logged.target[block.logged.candidates.of(i)].copy_from_slice(decision.probs());
-                let learned = self.policy.update(&Batch::new(&block.rounds, &[i]));
-                learned.with_context(|| format!("row {}", first + i as u64))?;
+                lessons.add(&block.rounds.row(i), time);
             }
             return Ok(());
         }
@@ -188,13 +220,23 @@ fn for_each_block((path, format): (&Path, &str), mut visit: impl FnMut(&Block) -
     Ok(())
 }
 
-/// Learns the first rows of a block, one by one, as it would have online.
-fn study(policy: &mut dyn Policy, block: &Block, rows: usize) -> Result<()> {
-    for i in 0..rows {
-        let learned = policy.update(&Batch::new(&block.rounds, &[i]));
-        learned.with_context(|| format!("row {}", block.logged.first_row + i as u64))?;
-    }
-    Ok(())
+/// Learns the first rows of a log.
+fn study(policy: &mut dyn Policy, log: (&Path, &str), rows: u64) -> Result<()> {
+    let (mut lessons, mut left) = (Lessons::default(), rows);
+    for_each_block(log, |block| {
+        let now = left.min(block.logged.len() as u64);
+        for i in 0..now as usize {
+            let time = block.time.get(i).copied();
+            let learned = lessons.before(policy, time);
+            learned.with_context(|| format!("before row {}", block.logged.first_row + i as u64))?;
+            lessons.add(&block.rounds.row(i), time);
+        }
+        left -= now;
+        Ok(left > 0)
+    })?;
+    lessons
+        .before(policy, None)
+        .with_context(|| format!("log {}", log.0.display()))
 }
 
 /// A state is a safetensors file: eight bytes of length, then JSON.
@@ -229,6 +271,9 @@ fn same_shape(expected: &Shape, got: Option<&Shape>) -> Result<()> {
 
 /// Drops the first rows of a block.
 pub fn drop_first(block: &mut Block, rows: usize) {
+    if rows == 0 {
+        return;
+    }
     let logged = &mut block.logged;
     let candidates = logged.candidates.total(rows);
     logged.action.drain(..rows);
@@ -238,13 +283,14 @@ pub fn drop_first(block: &mut Block, rows: usize) {
         column.drain(..candidates.min(column.len()));
     }
     logged.cluster.drain(..rows.min(logged.cluster.len()));
+    block.time.drain(..rows.min(block.time.len()));
     logged.first_row += rows as u64;
     if let Sizes::Ends(ends) = &mut logged.candidates {
         ends.drain(..rows);
         ends.iter_mut().for_each(|end| *end -= candidates);
     }
     if !block.rounds.is_empty() {
-        let mut kept = oo_core::Log::new();
+        let mut kept = Log::new();
         for i in rows..block.rounds.len() {
             let row = block.rounds.row(i);
             let at = kept.push_parts(&row.round, row.probs, row.chosen, row.method);

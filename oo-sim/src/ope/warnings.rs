@@ -23,7 +23,8 @@ const MOST: usize = 3;
 /// Share of what the target would do that the log cannot show; exact where the logger's probabilities are known,
 /// otherwise that of actions which were never logged.
 pub fn unsupported(report: &Report) -> f64 {
-    report.off_support.or(report.never_logged).unwrap_or(0.0)
+    // An empty sum is −0, which nobody wants to read.
+    report.off_support.or(report.never_logged).unwrap_or(0.0) + 0.0
 }
 
 /// What stands out, the gravest first.
@@ -69,10 +70,15 @@ pub fn warnings(report: &Report) -> Vec<String> {
     if alarms.len() > MOST {
         out.push(format!("{} more checks of the propensities fail", alarms.len() - MOST));
     }
-    if report.effective_rows < EFFECTIVE * report.rows as f64 || report.effective_rows < FEW {
+    let effective = report.effective_rows;
+    if effective < EFFECTIVE * report.rows as f64 {
         out.push(format!(
-            "the effective sample size is {:.0} of {} rows: weighted estimates stand on few of them",
-            report.effective_rows, report.rows
+            "the effective sample size is {effective:.0} of {} rows: weighted estimates stand on few of them",
+            report.rows
+        ));
+    } else if effective < FEW {
+        out.push(format!(
+            "the log is worth {effective:.0} rows only: too few for normal intervals"
         ));
     }
     if let Some(index) = report.tail_index.filter(|k| *k > TAIL) {
