@@ -20,7 +20,7 @@ use oo_judge::estimators::diagnostics::Diagnostics;
 use oo_judge::estimators::{Entry, Estimator, Terms, Weighted, find};
 use oo_judge::gate::{Diagnostic, Evidence, Rule, Seen, evidence};
 use oo_judge::models::{CrossFitted, Inputs, Weighting};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Of everything that is drawn: folds, and policies that estimate their probabilities by simulation.
 pub const SEED: u64 = 42;
@@ -81,7 +81,7 @@ pub fn judge(job: &Job, log: &Path, rule: &Rule, champion: &Party, challenger: &
     judge_file(job, &path, rule, champion, challenger).with_context(|| format!("log {}", path.display()))
 }
 
-fn judge_file(job: &Job, path: &PathBuf, rule: &Rule, champion: &Party, challenger: &Party) -> Result<Judged> {
+fn judge_file(job: &Job, path: &Path, rule: &Rule, champion: &Party, challenger: &Party) -> Result<Judged> {
     let format = job.log_format.as_str();
     let about = logs::open(path, format)?.about().clone();
     let learn = Learn::parse(&job.learn)?;
