@@ -31,7 +31,7 @@ struct OpenBandit {
     columns: Columns,
     items: usize,
     /// A column's values to positions in the context.
-    categories: Vec<BTreeMap<String, usize>>,
+    categories: Vec<Places>,
     ids: Vec<ActionId>,
 }
 
@@ -77,8 +77,11 @@ impl OpenBandit {
     }
 }
 
+/// Where each value of a column stands among the context's features.
+type Places = BTreeMap<String, usize>;
+
 /// The names of the context's features, and where each value of each column stands among them.
-fn categories(path: &Path, described: &[usize]) -> Result<(Vec<String>, Vec<BTreeMap<String, usize>>)> {
+fn categories(path: &Path, described: &[usize]) -> Result<(Vec<String>, Vec<Places>)> {
     let mut columns = Columns::open(path)?;
     columns.select(described.iter().map(|&at| (at, Kind::Text)).collect())?;
     let mut found = vec![BTreeMap::new(); described.len()];

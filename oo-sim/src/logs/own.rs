@@ -156,17 +156,15 @@ impl Reader {
             size("context", shape.context.len(), context.len())?;
             size("features", n * dim, features.len())?;
             match shape.actions {
-                Some(fixed) => {
-                    if n != fixed || (0..n).any(|k| ids[k].0 != k as u64) {
-                        let expected = format!("0 to {} in this order, as the header says", fixed.saturating_sub(1));
-                        let got: Vec<u64> = ids.iter().map(|id| id.0).collect();
-                        return Err(bad_row(row, "candidates", &expected, format!("{got:?}")));
-                    }
+                Some(fixed) if n != fixed || (0..n).any(|k| ids[k].0 != k as u64) => {
+                    let expected = format!("0 to {} in this order, as the header says", fixed.saturating_sub(1));
+                    let got: Vec<u64> = ids.iter().map(|id| id.0).collect();
+                    return Err(bad_row(row, "candidates", &expected, format!("{got:?}")));
                 }
                 None if (1..n).any(|k| ids[..k].contains(&ids[k])) => {
                     return Err(bad_row(row, "candidates", "different identities", "one twice"));
                 }
-                None => {}
+                _ => {}
             }
             let at = chosen[i] as usize;
             if at >= n {
@@ -525,7 +523,8 @@ mod tests {
         let path = folder.path().join("log.parquet");
         let (log, time, outcomes) = log();
         // Row 4 has four candidates.
-        let cases: [(fn(&mut Vec<f64>, &mut Vec<ActionId>), &str); 3] = [
+        type Spoil = fn(&mut Vec<f64>, &mut Vec<ActionId>);
+        let cases: [(Spoil, &str); 3] = [
             (
                 |probs, _| probs[0] += 0.01,
                 "row 4, column `probs`: expected probabilities that sum to 1",
