@@ -86,7 +86,7 @@ enum Format {
 /// Runs the command; the answer is the exit code.
 ///
 /// # Errors
-/// Anything: the program exits with [`FAILED`] then.
+/// Anything: the program exits with 3 then.
 pub fn run(args: Args) -> Result<ExitCode> {
     let job = Job {
         champion: args.champion,
