@@ -3,6 +3,7 @@
 
 pub mod error;
 pub mod estimators;
+pub mod gate;
 pub mod models;
 pub mod reactions;
 pub mod stats;

@@ -122,21 +122,7 @@ impl Experiment {
     /// # Errors
     /// As [`read`](Self::read).
     pub fn parse(text: &str) -> Result<Self> {
-        toml::from_str(text).map_err(|e| {
-            let line = e
-                .span()
-                .map(|s| text.as_bytes().iter().take(s.start).filter(|&&b| b == b'\n').count() + 1);
-            let Some(line) = line else {
-                return anyhow::anyhow!("{}", e.message());
-            };
-            let key = text
-                .lines()
-                .nth(line - 1)
-                .and_then(|l| l.split_once('='))
-                .map(|(k, _)| k.trim().to_string());
-            let key = key.map(|k| format!(", key `{k}`")).unwrap_or_default();
-            anyhow::anyhow!("line {line}{key}: {}", e.message().trim())
-        })
+        parse_toml(text)
     }
 
     /// The experiment as TOML, with everything said.
@@ -297,6 +283,28 @@ fn read_states(spec: &Spec, states: &mut States) -> Result<Option<String>> {
         states.insert(name, bytes);
     }
     Ok((!digests.is_empty()).then(|| digests.join(" ")))
+}
+
+/// Reads TOML of any kind.
+///
+/// # Errors
+/// A key that does not exist or a value of the wrong type, with its line.
+pub(crate) fn parse_toml<T: serde::de::DeserializeOwned>(text: &str) -> Result<T> {
+    toml::from_str(text).map_err(|e| {
+        let line = e
+            .span()
+            .map(|s| text.as_bytes().iter().take(s.start).filter(|&&b| b == b'\n').count() + 1);
+        let Some(line) = line else {
+            return anyhow::anyhow!("{}", e.message());
+        };
+        let key = text
+            .lines()
+            .nth(line - 1)
+            .and_then(|l| l.split_once('='))
+            .map(|(k, _)| k.trim().to_string());
+        let key = key.map(|k| format!(", key `{k}`")).unwrap_or_default();
+        anyhow::anyhow!("line {line}{key}: {}", e.message().trim())
+    })
 }
 
 /// The policies to compare when none is named.

@@ -8,15 +8,18 @@ pub mod commands;
 pub mod datasets;
 pub mod environments;
 pub mod experiment;
+pub mod gate;
 pub mod logs;
 pub mod ope;
 pub mod ope_bench;
 pub mod pairs;
 pub mod report;
 pub mod runner;
+pub mod sensitivity;
 pub mod store;
 pub mod summary;
 pub mod table;
+pub mod tally;
 pub mod until_decided;
 pub mod weeks;
 

@@ -182,7 +182,7 @@ pub(crate) fn verdict(pair: &PairLine, seen: Option<u64>) -> String {
 }
 
 /// Up to three leading digits: more would claim a precision that a power calculation has not.
-fn rounded(n: u64) -> u64 {
+pub(crate) fn rounded(n: u64) -> u64 {
     let mut unit = 1;
     while n / unit >= 1000 {
         unit *= 10;

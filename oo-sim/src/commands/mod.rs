@@ -3,6 +3,7 @@
 pub mod compare;
 pub mod data;
 pub mod fit;
+pub mod gate;
 pub mod log;
 pub mod migrate;
 pub mod ope;
@@ -10,6 +11,7 @@ pub mod ope_bench;
 pub mod policies;
 pub mod reference;
 pub mod report;
+pub mod sensitivity;
 
 use clap::{Parser, Subcommand};
 use std::io::Write;
@@ -62,6 +64,12 @@ enum Command {
     /// Hold off-policy estimators against known values, on many simulated logs
     #[command(after_help = ope_bench::after_help())]
     OpeBench(Box<ope_bench::Args>),
+    /// Say whether a policy may replace another, by a rule written beforehand
+    #[command(after_help = gate::after_help())]
+    Gate(Box<gate::Args>),
+    /// Score a run again under other rewards and say whether the ranking survives
+    #[command(after_help = sensitivity::after_help())]
+    Sensitivity(sensitivity::Args),
     /// Write one HTML page about a finished run
     Report(report::Args),
     /// List policies, their options and where they were published
@@ -86,7 +94,12 @@ impl std::error::Error for BadInput {}
 
 /// Reads the command line, does what it says, and reports errors on stderr.
 pub fn main() -> ExitCode {
-    let done = match Cli::parse().command {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => return usage(&e),
+    };
+    let done = match cli.command {
+        Command::Gate(args) => return gate_answer(gate::run(*args)),
         Command::Compare(args) => compare::run(*args),
         Command::Fit(args) => fit::run(args),
         Command::Migrate(args) => migrate::run(args),
@@ -95,6 +108,7 @@ pub fn main() -> ExitCode {
         Command::Ope(args) => ope::run(*args),
         Command::OpeBench(args) => ope_bench::run(*args),
         Command::Report(args) => report::run(args),
+        Command::Sensitivity(args) => sensitivity::run(args),
         Command::Policies => policies::policies(),
         Command::Environments => policies::environments(),
         Command::Reference => reference::run(),
@@ -106,6 +120,25 @@ pub fn main() -> ExitCode {
             let _ = writeln!(std::io::stderr(), "error: {e:#}");
             ExitCode::from(if e.is::<BadInput>() { 2 } else { 1 })
         }
+    }
+}
+
+/// Codes 0 to 2 are the gate's answers, so its errors have another.
+fn gate_answer(answer: anyhow::Result<ExitCode>) -> ExitCode {
+    answer.unwrap_or_else(|e| {
+        let _ = writeln!(std::io::stderr(), "error: {e:#}");
+        ExitCode::from(gate::FAILED)
+    })
+}
+
+/// Prints help, or what is wrong with the flags.
+fn usage(e: &clap::Error) -> ExitCode {
+    let _ = e.print();
+    let is_gate = std::env::args().nth(1).is_some_and(|command| command == "gate");
+    match (e.use_stderr(), is_gate) {
+        (false, _) => ExitCode::SUCCESS,
+        (true, true) => ExitCode::from(gate::FAILED),
+        (true, false) => ExitCode::from(2),
     }
 }
 

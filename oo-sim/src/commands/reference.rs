@@ -1,7 +1,7 @@
 //! `oo-sim reference`: everything that has a name, as Markdown, from the tables themselves. `docs/reference.md` is
 //! its output.
 
-use super::{EXITS, print};
+use super::{EXITS, gate, print};
 use crate::environments::{ENVIRONMENTS, WRAPPERS};
 use crate::logs::FORMATS;
 use crate::ope::{asked, intervals};
@@ -208,6 +208,10 @@ pub fn text() -> Result<String> {
     evaluation(&mut out);
     out.push_str("\n## Exit codes\n\n| Code | Meaning |\n|---|---|\n");
     for (code, meaning) in EXITS {
+        let _ = writeln!(out, "| {code} | {} |", sentence(meaning));
+    }
+    out.push_str("\n`oo-sim gate` answers by its exit code:\n\n| Code | Meaning |\n|---|---|\n");
+    for (code, meaning) in gate::EXITS {
         let _ = writeln!(out, "| {code} | {} |", sentence(meaning));
     }
     Ok(out)

@@ -18,7 +18,7 @@ pub struct Args {
 }
 
 /// The plan of the run, once all of its cells are known to be there and whole.
-fn finished(run: &Path) -> Result<(Plan, Store)> {
+pub(crate) fn finished(run: &Path) -> Result<(Plan, Store)> {
     let folder = run.display();
     let file = run.join("experiment.toml");
     ensure!(

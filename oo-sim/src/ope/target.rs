@@ -146,6 +146,11 @@ impl Target {
         })
     }
 
+    /// What the policy has learned so far.
+    pub fn save(&self) -> Vec<u8> {
+        self.policy.save()
+    }
+
     /// Fills in the target probabilities of a block.
     ///
     /// # Errors

@@ -34,3 +34,9 @@ pub fn html(plan: &Plan, store: &Store, timings: Option<&Timings>) -> Result<Str
     })?;
     page.render().context("cannot fill in the page")
 }
+
+/// The page's style sheet, for pages of the same family.
+pub(crate) fn style() -> &'static str {
+    let after = page::TEMPLATE.split_once("<style>").map_or("", |(_, rest)| rest);
+    after.split_once("</style>").map_or("", |(style, _)| style)
+}

@@ -139,7 +139,7 @@ struct Timing {
     time: String,
 }
 
-const TEMPLATE: &str = include_str!("page.html");
+pub(super) const TEMPLATE: &str = include_str!("page.html");
 
 impl Page {
     /// Puts everything into words, numbers and charts.
