@@ -74,7 +74,9 @@ fn main() {
         ..Ask::default()
     };
     let users: Vec<String> = (0..1000).map(|u| format!("user-{u}")).collect();
-    println!("decision with its record, {CANDIDATES} candidates × {DIM} features, CPU µs (the thread's, and the process's)");
+    println!(
+        "decision with its record, {CANDIDATES} candidates × {DIM} features, CPU µs (the thread's, and the process's)"
+    );
     for policy in ["uniform", "lin-ucb", "lin-ts", "lin-ucb+per-user"] {
         let dir = tempfile::tempdir().expect("a folder");
         let (engine, _) = Engine::open(dir.path(), settings(policy)).expect("an engine");
@@ -89,7 +91,10 @@ fn main() {
             best = [best[0].min(per(thread.elapsed())), best[1].min(per(process.elapsed()))];
         }
         let alone = alone(policy, &features);
-        println!("{policy:<20} {:>6.2} {:>6.2}   the policy alone {alone:>6.2}", best[0], best[1]);
+        println!(
+            "{policy:<20} {:>6.2} {:>6.2}   the policy alone {alone:>6.2}",
+            best[0], best[1]
+        );
     }
     println!("durable feedback at 64 waiters, a flush takes 4 ms");
     for policy in ["lin-ucb", "lin-ucb+per-user"] {
@@ -117,7 +122,10 @@ fn main() {
         let (n, seconds) = (64 * each, begun.elapsed().as_secs_f64());
         let cpu = cpu.elapsed().as_secs_f64() * 1e6 / f64::from(n);
         let flushes = engine.condition().journal.flushes;
-        println!("{policy:<20} {:>8.0} a second, {cpu:.1} µs of CPU with its decision, {flushes} flushes", f64::from(n) / seconds);
+        println!(
+            "{policy:<20} {:>8.0} a second, {cpu:.1} µs of CPU with its decision, {flushes} flushes",
+            f64::from(n) / seconds
+        );
     }
 }
 

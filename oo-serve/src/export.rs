@@ -77,7 +77,9 @@ fn write(dir: &Path, to: &Path, taught: &Taught, shape: &Shape, policy: &str) ->
     let segments = Segments::new(&recover::journal_dir(dir));
     for segment in segments.list()? {
         segments.scan(segment, |r| {
-            let Ok(Event::Decided(d)) = Event::decode(&r) else { return Ok(()) };
+            let Ok(Event::Decided(d)) = Event::decode(&r) else {
+                return Ok(());
+            };
             let l = &d.logged;
             if l.observe {
                 return Ok(());
@@ -102,7 +104,8 @@ fn write(dir: &Path, to: &Path, taught: &Taught, shape: &Shape, policy: &str) ->
             done.rows += 1;
             bytes += r.size();
             if times.len() >= GROUP_ROWS || bytes >= GROUP_BYTES {
-                file.write_batch(&frame(&log, &times).map_err(polars)?).map_err(polars)?;
+                file.write_batch(&frame(&log, &times).map_err(polars)?)
+                    .map_err(polars)?;
                 log.clear();
                 times.clear();
                 bytes = 0;
@@ -111,7 +114,8 @@ fn write(dir: &Path, to: &Path, taught: &Taught, shape: &Shape, policy: &str) ->
         })?;
     }
     if !times.is_empty() {
-        file.write_batch(&frame(&log, &times).map_err(polars)?).map_err(polars)?;
+        file.write_batch(&frame(&log, &times).map_err(polars)?)
+            .map_err(polars)?;
     }
     file.finish().map_err(polars)?;
     Ok(done)
@@ -177,7 +181,9 @@ fn frame(log: &Log, times: &[u64]) -> polars_core::error::PolarsResult<DataFrame
         lists::<Float32Type>(log, ("features", DataType::Float32), |r, out| {
             out.extend_from_slice(r.round.candidates.features)
         }),
-        lists::<Float64Type>(log, ("probs", DataType::Float64), |r, out| out.extend_from_slice(r.probs)),
+        lists::<Float64Type>(log, ("probs", DataType::Float64), |r, out| {
+            out.extend_from_slice(r.probs)
+        }),
         Column::new("chosen".into(), each(log, |r| r.chosen as u32)),
         Column::new("propensity".into(), each(log, |r| r.propensity())),
         Column::new("method".into(), each(log, |r| r.method.name())),

@@ -252,7 +252,10 @@ pub(crate) fn taught(dir: &Path) -> Result<(Taught, Shape, String)> {
             if r.seq > from {
                 replay.apply(&r)?;
                 let rows = replay.state.taught.take();
-                taught.extend(rows.into_iter().map(|(l, reward, feedback)| (l.seq, (reward, feedback))));
+                taught.extend(
+                    rows.into_iter()
+                        .map(|(l, reward, feedback)| (l.seq, (reward, feedback))),
+                );
                 return Ok(());
             }
             match Event::decode(&r) {

@@ -70,7 +70,11 @@ fn a_policy_that_fails_gives_way_to_a_uniform_draw() {
         for i in 0..10 {
             let answer = Request::new(i, 3).ask(None, |ask| engine.decide(ask)).unwrap();
             assert_eq!((answer.reason, &answer.probs), (reason, &vec![0.1; 10]), "{name}");
-            let receipt = engine.feedback(&done(&answer.decision_id, None, 0)).unwrap().wait().unwrap();
+            let receipt = engine
+                .feedback(&done(&answer.decision_id, None, 0))
+                .unwrap()
+                .wait()
+                .unwrap();
             assert_eq!(receipt.reward, -0.3);
         }
         let refused = if name == "panics" { 10 } else { 0 };
@@ -91,7 +95,9 @@ fn shadows_touch_no_answer() {
         let mut slowest = Duration::ZERO;
         for i in 0..500 {
             let begun = Instant::now();
-            let answer = Request::new(i, 10).ask(Some(&format!("d{i}")), |ask| engine.decide(ask)).unwrap();
+            let answer = Request::new(i, 10)
+                .ask(Some(&format!("d{i}")), |ask| engine.decide(ask))
+                .unwrap();
             slowest = slowest.max(begun.elapsed());
             engine.feedback(&done(&answer.decision_id, None, i * 999)).unwrap();
             all.push((answer.chosen, answer.probs, answer.scores));
@@ -114,7 +120,10 @@ fn shadows_touch_no_answer() {
     let (alone, ..) = answers(&[]);
     let (accompanied, reports, logged) = answers(&["uniform", "panics", "nan", "sleeps"]);
     assert_eq!(alone, accompanied);
-    assert_eq!((reports[0].proposed, reports[0].failed, reports[0].dropped), (500, 0, 0));
+    assert_eq!(
+        (reports[0].proposed, reports[0].failed, reports[0].dropped),
+        (500, 0, 0)
+    );
     // Every proposal and every update of it panics.
     assert_eq!((reports[1].proposed, reports[1].failed), (0, 1000));
     assert_eq!((reports[2].proposed, reports[2].failed), (0, 500));
@@ -127,7 +136,10 @@ fn shadow_records(dir: &Path) -> usize {
     let mut count = 0;
     for segment in segments.list().unwrap() {
         let each = |r: oo_serve::journal::Record<'_>| {
-            let shadow = matches!(oo_serve::engine::event::Event::decode(&r), Ok(oo_serve::engine::event::Event::Shadow(_)));
+            let shadow = matches!(
+                oo_serve::engine::event::Event::decode(&r),
+                Ok(oo_serve::engine::event::Event::Shadow(_))
+            );
             count += usize::from(shadow);
             Ok(())
         };
@@ -151,7 +163,9 @@ fn a_thousand_swaps_under_load() {
                     if stop.load(Ordering::Relaxed) {
                         return;
                     }
-                    let answer = Request::new(thread << 32 | i, 5).ask(None, |ask| engine.decide(ask)).unwrap();
+                    let answer = Request::new(thread << 32 | i, 5)
+                        .ask(None, |ask| engine.decide(ask))
+                        .unwrap();
                     // Generation g takes candidate g mod 10: spec, version and choice are of one policy.
                     let k = answer.generation % 10;
                     assert_eq!((answer.reason, answer.chosen as u64), (Reason::Policy, k));
@@ -234,8 +248,15 @@ fn write_the_fixture() {
     let dir = fixture(1);
     let (engine, _) = Engine::open(&dir, fixture_settings()).unwrap();
     for i in 0..20 {
-        let id = Request::new(i, 4).ask(Some(&format!("d{i}")), |ask| engine.decide(ask)).unwrap().decision_id;
-        engine.feedback(&done(&id, Some(&format!("f{i}")), i * 40_000)).unwrap().wait().unwrap();
+        let id = Request::new(i, 4)
+            .ask(Some(&format!("d{i}")), |ask| engine.decide(ask))
+            .unwrap()
+            .decision_id;
+        engine
+            .feedback(&done(&id, Some(&format!("f{i}")), i * 40_000))
+            .unwrap()
+            .wait()
+            .unwrap();
         if i == 12 {
             engine.snapshot().unwrap();
         }
@@ -250,7 +271,10 @@ fn folders_of_every_format_open() {
     copy(&fixture(1), dir.path());
     let expected = std::fs::read_to_string(dir.path().join("expected")).unwrap();
     let (engine, recovery) = Engine::open(dir.path(), fixture_settings()).unwrap();
-    assert_eq!((recovery.losses, engine.fingerprint().unwrap()), (vec![], expected.clone()));
+    assert_eq!(
+        (recovery.losses, engine.fingerprint().unwrap()),
+        (vec![], expected.clone())
+    );
     drop(engine);
     // And by replay alone.
     std::fs::remove_dir_all(dir.path().join("snapshots")).unwrap();
@@ -272,13 +296,23 @@ fn newer_formats_are_refused() {
     std::fs::remove_dir_all(dir.path().join("snapshots")).unwrap();
     let error = Engine::open(dir.path(), fixture_settings()).map(|_| ()).unwrap_err();
     assert!(matches!(error, Error::Format { found: 2, known: 1, .. }));
-    assert!(error.to_string().contains("has format 2; this program reads formats up to 1"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("has format 2; this program reads formats up to 1"),
+        "{error}"
+    );
     assert_eq!(std::fs::read(&journal).unwrap(), bytes);
     assert!(matches!(inspect::inspect(dir.path(), None), Err(Error::Format { .. })));
     // A snapshot, likewise.
     std::fs::write(&journal, sound).unwrap();
     copy(&fixture(1), dir.path());
-    let snapshot = std::fs::read_dir(dir.path().join("snapshots")).unwrap().next().unwrap().unwrap().path();
+    let snapshot = std::fs::read_dir(dir.path().join("snapshots"))
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
     let mut bytes = std::fs::read(&snapshot).unwrap();
     bytes[8] = 2;
     let end = bytes.len() - 4;
@@ -294,7 +328,10 @@ fn a_damaged_snapshot_gives_way_to_the_one_before() {
     let dir = tempfile::tempdir().unwrap();
     let (engine, _) = Engine::open(dir.path(), settings("lin-ucb")).unwrap();
     for i in 0..30 {
-        let id = Request::new(i, 4).ask(None, |ask| engine.decide(ask)).unwrap().decision_id;
+        let id = Request::new(i, 4)
+            .ask(None, |ask| engine.decide(ask))
+            .unwrap()
+            .decision_id;
         engine.feedback(&done(&id, None, 0)).unwrap().wait().unwrap();
         if i % 10 == 5 {
             engine.snapshot().unwrap();
@@ -302,7 +339,10 @@ fn a_damaged_snapshot_gives_way_to_the_one_before() {
     }
     let live = engine.fingerprint().unwrap();
     drop(engine);
-    let mut all: Vec<_> = std::fs::read_dir(dir.path().join("snapshots")).unwrap().map(|e| e.unwrap().path()).collect();
+    let mut all: Vec<_> = std::fs::read_dir(dir.path().join("snapshots"))
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .collect();
     all.sort();
     assert_eq!(all.len(), 2);
     for (i, path) in all.iter().rev().enumerate() {
@@ -311,6 +351,9 @@ fn a_damaged_snapshot_gives_way_to_the_one_before() {
         bytes[middle] ^= 1;
         std::fs::write(path, bytes).unwrap();
         let (engine, recovery) = Engine::open(dir.path(), settings("lin-ucb")).unwrap();
-        assert_eq!((recovery.losses.len(), engine.fingerprint().unwrap()), (i + 1, live.clone()));
+        assert_eq!(
+            (recovery.losses.len(), engine.fingerprint().unwrap()),
+            (i + 1, live.clone())
+        );
     }
 }

@@ -35,11 +35,18 @@ fn open(dir: &Path, clock: &Arc<ManualClock>) -> Engine {
 }
 
 fn decide(engine: &Engine, i: u64, id: Option<&str>) -> String {
-    Request::new(i, 10).ask(id, |ask| engine.decide(ask)).unwrap().decision_id
+    Request::new(i, 10)
+        .ask(id, |ask| engine.decide(ask))
+        .unwrap()
+        .decision_id
 }
 
 fn give(engine: &Engine, decision: &str, id: &str) -> oo_serve::Receipt {
-    engine.feedback(&done(decision, Some(id), 60_000)).unwrap().wait().unwrap()
+    engine
+        .feedback(&done(decision, Some(id), 60_000))
+        .unwrap()
+        .wait()
+        .unwrap()
 }
 
 fn early(decision: &str, id: &str) -> Feedback {
@@ -75,7 +82,10 @@ fn decides_learns_and_remembers_over_a_restart() {
 fn a_folder_has_one_server() {
     let dir = tempfile::tempdir().unwrap();
     let _one = Engine::open(dir.path(), settings("lin-ucb")).unwrap();
-    assert!(matches!(Engine::open(dir.path(), settings("lin-ucb")), Err(Error::Locked { .. })));
+    assert!(matches!(
+        Engine::open(dir.path(), settings("lin-ucb")),
+        Err(Error::Locked { .. })
+    ));
 }
 
 /// R5.
@@ -109,7 +119,9 @@ fn a_feedback_id_counts_once() {
     let first = named.ask(Some("d"), |ask| engine.decide(ask)).unwrap();
     let again = named.ask(Some("d"), |ask| engine.decide(ask)).unwrap();
     assert!(again.repeated && (again.chosen, &again.probs) == (first.chosen, &first.probs));
-    let other = Request::new(3, 10).ask(Some("d"), |ask| engine.decide(ask)).unwrap_err();
+    let other = Request::new(3, 10)
+        .ask(Some("d"), |ask| engine.decide(ask))
+        .unwrap_err();
     assert_eq!((other.status(), other.field()), (422, Some("decision_id")));
 }
 
@@ -149,14 +161,20 @@ fn early_and_late_feedback() {
     // A second before the window ends, and a second after.
     let (in_time, late) = (decide(&engine, 3, None), decide(&engine, 4, None));
     clock.advance(WAIT - SECOND);
-    assert_eq!(take(&done(&in_time, Some("in time"), 0)).unwrap().status, Status::Learned);
+    assert_eq!(
+        take(&done(&in_time, Some("in time"), 0)).unwrap().status,
+        Status::Learned
+    );
     clock.advance(2 * SECOND);
     assert_eq!(take(&done(&late, Some("late"), 0)).unwrap().status, Status::Late);
     // A name that was made here is known for ever, one of the caller's for as long as ids are remembered.
     clock.advance(30 * 86_400 * SECOND);
     let updates = engine.condition().updates;
     for i in 0..100 {
-        assert_eq!(take(&done(&late, Some(&format!("month {i}")), 0)).unwrap().status, Status::Late);
+        assert_eq!(
+            take(&done(&late, Some(&format!("month {i}")), 0)).unwrap().status,
+            Status::Late
+        );
     }
     assert_eq!(engine.condition().updates, updates);
     assert_eq!((engine.condition().open, engine.condition().held), (0, 0));
@@ -221,7 +239,10 @@ fn a_clock_that_jumps_moves_no_window() {
             client_time: Some(7),
             ..done(&id, None, 0)
         };
-        assert_eq!(engine.feedback(&skewed).unwrap().wait().unwrap().status, Status::Learned);
+        assert_eq!(
+            engine.feedback(&skewed).unwrap().wait().unwrap().status,
+            Status::Learned
+        );
     }
 }
 
@@ -235,7 +256,10 @@ fn sixty_four_writers_of_one_user() {
             let engine = &engine;
             scope.spawn(move || {
                 for i in 0..20 {
-                    let id = Request::new(writer * 20 + i, 1).ask(None, |ask| engine.decide(ask)).unwrap().decision_id;
+                    let id = Request::new(writer * 20 + i, 1)
+                        .ask(None, |ask| engine.decide(ask))
+                        .unwrap()
+                        .decision_id;
                     let f = done(&id, Some(&format!("{writer}-{i}")), (writer * 20 + i) * 500);
                     engine.feedback(&f).unwrap().wait().unwrap();
                 }
@@ -247,7 +271,10 @@ fn sixty_four_writers_of_one_user() {
     drop(engine);
     let report = inspect::inspect(dir.path(), None).unwrap();
     assert_eq!((stats.decisions, stats.pulls, report.learned), (1280, 1280, 1280));
-    assert_eq!(stats.cumulative_reward, report.learned_reward, "the sum in the journal's order");
+    assert_eq!(
+        stats.cumulative_reward, report.learned_reward,
+        "the sum in the journal's order"
+    );
     assert_eq!(report.replay.unwrap().digest, live);
 }
 
@@ -258,11 +285,17 @@ fn the_drawn_frequency_is_the_logged_propensity() {
     let (engine, _) = Engine::open(dir.path(), settings("softmax")).unwrap();
     let (mut seen, mut expected) = ([0.0; 10], [0.0; 10]);
     for i in 0..20_000 {
-        let answer = Request::new(3, 10).ask(Some(&format!("d{i}")), |ask| engine.decide(ask)).unwrap();
+        let answer = Request::new(3, 10)
+            .ask(Some(&format!("d{i}")), |ask| engine.decide(ask))
+            .unwrap();
         seen[answer.chosen] += 1.0;
         expected.iter_mut().zip(&answer.probs).for_each(|(e, p)| *e += p);
     }
-    let chi: f64 = seen.iter().zip(expected).map(|(s, e): (&f64, f64)| (s - e) * (s - e) / e).sum();
+    let chi: f64 = seen
+        .iter()
+        .zip(expected)
+        .map(|(s, e): (&f64, f64)| (s - e) * (s - e) / e)
+        .sum();
     // 9 degrees of freedom: above 33.7 with probability 1e-4, were it not for the fixed seed.
     assert!(chi < 33.7, "{chi}: {seen:?} {expected:?}");
 }
@@ -280,7 +313,10 @@ fn a_forgotten_user_is_gone_from_the_files() {
         let id = decide(&engine, i, Some(&format!("other-{i}")));
         give(&engine, &id, &format!("f{i}"));
         someone.user = "somebody@example".into();
-        let id = someone.ask(Some(&format!("somebody@example-{i}")), |ask| engine.decide(ask)).unwrap().decision_id;
+        let id = someone
+            .ask(Some(&format!("somebody@example-{i}")), |ask| engine.decide(ask))
+            .unwrap()
+            .decision_id;
         give(&engine, &id, &format!("somebody@example-f{i}"));
     }
     engine.snapshot().unwrap();
@@ -302,7 +338,11 @@ fn a_forgotten_user_is_gone_from_the_files() {
     let done = engine.compact().unwrap();
     assert!(done.blanked >= 80 && done.rewritten >= 3, "{done:?}");
     assert_eq!(holds(dir.path()), 0);
-    assert_eq!(engine.history(&Request::new(7, 10).user, 100).len(), 4, "the others are all there");
+    assert_eq!(
+        engine.history(&Request::new(7, 10).user, 100).len(),
+        4,
+        "the others are all there"
+    );
     assert_eq!(engine.compact().unwrap().rewritten, 0, "nothing is left to do");
     let live = engine.fingerprint().unwrap();
     drop(engine);
@@ -355,7 +395,10 @@ fn a_feedback_may_name_the_tip() {
         early: false,
     };
     let receipt = engine.feedback(&about(&request.user, &tip)).unwrap().wait().unwrap();
-    assert_eq!((receipt.decision_id, receipt.status, receipt.reward), (answer.decision_id, Status::Learned, 0.25));
+    assert_eq!(
+        (receipt.decision_id, receipt.status, receipt.reward),
+        (answer.decision_id, Status::Learned, 0.25)
+    );
     let again = engine.feedback(&about(&request.user, &tip)).unwrap().wait().unwrap();
     assert_eq!(again.status, Status::Extra);
     let unknown = engine.feedback(&about("nobody", &tip)).map(|_| ()).unwrap_err();
@@ -377,7 +420,10 @@ fn bad_requests_name_their_field_and_change_nothing() {
     assert_eq!(field(&|r| r.user = String::new()), "user_id");
     assert_eq!(field(&|r| r.user = "x".repeat(513)), "user_id");
     assert_eq!(field(&|r| r.ids.clear()), "candidates");
-    assert_eq!(field(&|r| r.ids = (0..10_000).map(|i| i.to_string()).collect()), "candidates");
+    assert_eq!(
+        field(&|r| r.ids = (0..10_000).map(|i| i.to_string()).collect()),
+        "candidates"
+    );
     assert_eq!(field(&|r| r.ids[3] = r.ids[4].clone()), "candidates.id");
     assert_eq!(field(&|r| r.ids[3] = String::new()), "candidates.id");
     assert_eq!(field(&|r| r.context.push(1.0)), "context");
@@ -390,7 +436,10 @@ fn bad_requests_name_their_field_and_change_nothing() {
         (Given::Reward(f64::INFINITY), 422, "reward"),
         (Given::Reward(1.0), 404, "decision_id"),
     ] {
-        let feedback = Feedback { given, ..done(&id, None, 0) };
+        let feedback = Feedback {
+            given,
+            ..done(&id, None, 0)
+        };
         let error = engine.feedback(&feedback).map(|_| ()).unwrap_err();
         assert_eq!((error.status(), error.field()), (status, Some(field)));
     }
@@ -447,7 +496,9 @@ fn a_journal_can_be_replayed_under_another_rule() {
 /// The decisions in a folder, in their order.
 fn logged(dir: &Path) -> Vec<oo_serve::engine::Logged> {
     let (engine, _) = Engine::open(dir, timed(&ManualClock::at(START))).unwrap();
-    let mut all: Vec<_> = (0..10).flat_map(|u| engine.history(&format!("user-{u}"), 100)).collect();
+    let mut all: Vec<_> = (0..10)
+        .flat_map(|u| engine.history(&format!("user-{u}"), 100))
+        .collect();
     all.sort_by_key(|l| l.seq);
     all
 }
@@ -485,7 +536,11 @@ fn interleave(seed: u64, steps: u64, policy: &str) {
             91..93 => engine.reset(&format!("user-{}", draws.below(10))).unwrap(),
             93 => engine.forget(&format!("user-{}", draws.below(10))).unwrap(),
             94 => drop(engine.snapshot().unwrap()),
-            95 => drop(engine.swap(&oo_serve::engine::Artefact::blank(policy).unwrap()).unwrap()),
+            95 => drop(
+                engine
+                    .swap(&oo_serve::engine::Artefact::blank(policy).unwrap())
+                    .unwrap(),
+            ),
             _ => {
                 let live = engine.flush().and_then(|()| engine.fingerprint()).unwrap();
                 let next = home.path().join(format!("killed-{step}"));
@@ -503,13 +558,25 @@ fn interleave(seed: u64, steps: u64, policy: &str) {
     assert_eq!(report.feedback_ids_twice, 0, "seed {seed}");
     let replay = report.replay.unwrap();
     assert_eq!((replay.from, replay.digest), (0, live), "seed {seed}");
-    assert!(report.snapshots.iter().all(|s| s.equals_replay == Some(true)), "seed {seed}: {:?}", report.snapshots);
+    assert!(
+        report.snapshots.iter().all(|s| s.equals_replay == Some(true)),
+        "seed {seed}: {:?}",
+        report.snapshots
+    );
 }
 
 #[test]
 fn every_interleaving_is_what_its_replay_is() {
     for seed in 0..6 {
-        interleave(seed, 300, if seed % 2 == 0 { "lin-ts+per-user" } else { "hierarchical" });
+        interleave(
+            seed,
+            300,
+            if seed % 2 == 0 {
+                "lin-ts+per-user"
+            } else {
+                "hierarchical"
+            },
+        );
     }
 }
 
@@ -531,7 +598,9 @@ fn the_same_request_is_decided_the_same() {
             let (dir, clock) = (tempfile::tempdir().unwrap(), ManualClock::at(start));
             let engine = open(dir.path(), &clock);
             let all = (0..50).map(|i| {
-                let answer = Request::new(i, 10).ask(Some(&format!("d{i}")), |ask| engine.decide(ask)).unwrap();
+                let answer = Request::new(i, 10)
+                    .ask(Some(&format!("d{i}")), |ask| engine.decide(ask))
+                    .unwrap();
                 (answer.chosen, answer.probs)
             });
             all.collect::<Vec<_>>()
@@ -576,7 +645,10 @@ fn a_simulators_round_is_decided_bit_for_bit() {
         };
         policy.decide(&round, key, &mut decision).unwrap();
         let answer = engine.decide(&ask).unwrap();
-        assert_eq!((answer.chosen, &answer.probs[..]), (decision.chosen(), decision.probs()));
+        assert_eq!(
+            (answer.chosen, &answer.probs[..]),
+            (decision.chosen(), decision.probs())
+        );
         assert_eq!(answer.scores, decision.scores());
     }
 }

@@ -82,17 +82,28 @@ fn damage(times: u64, seed: u64, snapshot: bool) {
         let condition = engine.condition();
         // A journal that lost its beginning begins anew, with its rules and its policy.
         let least = expected.max(known);
-        let last = if least < 2 { condition.journal.last - 2 } else { condition.journal.last };
+        let last = if least < 2 {
+            condition.journal.last - 2
+        } else {
+            condition.journal.last
+        };
         // A snapshot covers damage before it, and then nothing after the damage is lost.
         let covered = known > 0 && expected < known;
-        let held = all.iter().any(|p| p.0 == segment && p.3 == known) || all.iter().any(|p| p.0 > segment && p.3 == known);
+        let held =
+            all.iter().any(|p| p.0 == segment && p.3 == known) || all.iter().any(|p| p.0 > segment && p.3 == known);
         match covered && held && !cut {
             true => assert!(last == last_seq || last == known, "{i}: {last} of {last_seq}"),
-            false => assert!(last == least || covered && last == last_seq, "{i}: {last}, expected {least}; {recovery:?}"),
+            false => assert!(
+                last == least || covered && last == last_seq,
+                "{i}: {last}, expected {least}; {recovery:?}"
+            ),
         }
         if last < last_seq && !(cut && expected + 1 > last_seq) {
             let at_a_border = cut && all.iter().any(|p| p.0 == segment && p.1 + p.2 == at as u64);
-            assert!(recovery.lost_bytes > 0 || at_a_border, "{i}: a loss that is not reported: {recovery:?}");
+            assert!(
+                recovery.lost_bytes > 0 || at_a_border,
+                "{i}: a loss that is not reported: {recovery:?}"
+            );
         }
         // It goes on, and what it then is, a replay of its files is.
         fill(&engine, 1000, 3);
@@ -138,7 +149,11 @@ fn a_power_cut_loses_nothing_that_was_acknowledged() {
                     let i = thread * 1000 + i;
                     let answer = Request::new(i, 7).ask(None, |ask| engine.decide(ask)).unwrap();
                     let id = format!("f{i}");
-                    engine.feedback(&done(&answer.decision_id, Some(&id), 0)).unwrap().wait().unwrap();
+                    engine
+                        .feedback(&done(&answer.decision_id, Some(&id), 0))
+                        .unwrap()
+                        .wait()
+                        .unwrap();
                     acked.lock().unwrap().push((recorder.len(), id));
                     if i == 20 || i == 2040 {
                         engine.snapshot().unwrap();
@@ -160,8 +175,15 @@ fn a_power_cut_loses_nothing_that_was_acknowledged() {
         let (engine, _) = Engine::open(dir.path(), small()).unwrap();
         let live = engine.fingerprint().unwrap();
         drop(engine);
-        let found: BTreeSet<String> = inspect::feedbacks(dir.path()).unwrap().into_iter().map(|f| f.0).collect();
-        let lost: Vec<_> = acked.iter().filter(|(at, id)| *at <= n && !found.contains(id)).collect();
+        let found: BTreeSet<String> = inspect::feedbacks(dir.path())
+            .unwrap()
+            .into_iter()
+            .map(|f| f.0)
+            .collect();
+        let lost: Vec<_> = acked
+            .iter()
+            .filter(|(at, id)| *at <= n && !found.contains(id))
+            .collect();
         assert!(lost.is_empty(), "run {run}, after {n} operations: {lost:?}");
         let report = inspect::inspect(dir.path(), None).unwrap();
         assert!(report.defects.is_empty(), "run {run}: {:?}", report.defects);
@@ -204,7 +226,55 @@ fn a_full_or_broken_disk_is_survived() {
         drop(engine);
         let report = inspect::inspect(dir.path(), None).unwrap();
         assert!(report.defects.is_empty(), "{:?}", report.defects);
-        assert_eq!((report.feedback_ids, report.feedback_ids_twice, report.decisions), (41, 0, 141));
+        assert_eq!(
+            (report.feedback_ids, report.feedback_ids_twice, report.decisions),
+            (41, 0, 141)
+        );
         assert_eq!(report.replay.unwrap().digest, live);
     }
+}
+
+/// Whatever a payload holds, the reader says so and goes on: 100,000 damaged ones that their checksum would let pass.
+#[test]
+fn no_payload_makes_the_reader_panic() {
+    let dir = tempfile::tempdir().unwrap();
+    let (engine, _) = Engine::open(dir.path(), small()).unwrap();
+    fill(&engine, 0, 5);
+    engine.reset("user-1").unwrap();
+    engine.forget("user-2").unwrap();
+    drop(engine);
+    let segments = Segments::new(&dir.path().join("journal"));
+    let (mut understood, mut refused) = (0, 0);
+    segments
+        .scan(1, |r| {
+            for i in 0..100_000 / 14 {
+                let mut draws = Key::root(r.seq).fold(i).draws();
+                let mut payload = r.payload.to_vec();
+                for _ in 0..draws.below(4) {
+                    let at = draws.below(payload.len().max(1));
+                    if let Some(byte) = payload.get_mut(at) {
+                        *byte = draws.below(256) as u8;
+                    }
+                }
+                payload.truncate(payload.len() - draws.below(3).min(payload.len()));
+                let (kind, version) = (draws.below(10) as u8, 1 + draws.below(20) as u8 / 19);
+                let kind = if draws.below(4) == 0 { kind } else { r.kind };
+                let damaged = oo_serve::journal::Record {
+                    kind,
+                    version,
+                    payload: &payload,
+                    ..r
+                };
+                match oo_serve::engine::event::Event::decode(&damaged) {
+                    Ok(_) => understood += 1,
+                    Err(why) => {
+                        assert!(why.contains(&format!("record {}", r.seq)), "{why}");
+                        refused += 1;
+                    }
+                }
+            }
+            Ok(())
+        })
+        .unwrap();
+    assert!(understood > 10_000 && refused > 10_000, "{understood} {refused}");
 }

@@ -148,14 +148,24 @@ fn passings(point: &str) -> u64 {
 /// Dies while a user's records are blanked, and comes back: the others' are all there, and the user's go the next time.
 #[test]
 fn dying_while_forgetting_forgets_nobody_else() {
-    for point in ["compact.write:1", "compact.write:2", "compact.rename:1", "compact.rename:2", "compact.done:1"] {
+    for point in [
+        "compact.write:1",
+        "compact.write:2",
+        "compact.rename:1",
+        "compact.rename:2",
+        "compact.done:1",
+    ] {
         let dir = tempfile::tempdir().unwrap();
         let mut child = spawn_small(dir.path(), Some(point), false);
         assert!(ready(dir.path(), &mut child));
         let mut line = Line::open(dir.path()).unwrap();
         for i in 0..150 {
             assert!(line.ask(&format!("d d{i} {i}")).unwrap().starts_with("ok"));
-            assert!(line.ask(&format!("f f{i} d{i} {}", i * 999)).unwrap().starts_with("ok Learned"));
+            assert!(
+                line.ask(&format!("f f{i} d{i} {}", i * 999))
+                    .unwrap()
+                    .starts_with("ok Learned")
+            );
         }
         assert_eq!(line.ask("forget user-3").unwrap(), "ok done");
         let live = fingerprint(dir.path());
@@ -171,7 +181,11 @@ fn dying_while_forgetting_forgets_nobody_else() {
         child.wait().unwrap();
         let report = inspect::inspect(dir.path(), None).unwrap();
         assert!(report.defects.is_empty(), "{point}: {:?}", report.defects);
-        let ids: Vec<String> = inspect::feedbacks(dir.path()).unwrap().into_iter().map(|f| f.0).collect();
+        let ids: Vec<String> = inspect::feedbacks(dir.path())
+            .unwrap()
+            .into_iter()
+            .map(|f| f.0)
+            .collect();
         let kept: Vec<String> = (0..150).filter(|i| i % 50 != 3).map(|i| format!("f{i}")).collect();
         assert_eq!(ids, kept, "{point}");
     }
@@ -203,9 +217,16 @@ fn dying_while_old_records_go_loses_no_state() {
         child.kill().unwrap();
         child.wait().unwrap();
         let report = inspect::inspect(dir.path(), None).unwrap();
-        assert!(report.defects.is_empty() && report.first_seq != 1, "{:?}", report.defects);
+        assert!(
+            report.defects.is_empty() && report.first_seq != 1,
+            "{:?}",
+            report.defects
+        );
         let replay = report.replay.clone().unwrap_or_else(|| panic!("{report:#?}"));
-        assert_eq!((replay.counts.learned, replay.updates, replay.digest), (learned, learned, live));
+        assert_eq!(
+            (replay.counts.learned, replay.updates, replay.digest),
+            (learned, learned, live)
+        );
     }
 }
 

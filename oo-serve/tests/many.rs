@@ -28,7 +28,9 @@ fn many(policy: &str, wall: u64) -> Settings {
 /// In a process of its own: `make POLICY USERS EACH` fills the folder, `open POLICY` starts from it. Prints what it took.
 #[test]
 fn child() {
-    let Some(dir) = std::env::var_os("OO_MANY").map(PathBuf::from) else { return };
+    let Some(dir) = std::env::var_os("OO_MANY").map(PathBuf::from) else {
+        return;
+    };
     let task = std::env::var("OO_TASK").unwrap();
     let words: Vec<&str> = task.split(' ').collect();
     let number = |i: usize| words[i].parse::<u64>().unwrap();
@@ -47,7 +49,9 @@ fn child() {
                 request.user = format!("user-{}", i / each);
                 let answer = request.ask(None, |ask| engine.decide(ask)).unwrap();
                 let id = format!("feedback-{i}");
-                engine.feedback(&done(&answer.decision_id, Some(&id), i * 7919 % 700_000)).unwrap();
+                engine
+                    .feedback(&done(&answer.decision_id, Some(&id), i * 7919 % 700_000))
+                    .unwrap();
                 if i % 1000 == 0 {
                     // A day in all, so that every id is remembered at the end; an hour's decisions are open.
                     clock.advance(Duration::from_millis(86_400_000_000 / (users * each)));
@@ -76,7 +80,10 @@ fn run(dir: &Path, task: &str) -> [u64; 3] {
     command.args(["child", "--exact", "--nocapture", "--test-threads=1"]);
     let output = command.env("OO_MANY", dir).env("OO_TASK", task).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).to_string();
-    let result = text.split("RESULT ").nth(1).unwrap_or_else(|| panic!("{text}{output:?}"));
+    let result = text
+        .split("RESULT ")
+        .nth(1)
+        .unwrap_or_else(|| panic!("{text}{output:?}"));
     let numbers: Vec<u64> = result.split_whitespace().take(3).map(|w| w.parse().unwrap()).collect();
     println!("{task}: {numbers:?}");
     numbers.try_into().unwrap()
@@ -102,18 +109,32 @@ fn ten_thousand_users_with_a_hundred_feedbacks() {
         // The start itself, not the machine's other work: CPU would be fairer, but R16 says seconds.
         assert!(ms < 1000, "{ms} ms");
         let limit = 64 * 1024 + 4 * 10_000;
-        assert!(kilobytes <= limit && most <= limit, "{kilobytes} and {most} kB of {limit}");
+        assert!(
+            kilobytes <= limit && most <= limit,
+            "{kilobytes} and {most} kB of {limit}"
+        );
     }
+}
+
+fn a_hundred_thousand(policy: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let [_, after, most] = run(dir.path(), &format!("make {policy} 100000 3"));
+    let [_, kilobytes, _] = run(dir.path(), &format!("open {policy}"));
+    let limit = 256 * 1024;
+    assert!(
+        after.max(most).max(kilobytes) <= limit,
+        "{policy}: {after}, {most}, {kilobytes} kB of {limit}"
+    );
 }
 
 #[test]
 #[ignore = "a minute and 1 GB of disk; figures in docs/reliability.md"]
 fn a_hundred_thousand_users() {
-    for policy in ["lin-ts+per-user", "hierarchical"] {
-        let dir = tempfile::tempdir().unwrap();
-        let [_, after, most] = run(dir.path(), &format!("make {policy} 100000 3"));
-        let [_, kilobytes, _] = run(dir.path(), &format!("open {policy}"));
-        let limit = 256 * 1024;
-        assert!(after.max(most).max(kilobytes) <= limit, "{policy}: {after}, {most}, {kilobytes} kB of {limit}");
-    }
+    a_hundred_thousand("lin-ts+per-user");
+}
+
+#[test]
+#[ignore = "not met yet: 375 MB, see docs/reliability.md"]
+fn a_hundred_thousand_people_of_one_population() {
+    a_hundred_thousand("hierarchical");
 }

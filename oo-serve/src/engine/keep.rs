@@ -12,8 +12,8 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// Snapshots that are kept: should the newest be damaged, there is another.
 const KEPT: usize = 2;
@@ -90,9 +90,11 @@ impl Engine {
         let swapped = keep(&self.dir, &self.settings, artefact, generation)?;
         let next = install(&self.dir, &swapped, self.settings.hot_users, &self.settings.build)?;
         let next = Arc::new(RwLock::new(next));
-        self.guard.trial(&next, self.settings.policy_timeout, &self.settings.shape);
+        self.guard
+            .trial(&next, self.settings.policy_timeout, &self.settings.shape);
         // A trial that still runs keeps the candidate; it is then too slow to be put in charge.
-        let next = Arc::try_unwrap(next).map_err(|_| Error::invalid("policy", "one that answers in time", &swapped.spec))?;
+        let next =
+            Arc::try_unwrap(next).map_err(|_| Error::invalid("policy", "one that answers in time", &swapped.spec))?;
         let mark = {
             let mut state = self.state();
             let mark = self.put(&mut state, &Event::Swapped(swapped))?;

@@ -227,7 +227,9 @@ pub(crate) fn open(dir: &Path, settings: Settings) -> Result<(Engine, Recovery)>
         settings,
         _lock: lock,
     };
-    engine.guard.trial(&engine.serving, engine.settings.policy_timeout, &engine.settings.shape);
+    engine
+        .guard
+        .trial(&engine.serving, engine.settings.policy_timeout, &engine.settings.shape);
     engine.begin(fresh)?;
     Ok((engine, recovery))
 }

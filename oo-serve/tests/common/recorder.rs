@@ -198,7 +198,12 @@ impl Recorder {
         for dir in ["journal", "snapshots", "policies"].map(|d| from.join(d)) {
             if draws.below(2) == 0 {
                 left.retain(|path, _| path.parent() != Some(&dir));
-                left.extend(names.iter().filter(|(p, _)| p.parent() == Some(&dir)).map(|(p, i)| (p.clone(), *i)));
+                left.extend(
+                    names
+                        .iter()
+                        .filter(|(p, _)| p.parent() == Some(&dir))
+                        .map(|(p, i)| (p.clone(), *i)),
+                );
             }
         }
         for (path, inode) in left {
