@@ -116,17 +116,25 @@ fn ten_thousand_users_with_a_hundred_feedbacks() {
     }
 }
 
+fn a_hundred_thousand(policy: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let [_, after, most] = run(dir.path(), &format!("make {policy} 100000 3"));
+    let [_, kilobytes, _] = run(dir.path(), &format!("open {policy}"));
+    let limit = 256 * 1024;
+    assert!(
+        after.max(most).max(kilobytes) <= limit,
+        "{policy}: {after}, {most}, {kilobytes} kB of {limit}"
+    );
+}
+
 #[test]
 #[ignore = "a minute and 1 GB of disk; figures in docs/reliability.md"]
 fn a_hundred_thousand_users() {
-    for policy in ["lin-ts+per-user", "hierarchical"] {
-        let dir = tempfile::tempdir().unwrap();
-        let [_, after, most] = run(dir.path(), &format!("make {policy} 100000 3"));
-        let [_, kilobytes, _] = run(dir.path(), &format!("open {policy}"));
-        let limit = 256 * 1024;
-        assert!(
-            after.max(most).max(kilobytes) <= limit,
-            "{policy}: {after}, {most}, {kilobytes} kB of {limit}"
-        );
-    }
+    a_hundred_thousand("lin-ts+per-user");
+}
+
+#[test]
+#[ignore = "not met yet: 375 MB, see docs/reliability.md"]
+fn a_hundred_thousand_people_of_one_population() {
+    a_hundred_thousand("hierarchical");
 }

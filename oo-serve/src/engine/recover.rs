@@ -345,6 +345,11 @@ fn set_aside(segments: &Segments, settings: &Settings, segment: u32, recovery: &
     let path = segments.path(segment);
     let len = fs::metadata(&path).map_err(Error::io("read", &path))?.len();
     if len <= journal::record::SEGMENT_HEAD as u64 {
+        // As a kill leaves it that comes while the file is begun.
+        recovery.lost_bytes += len;
+        recovery
+            .losses
+            .push(format!("{}: it holds no record; removed", path.display()));
         settings.disk.remove(&path).map_err(Error::io("remove", &path))?;
     } else {
         recovery.lost_bytes += len;

@@ -5,7 +5,8 @@
 //! shared by all who came while the last one was under way, and nothing is acknowledged before it.
 //!
 //! A disk that fails loses nothing that was acknowledged: what is not flushed stays in memory, those who wait are told,
-//! and the thread cuts the file back to its last good record and writes again until the disk takes it.
+//! and the thread writes the same bytes to the same places again until the disk takes them. Half a record is left only by
+//! a process that dies meanwhile, at the very end, where the next start cuts it off.
 
 pub mod disk;
 pub mod fail;

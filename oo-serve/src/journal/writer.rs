@@ -120,7 +120,9 @@ impl Journal {
     ///
     /// # Errors
     /// A thread that cannot be started.
-    pub fn open(dir: &Path, from: Position, options: Options) -> Result<Self> {
+    pub fn open(dir: &Path, from: Position, mut options: Options) -> Result<Self> {
+        // A place in a segment has 32 bits.
+        options.segment_bytes = options.segment_bytes.min(1 << 31);
         let inner = Arc::new(Inner {
             head: Mutex::new(Head {
                 gathered: VecDeque::new(),
@@ -436,7 +438,8 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Writes chunks where they belong. `again`: after a failure, when the file may hold half of them.
+    /// Writes chunks where they belong. `again`: after a failure, when the file may hold any part of them. It is not cut
+    /// back then: whoever reads a record that was written, but not flushed, must find it at any moment.
     fn write<'c>(&mut self, batch: impl IntoIterator<Item = &'c Chunk>, flush: bool, again: bool) -> io::Result<()> {
         for chunk in batch {
             if self
@@ -448,15 +451,10 @@ impl<'a> Writer<'a> {
                 if let (Some((_, file)), Durability::Disk) = (&mut self.file, self.inner.options.durability) {
                     file.sync()?;
                 }
-                self.file = Some((chunk.at.segment, self.begin(chunk)?));
+                self.file = Some((chunk.at.segment, self.begin(chunk, again)?));
             }
             let Some((_, file)) = &mut self.file else { continue };
             let offset = u64::from(chunk.at.offset);
-            if again {
-                fail::point("truncate.before");
-                file.set_len(offset)?;
-                fail::point("truncate.after");
-            }
             fail::point("write.before");
             if fail::due("write.half") {
                 // A torn write, as a power cut leaves it.
@@ -479,13 +477,16 @@ impl<'a> Writer<'a> {
     }
 
     /// The file of a chunk: there already, or made now.
-    fn begin(&self, chunk: &Chunk) -> io::Result<Box<dyn Sink>> {
+    fn begin(&self, chunk: &Chunk, again: bool) -> io::Result<Box<dyn Sink>> {
         let path = self.inner.segments.path(chunk.at.segment);
         let disk = &self.inner.options.disk;
         if chunk.at.offset as usize > SEGMENT_HEAD {
             return disk.open(&path);
         }
-        let mut file = disk.create(&path)?;
+        let mut file = match again && path.exists() {
+            true => disk.open(&path)?,
+            false => disk.create(&path)?,
+        };
         file.write_at(&record::segment_head(chunk.first_seq), 0)?;
         disk.sync_dir(self.inner.segments.dir())?;
         Ok(file)
