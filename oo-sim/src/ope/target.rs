@@ -216,12 +216,7 @@ fn for_each_block((path, format): (&Path, &str), mut visit: impl FnMut(&Block) -
 }
 
 /// Learns the first rows of a log.
-fn study(
-    policy: &mut dyn Policy,
-    log: (&Path, &str),
-    rows: u64,
-    columns: Option<&[Option<usize>]>,
-) -> Result<()> {
+fn study(policy: &mut dyn Policy, log: (&Path, &str), rows: u64, columns: Option<&[Option<usize>]>) -> Result<()> {
     let (mut lessons, mut left) = (Lessons::default(), rows);
     for_each_block(log, |block| {
         let now = left.min(block.logged.len() as u64);
