@@ -15,11 +15,14 @@ use polars_parquet::read::{FileMetadata, Filter, column_iter_to_arrays, infer_sc
 use polars_parquet_format::PageHeader;
 use polars_parquet_format::thrift::protocol::TCompactInputProtocol;
 use rayon::prelude::*;
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{Cursor, Read, Seek, SeekFrom};
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Once;
 
 /// A header of a page with statistics of long texts is larger than this; then more is read.
 const HEADER: u64 = 1 << 10;
@@ -47,10 +50,9 @@ impl Parquet {
     /// A file that is not there, or whose end is no Parquet footer (cut off, or of another format).
     pub fn open(path: &Path) -> Result<Self> {
         let mut file = File::open(path)?;
-        let metadata = read_metadata(&mut file)
-            .map_err(anyhow::Error::from)
+        let metadata = guarded(|| Ok(read_metadata(&mut file)?))
             .context("expected a whole Parquet file; it is cut off, damaged or of another format")?;
-        let schema = infer_schema(&metadata)?;
+        let schema = guarded(|| Ok(infer_schema(&metadata)?))?;
         Ok(Parquet {
             file,
             metadata,
@@ -134,7 +136,7 @@ impl Parquet {
         let schema = &self.schema;
         let decode = |(chunk, &column): (&Chunk, &usize)| -> Result<Series> {
             let (name, field) = schema.get_at_index(column).context("a column without a type")?;
-            let series = chunk.decode(field, &block);
+            let series = guarded(|| chunk.decode(field, &block));
             let series = series.with_context(|| format!("column `{name}` is damaged"))?;
             ensure!(
                 series.len() == block.len(),
@@ -261,6 +263,32 @@ impl Chunk {
         let (arrays, _) = column_iter_to_arrays(vec![pages], vec![primitive], field.clone(), Some(filter))?;
         Ok(Series::try_from((field, arrays))?)
     }
+}
+
+thread_local! {
+    /// Whether a panic of this thread is caught and told as an error.
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Turns a panic into an error: the decoder panics on some files that are damaged where it expects them whole.
+fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |about| {
+            if !GUARDED.get() {
+                usual(about);
+            }
+        }));
+    });
+    let before = GUARDED.replace(true);
+    let done = catch_unwind(AssertUnwindSafe(work));
+    GUARDED.set(before);
+    done.unwrap_or_else(|panic| {
+        let said = panic.downcast_ref::<&str>().map(ToString::to_string);
+        let said = said.or_else(|| panic.downcast_ref::<String>().cloned());
+        Err(anyhow::anyhow!("the file is damaged: {}", said.unwrap_or_default()))
+    })
 }
 
 /// The header of the page at `at`, and its length.

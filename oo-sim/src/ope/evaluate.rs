@@ -7,18 +7,19 @@
 use super::answer::{Answer, Diagnostics, Line, Parameter, Tuned};
 use super::asked::{Asked, Whole};
 use super::intervals::Method;
+use super::pass::Pass;
 use super::reward_model::{self, Choice, Plan};
-use super::target::{Learn, Target, drop_first};
+use super::running::{Lane, Running, Users};
+use super::target::Learn;
 use super::warnings::{unsupported, warnings};
-use crate::logs::{self, About, Block, Source};
+use crate::logs::{self, About, Block};
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use oo_core::{Key, normal};
 use oo_judge::estimators::bootstrap::Bootstrap;
-use oo_judge::estimators::clusters::{Positions, Totals};
+use oo_judge::estimators::clusters::Positions;
 use oo_judge::estimators::diagnostics::Diagnostics as Gathered;
 use oo_judge::estimators::tuning::{GRID, Tuning};
-use oo_judge::estimators::{BLOCK, Entry, Estimator, Sums, Terms, Weighted};
+use oo_judge::estimators::{BLOCK, Entry, Sums, Terms, Weighted};
 use oo_judge::models::{CrossFitted, Inputs, Weighting};
 use oo_judge::stats::intervals::{cressie_read, weighted_clopper_pearson};
 use oo_judge::stats::{Bet, Interval, ValueSequence};
@@ -62,130 +63,6 @@ pub struct Job {
     pub range: Interval,
     /// The seed of everything that is drawn.
     pub seed: u64,
-}
-
-/// The rows of a log one block after another, with the target filled in.
-struct Pass {
-    source: Box<dyn Source>,
-    target: Option<Target>,
-    block: Block,
-    /// Rows to pass over.
-    skip: u64,
-    unanswered: u64,
-    bar: ProgressBar,
-}
-
-impl Pass {
-    fn new(job: &Job, what: &str) -> Result<Self> {
-        let mut source = logs::open(&job.log, &job.format)?;
-        if job.policy.is_some() {
-            source.want_rounds();
-        }
-        let target = match &job.policy {
-            Some(spec) => {
-                let log = (job.log.as_path(), job.format.as_str());
-                Some(Target::new(spec, &job.learn, log, source.about(), job.seed)?)
-            }
-            None if source.about().target => None,
-            None => bail!(
-                "the log does not say what the target policy would do; expected columns `pi_e_0`, `pi_e_1`, …, or a \
-                 policy to ask with --policy"
-            ),
-        };
-        let skip = target.as_ref().map_or(0, |t| t.skip);
-        // Hides itself where stderr is not a terminal.
-        let bar = ProgressBar::with_draw_target(source.about().rows, ProgressDrawTarget::stderr());
-        let template = match source.about().rows {
-            Some(_) => "{msg} {bar:32} {human_pos} of {human_len} rows, about {eta} left",
-            None => "{msg} {human_pos} rows, {elapsed} so far",
-        };
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
-        }
-        bar.set_message(what.to_string());
-        Ok(Pass {
-            source,
-            target,
-            block: Block::default(),
-            skip,
-            unanswered: 0,
-            bar,
-        })
-    }
-
-    /// The next block that has rows, complete and checked but for a reward model; false at the end.
-    fn next(&mut self) -> Result<bool> {
-        loop {
-            if !self.source.next(&mut self.block)? {
-                self.bar.finish_and_clear();
-                return Ok(false);
-            }
-            self.unanswered += self.block.unanswered;
-            let rows = self.block.logged.len() as u64;
-            self.bar.inc(rows + self.block.unanswered);
-            let skipped = self.skip.min(rows);
-            self.skip -= skipped;
-            drop_first(&mut self.block, skipped as usize);
-            if self.block.logged.is_empty() {
-                continue;
-            }
-            if let Some(target) = &mut self.target {
-                target.fill(&mut self.block)?;
-            }
-            self.block.logged.check()?;
-            return Ok(true);
-        }
-    }
-}
-
-/// One estimator with everything that is summed for it.
-struct Running {
-    estimator: Box<dyn Estimator>,
-    /// Position among what was asked for.
-    asked: usize,
-    sums: Sums,
-    totals: Totals,
-}
-
-impl Running {
-    fn new(asked: usize, entry: &Entry, parameter: Option<f64>) -> Result<Self> {
-        Ok(Running {
-            estimator: entry.build(parameter)?,
-            asked,
-            sums: Sums::new(),
-            totals: Totals::default(),
-        })
-    }
-
-    fn add(&mut self, rounds: &Weighted, positions: &[u32], terms: &mut Terms) {
-        self.estimator.terms(rounds, terms);
-        self.sums.add(terms);
-        if !positions.is_empty() {
-            self.totals.add(terms, positions);
-        }
-    }
-}
-
-/// All estimators that share a reward model.
-#[derive(Default)]
-struct Lane {
-    running: Vec<Running>,
-    /// Every row, for the bootstrap of rows.
-    kept: Weighted,
-}
-
-/// Who the rows belong to.
-#[derive(Default)]
-struct Users {
-    positions: Positions,
-    of_rows: Vec<u32>,
-}
-
-impl Users {
-    /// Rows of one user, or of nobody, are taken as independent.
-    fn count(&self) -> Option<u64> {
-        (self.positions.len() >= 2).then_some(self.positions.len() as u64)
-    }
 }
 
 /// Evaluates one policy.
@@ -635,36 +512,6 @@ impl<'a> Work<'a> {
         };
         Some(found).filter(|i| i.low.is_finite() && i.high.is_finite())
     }
-}
-
-impl Users {
-    /// The positions of some rows of the block; none where the log names nobody.
-    fn part(&self, start: usize, end: usize) -> &[u32] {
-        self.of_rows.get(start..end).unwrap_or(&[])
-    }
-}
-
-impl Lane {
-    fn add(&mut self, rounds: &Weighted, positions: &[u32], keep: bool, terms: &mut Terms) {
-        for running in &mut self.running {
-            running.add(rounds, positions, terms);
-        }
-        if keep {
-            extend(&mut self.kept, rounds);
-        }
-    }
-}
-
-fn extend(kept: &mut Weighted, rounds: &Weighted) {
-    if kept.is_empty() {
-        kept.first_row = rounds.first_row;
-    }
-    kept.weight.extend_from_slice(&rounds.weight);
-    kept.target.extend_from_slice(&rounds.target);
-    kept.propensity.extend_from_slice(&rounds.propensity);
-    kept.reward.extend_from_slice(&rounds.reward);
-    kept.logged_q.extend_from_slice(&rounds.logged_q);
-    kept.value.extend_from_slice(&rounds.value);
 }
 
 /// Whether an estimate is of the policy's value with its weights as they are.

@@ -5,7 +5,9 @@ pub mod answer;
 pub mod asked;
 pub mod evaluate;
 pub mod intervals;
+mod pass;
 pub mod reward_model;
+mod running;
 pub mod target;
 pub mod warnings;
 
