@@ -45,18 +45,13 @@ pub enum Reason {
     FallbackError,
     /// The policy took too long: drawn uniformly.
     FallbackTimeout,
-    /// The caller chose (see [`crate::Engine::record`]).
+    /// The caller's own choice was kept (apprentice mode); the engine itself never says so.
     Given,
 }
 
 impl Reason {
     /// All reasons, in the order of their codes.
-    pub const ALL: [Reason; 4] = [
-        Reason::Policy,
-        Reason::FallbackError,
-        Reason::FallbackTimeout,
-        Reason::Given,
-    ];
+    pub const ALL: [Reason; 4] = [Reason::Policy, Reason::FallbackError, Reason::FallbackTimeout];
 }
 
 /// A choice.
