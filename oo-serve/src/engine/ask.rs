@@ -51,7 +51,12 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons, in the order of their codes.
-    pub const ALL: [Reason; 4] = [Reason::Policy, Reason::FallbackError, Reason::FallbackTimeout];
+    pub const ALL: [Reason; 4] = [
+        Reason::Policy,
+        Reason::FallbackError,
+        Reason::FallbackTimeout,
+        Reason::Given,
+    ];
 }
 
 /// A choice.
