@@ -48,7 +48,7 @@ pub enum Reason {
     FallbackError,
     /// The policy took too long: drawn uniformly.
     FallbackTimeout,
-    /// The caller chose (see [`crate::Engine::record`]).
+    /// The caller's own choice was kept (apprentice mode); the engine itself never says so.
     Given,
 }
 

@@ -284,7 +284,7 @@ fn tail(replay: &mut Replay<'_>, settings: &Settings, recovery: &mut Recovery) -
         // The snapshot's own record is where the reading begins, so that damage before it is no loss of state.
         let from = (segment == known.at.segment && known.seq > 0).then_some((known.at.offset, known.seq));
         let gap = from.is_none() && first.is_some_and(|f| f > expected);
-        if gap && known.seq == 0 {
+        if gap && known.seq == 0 && position.is_none() {
             return Err(Error::Damaged {
                 path: segments.path(segment),
                 why: format!(

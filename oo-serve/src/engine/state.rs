@@ -263,7 +263,7 @@ impl State {
 
     /// Applies a record from before the first policy.
     pub fn begin(&mut self, mark: Mark, event: &Event) {
-        self.last = mark;
+        self.move_to(mark);
         if let (Event::Rules(rules), false) = (event, self.overruled) {
             self.rules = (**rules).clone();
         }
@@ -301,13 +301,17 @@ impl State {
         }
     }
 
-    /// Time passes up to a record: windows end.
-    fn pass(&mut self, mark: Mark, serving: &RwLock<Serving>, fetch: Fetch<'_>) {
+    fn move_to(&mut self, mark: Mark) {
         debug_assert!(mark.seq > self.last.seq);
         if mark.at.segment != self.last.at.segment && self.last.at.segment > 0 {
             self.segment_ends.insert(self.last.at.segment, self.last.time);
         }
         self.last = mark;
+    }
+
+    /// Time passes up to a record: windows end.
+    fn pass(&mut self, mark: Mark, serving: &RwLock<Serving>, fetch: Fetch<'_>) {
+        self.move_to(mark);
         while let Some(&hash) = self.due.front() {
             match self.open.get(&hash).copied() {
                 Some(open) if open.deadline > mark.time => break,
