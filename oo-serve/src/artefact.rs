@@ -6,12 +6,14 @@
 //!   "spec": "lin-ts{features=v3}",
 //!   "shape": {"context": ["…"], "candidate": ["…"], "actions": null},
 //!   "features": "v3",
-//!   "reward": {"name": "r2", "version": 1},
+//!   "reward": {"name": "r2", "version": 1},    // null where the log that it learned from does not say
 //!   "seed": 42,
 //!   "run": "a digest of the run that it comes from",
 //!   "state": "sha256 of state.safetensors, in hexadecimal"
 //! }
 //! ```
+//!
+//! Further keys (`trained_on`, `decisions`, `gate`) are for people and not read.
 //!
 //! A folder whose digest, policy, shape or reward spec does not fit is refused, and the message says which.
 
@@ -36,8 +38,9 @@ pub struct Policy {
     /// The feature spec, where the features are those of tips.
     #[serde(default)]
     pub features: Option<String>,
-    /// How rewards were made.
-    pub reward: Reward,
+    /// How rewards were made; `None` where it learned from a log that does not say.
+    #[serde(default)]
+    pub reward: Option<Reward>,
     /// Seed of the run.
     pub seed: u64,
     /// Digest of the run that it comes from.
@@ -105,12 +108,14 @@ impl Winner {
                 policy.state
             ));
         }
-        let ours = RewardSpec::named(&policy.reward.name).map_err(|e| told(e.to_string()))?;
-        if ours.version != policy.reward.version {
-            return Err(told(format!(
-                "it was trained on version {} of the reward spec {}; this program has version {}",
-                policy.reward.version, policy.reward.name, ours.version
-            )));
+        if let Some(reward) = &policy.reward {
+            let ours = RewardSpec::named(&reward.name).map_err(|e| told(e.to_string()))?;
+            if ours.version != reward.version {
+                return Err(told(format!(
+                    "it was trained on version {} of the reward spec {}; this program has version {}",
+                    reward.version, reward.name, ours.version
+                )));
+            }
         }
         let spec = Spec::parse(&policy.spec).map_err(|e| told(e.to_string()))?;
         let mut built = oo_policies::build(&spec, &policy.shape).map_err(|e| told(e.to_string()))?;
@@ -153,10 +158,10 @@ mod tests {
             spec: spec.into(),
             shape: shape.clone(),
             features: None,
-            reward: Reward {
+            reward: Some(Reward {
                 name: "r2".into(),
                 version: RewardSpec::named("r2").unwrap().version,
-            },
+            }),
             seed: 1,
             run: "test".into(),
             state: String::new(),
@@ -205,6 +210,11 @@ mod tests {
                 "cannot load the state of lin-ucb",
             ),
             (&json.replace("\"r2\"", "\"r9\""), &state, "unknown reward spec"),
+            (
+                &json.replace("\"version\": 1", "\"version\": 7"),
+                &state,
+                "it was trained on version 7 of the reward spec r2; this program has version 1",
+            ),
         ] {
             let said = refused(json, state);
             assert!(said.contains(want), "{want}: {said}");

@@ -148,7 +148,7 @@ fn prepare(config: Option<&Path>, given: Options) -> Result<Prepared, String> {
     let policy = if Path::new(&text).is_dir() {
         let winner = Winner::read(Path::new(&text))?;
         shape = winner.policy.shape.clone();
-        reward = reward.or(Some(winner.policy.reward.name.clone()));
+        reward = reward.or(winner.policy.reward.as_ref().map(|r| r.name.clone()));
         summary = winner.policy.summary.clone();
         Artefact {
             spec: oo_core::Spec::parse(&winner.policy.spec).map_err(|e| e.to_string())?,

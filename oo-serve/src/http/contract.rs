@@ -175,7 +175,8 @@ pub struct Candidate<'a> {
     pub due: Option<When>,
     /// How long it takes; 30 by default.
     pub effort_minutes: Option<f64>,
-    /// Recent showings of this very task, faded: 0 fresh, 3 worn out. By default counted from the user's last decisions.
+    /// Recent showings of this very task, faded: 0 fresh, 3 worn out. 0 by default: the server does not
+    /// count showings.
     pub shown_recently: Option<f64>,
 }
 
@@ -251,7 +252,8 @@ pub struct Context<'a> {
     pub features: Option<Features<'a>>,
     /// The person's time; the server's by default.
     pub now: Option<When>,
-    /// Aggregates over the person's last 30 days; the server's by default.
+    /// Aggregates over the person's last 30 days; by default those of the signal source, where the candidates come from
+    /// one that has them, else all unknown. The server computes none from its journal.
     pub profile: Option<ProfileBody>,
 }
 

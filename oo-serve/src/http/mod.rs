@@ -157,7 +157,7 @@ pub type Answer = Result<Response, Problem>;
 /// What is fixed of a route.
 #[derive(Clone, Copy, Debug)]
 pub struct Endpoint {
-    /// Position in [`routes::NAMES`].
+    /// Position among the names of `routes`.
     pub id: usize,
     /// Who may; `None` for everybody.
     pub role: Option<Role>,

@@ -19,7 +19,7 @@ pub struct Around {
     pub now_ms: u64,
     /// Minutes that the person's clock is ahead of UTC, where the request does not say.
     pub ahead: i32,
-    /// Aggregates of the person, where the request does not say.
+    /// Aggregates of the person by the signal source, where the request does not say; all unknown without a source.
     pub profile: ProfileBody,
 }
 

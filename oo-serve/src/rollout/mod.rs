@@ -5,7 +5,8 @@
 //! - An **experiment** lets a challenger decide for a share of the users, assigned by hash. When the challenger is
 //!   clearly worse it is stopped without anybody's doing.
 //! - A **launch** makes the challenger the policy in charge, if the numbers allow it; **roll back** undoes the last change.
-//! - In the modes **apprentice** and **log-only** the caller decides and the policy's probabilities are logged.
+//! - In the modes **apprentice** and **log-only** the caller decides. Of the policy only the mean probability that it gives
+//!   to the caller's choices is kept, as a metric of this process; its probabilities do not go into the journal.
 
 pub mod challenger;
 pub mod experiment;
@@ -229,7 +230,7 @@ impl Rollout {
         Ok(self.engine.record(&ask, &choice)?)
     }
 
-    /// The caller's first candidate; what the policy would have done is logged beside it.
+    /// The caller's first candidate. How likely the policy was to choose it goes into a metric, and nowhere else.
     fn baseline(&self, ask: &Ask<'_>, observe: bool) -> Result<Answer, Problem> {
         let ask = Ask { observe, ..*ask };
         let n = ask.ids.len();

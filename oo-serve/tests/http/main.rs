@@ -5,4 +5,5 @@ mod change;
 mod client;
 mod contract;
 mod input;
+mod shadows;
 mod strain;
