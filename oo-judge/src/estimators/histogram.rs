@@ -72,18 +72,19 @@ impl Histogram {
         f64::NAN
     }
 
-    /// Hill's estimate of 1/α for a tail x^−α, from the `top` largest numbers or a bucket more: above ½ the variance is
-    /// infinite, above 1 the mean is. `None` with fewer than `top` positive numbers.
+    /// Hill's estimate of 1/α for a tail x^−α, from the `top` largest numbers: above ½ the variance is infinite, above 1
+    /// the mean is. The threshold is the least of them, so many equal numbers have no tail. `None` with fewer than `top`
+    /// positive numbers.
     pub fn tail_index(&self, top: u64) -> Option<f64> {
         let mut taken = 0;
         let mut logs = 0.0;
         for bucket in (0..BUCKETS).rev() {
-            let count = self.counts[bucket];
-            if taken >= top && count > 0 && taken > 0 {
-                return Some(logs / taken as f64 - middle(bucket).ln());
-            }
+            let count = self.counts[bucket].min(top - taken);
             taken += count;
             logs += count as f64 * middle(bucket).ln();
+            if taken == top {
+                return (top > 0).then(|| logs / top as f64 - middle(bucket).ln());
+            }
         }
         None
     }
@@ -119,6 +120,17 @@ mod tests {
         }
         let tail = histogram.tail_index(1000).expect("a tail");
         assert!((tail - 0.5).abs() < 0.08, "{tail}");
+    }
+
+    #[test]
+    fn numbers_of_two_sizes_have_no_tail() {
+        // The weights of an ε-greedy target over a uniform logger.
+        let mut histogram = Histogram::default();
+        for i in 0..1000 {
+            histogram.add(if i % 5 == 0 { 4.6 } else { 0.1 });
+        }
+        assert_eq!(histogram.tail_index(100), Some(0.0));
+        assert_eq!(histogram.tail_index(1001), None);
     }
 
     #[test]

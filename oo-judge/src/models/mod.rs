@@ -10,11 +10,11 @@
 //! use oo_judge::estimators::{Logged, Sizes};
 //! use oo_judge::models::{CrossFit, InputShape, Inputs, Weighting};
 //! let mut log = Logged {
-//!     action: vec![0, 1, 0, 1],
-//!     reward: vec![1.0, 0.0, 1.0, 0.0],
-//!     propensity: vec![0.5; 4],
+//!     action: [0, 1].repeat(20),
+//!     reward: [1.0, 0.0].repeat(20),
+//!     propensity: vec![0.5; 40],
 //!     candidates: Sizes::Fixed(2),
-//!     target: vec![0.5; 8],
+//!     target: vec![0.5; 80],
 //!     model: vec![],
 //!     cluster: vec![],
 //!     first_row: 1,

@@ -205,12 +205,13 @@ impl Guard {
             return late(Reason::FallbackError);
         }
         match receive.recv_timeout(limit) {
-            Ok((by, made)) => {
+            // An answer that lay ready when the caller woke up too late is late all the same.
+            Ok((by, made)) if begun.elapsed() <= limit => {
                 *decision = made;
                 self.note(begun.elapsed() <= limit / 2, PROBATION);
                 by
             }
-            Err(_) => {
+            _ => {
                 self.against.store(0, Ordering::Relaxed);
                 late(Reason::FallbackTimeout)
             }

@@ -68,6 +68,12 @@ impl Who {
     }
 }
 
+/// Whether the rewards of a log are made from reactions, which the usual rule then guards. A log that cannot be read is
+/// an error later, when it judges.
+pub fn has_reactions(log: &Path) -> bool {
+    own::Reader::open(log).is_ok_and(|reader| reader.header.reward.is_some())
+}
+
 /// Judges both policies by the log.
 ///
 /// # Errors

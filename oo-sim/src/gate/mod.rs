@@ -88,7 +88,7 @@ pub fn gate(job: &Job) -> Result<Report> {
     let rule = match (rule, &run) {
         (Some(rule), _) => rule,
         (None, Some(run)) => run.usual_rule()?,
-        (None, None) => Rule::usual(false, false),
+        (None, None) => Rule::usual(false, job.log.as_deref().is_some_and(from_log::has_reactions)),
     };
     rule.check()?;
     let (mut evidence, mut sources): (Vec<Evidence>, Vec<Source>) = (Vec::new(), Vec::new());

@@ -454,7 +454,8 @@ impl<'a> Work<'a> {
         Ok(lines.into_iter().map(|(_, line)| line).collect())
     }
 
-    /// The interval for the policy's value, where the method is one for it.
+    /// The interval for the policy's value, where the method is one for it. Of no width it is none: no distribution over
+    /// these rows gives the weights a mean of 1.
     fn interval_of_value(&self, job: &Job) -> Result<Option<Interval>> {
         let none = || {
             anyhow!(
@@ -462,21 +463,17 @@ impl<'a> Work<'a> {
                 job.method.name()
             )
         };
-        let Some((weights, rewards)) = &self.weights else {
-            return Ok(self.sequence.clone().map(|mut sequence| sequence.interval()));
-        };
-        match job.method {
-            Method::ClopperPearson => {
-                let found = weighted_clopper_pearson(weights, rewards, job.range, job.level);
-                Ok(Some(found.with_context(none)?))
+        let found = match (job.method, &self.weights) {
+            (Method::ClopperPearson, Some((weights, rewards))) => {
+                Some(weighted_clopper_pearson(weights, rewards, job.range, job.level).with_context(none)?)
             }
-            Method::CressieRead => {
+            (Method::CressieRead, Some((weights, rewards))) => {
                 let any = Interval::new(0.0, f64::INFINITY);
-                let found = cressie_read(weights, rewards, any, job.range, job.level);
-                Ok(Some(found.with_context(none)?))
+                Some(cressie_read(weights, rewards, any, job.range, job.level).with_context(none)?)
             }
-            _ => Ok(self.sequence.clone().map(|mut sequence| sequence.interval())),
-        }
+            _ => self.sequence.clone().map(|mut sequence| sequence.interval()),
+        };
+        Ok(found.filter(|interval| interval.width() > 0.0))
     }
 
     /// The interval of one estimator.

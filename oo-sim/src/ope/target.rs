@@ -5,6 +5,7 @@
 //! estimates the mean value of the sequence of policies that learning from this log makes. That is not what the policy
 //! would have earned on its own, had it collected the data.
 
+use crate::datasets::cache;
 use crate::logs::{self, About, Block};
 use anyhow::{Context, Result, bail, ensure};
 use oo_core::{Batch, Decision, Key, Log, Policy, Round, Row, Shape, Spec};
@@ -132,6 +133,12 @@ impl Target {
                     .with_context(|| format!("state {}", path.display()))?;
             }
             Learn::File(path) => {
+                ensure!(
+                    cache::sha256(path)? != cache::sha256(log.0)?,
+                    "--learn {}: this is the log that judges, and a policy judged by the rows that it learned from looks \
+                     better than it is; use another log, a share of this one (--learn 0.5), or --learn log",
+                    path.display()
+                );
                 let other = logs::open(path, "auto")?;
                 let columns = matching(shape, other.about().shape.as_ref())
                     .with_context(|| format!("--learn {}", path.display()))?;
