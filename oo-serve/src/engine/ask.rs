@@ -34,7 +34,7 @@ pub struct Ask<'a> {
     /// Digest of the request as it came, where the numbers above depend on the clock: it says whether a request is the
     /// same as one before. By default it is made of the numbers.
     pub body: Option<u64>,
-    /// True to log the decision without ever teaching the policy by it (log-only and apprentice modes).
+    /// True to log the decision without ever teaching the policy by it (log-only mode).
     pub observe: bool,
 }
 
