@@ -275,7 +275,7 @@ impl Experiment {
 }
 
 /// Adds the saved policies that `spec` starts from; returns their SHA-256.
-fn read_states(spec: &Spec, states: &mut States) -> Result<Option<String>> {
+pub(crate) fn read_states(spec: &Spec, states: &mut States) -> Result<Option<String>> {
     let mut digests = Vec::new();
     for name in oo_policies::warm::files(spec)? {
         let bytes = std::fs::read(&name).with_context(|| format!("cannot read the saved policy {name}"))?;

@@ -363,6 +363,9 @@ fn a_policy_learns_elsewhere_or_comes_saved() {
     };
     // The state at the end of the second run is what learning from the second log gives.
     assert_eq!(learn(&state), learn(&second));
+    let warm = format!("lin-ucb+warm{{from={state}}}");
+    let answer = ope(Path::new(&first), &["--policy", &warm, "--estimators", "snips,dm"]);
+    assert_eq!(answer["estimates"], learn(&state));
     // What taught a policy does not judge it, under another name neither.
     let copy = path("copy.parquet");
     std::fs::copy(&first, &copy).unwrap();

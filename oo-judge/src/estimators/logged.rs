@@ -174,7 +174,8 @@ impl Logged {
                 return Err(self.broken(row, "action", &expected, self.action[row]));
             }
             let p = self.propensity[row];
-            if !(p > 0.0 && p <= 1.0) {
+            // A subnormal one would make a weight that overflows.
+            if !(f64::MIN_POSITIVE..=1.0).contains(&p) {
                 return Err(self.broken(row, "propensity", "a probability in (0, 1]", p));
             }
             if !self.reward[row].is_finite() {

@@ -94,7 +94,7 @@ pub fn run(args: Args) -> Result<()> {
     let plan = plan(&args).map_err(BadInput)?;
     let (env, policy) = (&plan.envs[0], &plan.policies[0]);
     let mut world = plan.environment(env, args.seed)?;
-    let mut learner = oo_policies::build(&policy.spec, world.shape())?;
+    let mut learner = plan.policy(policy, world.shape())?;
     let header = Header {
         version: VERSION,
         shape: world.shape().clone(),

@@ -75,7 +75,8 @@ impl Report {
 
     /// What the guarantees are, in words.
     pub fn method(&self) -> String {
-        let alpha = 100.0 * (1.0 - self.rule.confidence);
+        // 100 · (1 − 0.95) is not 5 in floating point.
+        let alpha = (1e8 * (1.0 - self.rule.confidence)).round() / 1e6;
         let looks = match self.rule.looks {
             Looks::Any(_) => "however often it is looked at while clusters are added".to_string(),
             Looks::Planned(1) => "in the one look planned".into(),
@@ -83,8 +84,8 @@ impl Report {
         };
         format!(
             "Promotion needs every check to pass; a challenger that falls short of any requirement is promoted with \
-             probability at most {alpha:.3} %, {looks}. Checks fail at {alpha:.3} % divided by their number, so one that \
-             meets them all is sent away with probability at most {alpha:.3} %. Bounds are one-sided."
+             probability at most {alpha} %, {looks}. Checks fail at {alpha} % divided by their number, so one that \
+             meets them all is sent away with probability at most {alpha} %. Bounds are one-sided."
         )
     }
 

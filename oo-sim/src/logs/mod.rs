@@ -142,23 +142,20 @@ pub const FORMATS: &[Format] = &[own::FORMAT, dsjson::FORMAT, open_bandit::FORMA
 /// Opens a log in the format of this name, or with `auto` in the first that fits.
 ///
 /// # Errors
-/// A file that cannot be read, an unknown format, a format that the file does not have.
+/// A file that cannot be read, an unknown format, a format that the file does not have. Whoever asked names the file.
 pub fn open(path: &Path, format: &str) -> Result<Box<dyn Source>> {
-    let opened = || {
-        let format = if format == "auto" {
-            let look = look(path)?;
-            let found = FORMATS.iter().find(|f| (f.fits)(&look));
-            found.with_context(|| unknown(&look))?
-        } else {
-            let part = Part {
-                name: format.into(),
-                options: Default::default(),
-            };
-            registry::find(FORMATS, |f| f.name, &part, "log format", &["auto"])?
+    let format = if format == "auto" {
+        let look = look(path)?;
+        let found = FORMATS.iter().find(|f| (f.fits)(&look));
+        found.with_context(|| unknown(&look))?
+    } else {
+        let part = Part {
+            name: format.into(),
+            options: Default::default(),
         };
-        (format.open)(path)
+        registry::find(FORMATS, |f| f.name, &part, "log format", &["auto"])?
     };
-    opened().with_context(|| format!("log {}", path.display()))
+    (format.open)(path)
 }
 
 fn look(path: &Path) -> Result<Look> {

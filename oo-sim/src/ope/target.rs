@@ -6,10 +6,12 @@
 //! would have earned on its own, had it collected the data.
 
 use crate::datasets::cache;
+use crate::experiment::read_states;
 use crate::logs::{self, About, Block};
 use anyhow::{Context, Result, bail, ensure};
 use oo_core::{Batch, Decision, Key, Log, Policy, Round, Row, Shape, Spec};
 use oo_judge::estimators::Sizes;
+use oo_policies::States;
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
 
@@ -109,7 +111,10 @@ impl Target {
             )
         };
         let full = oo_policies::expand(&Spec::parse(spec)?)?;
-        let mut policy = oo_policies::build(&full, shape).with_context(|| format!("policy `{spec}` on this log"))?;
+        let mut states = States::default();
+        read_states(&full, &mut states)?;
+        let built = oo_policies::build_from(&full, shape, &states);
+        let mut policy = built.with_context(|| format!("policy `{spec}` on this log"))?;
         let mut skip = 0;
         match learn {
             Learn::No | Learn::Log => {}
@@ -139,10 +144,12 @@ impl Target {
                      better than it is; use another log, a share of this one (--learn 0.5), or --learn log",
                     path.display()
                 );
-                let other = logs::open(path, "auto")?;
-                let columns = matching(shape, other.about().shape.as_ref())
-                    .with_context(|| format!("--learn {}", path.display()))?;
-                study(policy.as_mut(), (path, "auto"), u64::MAX, columns.as_deref())?;
+                let mut learn = || -> Result<()> {
+                    let other = logs::open(path, "auto")?;
+                    let columns = matching(shape, other.about().shape.as_ref())?;
+                    study(policy.as_mut(), (path, "auto"), u64::MAX, columns.as_deref())
+                };
+                learn().with_context(|| format!("--learn {}", path.display()))?;
             }
         }
         Ok(Target {
@@ -218,9 +225,8 @@ fn for_each_block((path, format): (&Path, &str), mut visit: impl FnMut(&Block) -
     let mut source = logs::open(path, format)?;
     source.want_rounds();
     let mut block = Block::default();
-    let place = || format!("log {}", path.display());
-    while source.next(&mut block).with_context(place)? {
-        if !visit(&block).with_context(place)? {
+    while source.next(&mut block)? {
+        if !visit(&block)? {
             break;
         }
     }
@@ -243,9 +249,7 @@ fn study(policy: &mut dyn Policy, log: (&Path, &str), rows: u64, columns: Option
         left -= now;
         Ok(left > 0)
     })?;
-    lessons
-        .before(policy, None)
-        .with_context(|| format!("log {}", log.0.display()))
+    lessons.before(policy, None)
 }
 
 /// A state is a safetensors file: eight bytes of length, then JSON.
