@@ -104,11 +104,12 @@ def estimates(policy: dict) -> pl.DataFrame:
     """A row for each estimator: its parameter, the value, the interval."""
     rows = []
     for line in policy["estimates"]:
+        # A number, or a number and how it was chosen.
         parameter = line["parameter"]
         low, high = line["ci"] or (None, None)
         rows.append(
             {
-                "estimator": line["estimator"] + ("" if parameter is None else f" {parameter:g}"),
+                "estimator": line["estimator"] + ("" if parameter is None else f" {parameter}"),
                 "value": line["value"],
                 "low": low,
                 "high": high,

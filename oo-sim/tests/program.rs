@@ -35,7 +35,9 @@ fn commands() -> Vec<String> {
         .unwrap();
     let names: Vec<String> = list
         .lines()
-        .filter_map(|line| line.strip_prefix("  ")?.split_whitespace().next().map(String::from))
+        .filter_map(|line| line.strip_prefix("  "))
+        .filter(|line| !line.starts_with(' ')) // the rest of a long line
+        .filter_map(|line| line.split_whitespace().next().map(String::from))
         .filter(|name| name != "help")
         .collect();
     assert!(names.len() >= 16, "{names:?}");
