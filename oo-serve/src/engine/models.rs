@@ -114,7 +114,10 @@ impl Packed {
         let mut bytes = vec![0; place.len as usize];
         let mut filled = 0;
         while filled < bytes.len() {
-            let why = match self.disk.read_at(&self.file, &mut bytes[filled..], place.offset + filled as u64) {
+            let why = match self
+                .disk
+                .read_at(&self.file, &mut bytes[filled..], place.offset + filled as u64)
+            {
                 Ok(0) => "it ends too early".into(),
                 Ok(n) => {
                     filled += n;

@@ -361,8 +361,14 @@ impl State {
 
     fn teach_default(&mut self, at: Location, time: u64, serving: &RwLock<Serving>, fetch: Fetch<'_>) {
         if let Some(reward) = self.rules.default_reward {
-            let (feedback, default) = (None, true);
-            self.owe(Owed { at, reward, feedback, time, default }, serving, fetch);
+            let row = Owed {
+                at,
+                reward,
+                feedback: None,
+                time,
+                default: true,
+            };
+            self.owe(row, serving, fetch);
         }
     }
 
@@ -470,8 +476,14 @@ impl State {
                 let (at, learn) = (open.at, g.status == Status::Learned);
                 self.counts.learned += u64::from(learn);
                 if learn {
-                    let (time, default) = (mark.time, false);
-                    self.owe(Owed { at, reward, feedback, time, default }, serving, fetch);
+                    let row = Owed {
+                        at,
+                        reward,
+                        feedback,
+                        time: mark.time,
+                        default: false,
+                    };
+                    self.owe(row, serving, fetch);
                 }
             }
             Status::Held => {

@@ -58,7 +58,9 @@ fn a_disk_that_is_really_full_is_survived() {
     let mut client = server.connect();
     let mut acked = BTreeSet::new();
     let ask = |i: u64| {
-        format!(r#"{{"user_id":"u","decision_id":"d{i}","candidates":[{{"id":1,"features":[1,0]}},{{"id":2,"features":[0,1]}}]}}"#)
+        format!(
+            r#"{{"user_id":"u","decision_id":"d{i}","candidates":[{{"id":1,"features":[1,0]}},{{"id":2,"features":[0,1]}}]}}"#
+        )
     };
     let tell = |i: u64| format!(r#"{{"decision_id":"d{i}","feedback_id":"f{i}","reaction":"done"}}"#);
     for i in 0..50 {

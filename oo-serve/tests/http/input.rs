@@ -386,7 +386,14 @@ fn spoil(body: &str, draws: &mut Draws) -> Vec<u8> {
 
 /// R9: bodies by turns to two servers, one with the features of tips and one with features of its own.
 fn spoilt_bodies(seed: u64, n: usize) {
-    let own = ["--durability", "process", "--candidate", "2", "--policy", "lin-ts{draws=8}"];
+    let own = [
+        "--durability",
+        "process",
+        "--candidate",
+        "2",
+        "--policy",
+        "lin-ts{draws=8}",
+    ];
     let servers = [Server::start(&own[..2]), Server::start(&own)];
     servers[0].post(
         "/recommend",
@@ -395,7 +402,11 @@ fn spoilt_bodies(seed: u64, n: usize) {
     let mut draws = Key::root(seed).draws();
     let mut clients = servers.each_ref().map(Server::connect);
     let mut classes = [0u64; 6];
-    let memory = || servers.each_ref().map(|s| s.metric("process_resident_memory_bytes") / 1e6);
+    let memory = || {
+        servers
+            .each_ref()
+            .map(|s| s.metric("process_resident_memory_bytes") / 1e6)
+    };
     let mut course = Vec::new();
     for i in 0..n {
         let (path, body) = SEEDS[draws.below(SEEDS.len())];

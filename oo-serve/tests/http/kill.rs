@@ -40,7 +40,8 @@ impl Load {
                 .map(|i| json!({"id": (n + i) % 40, "features": [draws.uniform(), draws.uniform(), draws.uniform()]}))
                 .collect();
             let (decision, feedback) = (format!("d{c}-{n}"), format!("f{c}-{n}"));
-            let ask = json!({"user_id": format!("u{}", (c + n) % USERS), "decision_id": decision, "candidates": candidates});
+            let ask =
+                json!({"user_id": format!("u{}", (c + n) % USERS), "decision_id": decision, "candidates": candidates});
             let dwell = draws.below(700_000);
             let tell = json!({"decision_id": decision, "feedback_id": feedback, "reaction": "done", "dwell_ms": dwell});
             let steps = [("/recommend", ask.to_string()), ("/feedback", tell.to_string())];
@@ -169,7 +170,10 @@ fn check(state: &Path, acked: &Acked, last_start: u64) -> Value {
     let snapshots = report["snapshots"].as_array().unwrap();
     assert!(snapshots.iter().all(|s| s["equals_replay"] == true), "{snapshots:?}");
     let newest = snapshots.last().and_then(|s| s["seq"].as_u64()).unwrap_or(0);
-    assert!(newest > last_start, "no snapshot after record {last_start}: {snapshots:?}");
+    assert!(
+        newest > last_start,
+        "no snapshot after record {last_start}: {snapshots:?}"
+    );
     report
 }
 

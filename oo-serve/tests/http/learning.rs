@@ -78,14 +78,17 @@ fn frequencies(policy: &str, n: u64) {
         }
         // It learns for a while, so that the probabilities are not all alike.
         if i < 2000 && i % 4 == 0 {
-            let told = json!({"decision_id": answer["decision_id"], "reward": draws.normal() * 0.3 + chosen as f64 * 0.1});
+            let told =
+                json!({"decision_id": answer["decision_id"], "reward": draws.normal() * 0.3 + chosen as f64 * 0.1});
             assert_eq!(client.post("/feedback", &told.to_string()).status, 200);
         }
     }
     // The last candidate follows from the others.
     let chi = quadratic(&covariance, &sums);
     // 3 degrees of freedom: above 16.27 with probability 0.001.
-    println!("R22: {policy}, {n} decisions, chosen {seen:?}, chi-square {chi:.2} with 3 degrees of freedom, sums of probabilities within {worst:.1e} of 1");
+    println!(
+        "R22: {policy}, {n} decisions, chosen {seen:?}, chi-square {chi:.2} with 3 degrees of freedom, sums of probabilities within {worst:.1e} of 1"
+    );
     assert!(chi < 16.27, "{chi}");
     assert!(worst < 1e-9, "{worst}");
 }

@@ -73,7 +73,11 @@ fn dawdlers(args: &[&str], counts: [usize; 3], within: Duration, lasting: Durati
     let mut longest = Duration::ZERO;
     for (i, (opened, stream)) in slow.iter_mut().enumerate() {
         let left = within.saturating_sub(opened.elapsed()).max(Duration::from_millis(1));
-        assert!(closes(stream, left), "dawdler {i} is still there after {:?}", opened.elapsed());
+        assert!(
+            closes(stream, left),
+            "dawdler {i} is still there after {:?}",
+            opened.elapsed()
+        );
         longest = longest.max(opened.elapsed());
     }
     let mut calm = times(&server, lasting);
@@ -104,7 +108,14 @@ fn dawdlers_are_closed_and_others_served() {
 fn thousands_of_dawdlers() {
     // With the time-outs that the program has by itself. The machine's other work weighs on either side of the ratio.
     let ratios: Vec<f64> = (0..3)
-        .map(|_| dawdlers(&SMALL, [1000, 1000, 100], Duration::from_secs(10), Duration::from_secs(4)))
+        .map(|_| {
+            dawdlers(
+                &SMALL,
+                [1000, 1000, 100],
+                Duration::from_secs(10),
+                Duration::from_secs(4),
+            )
+        })
         .map(|(calm, meanwhile)| meanwhile / calm)
         .collect();
     println!("R12: p99 with over without: {ratios:.2?}");
@@ -402,7 +413,10 @@ fn a_long_run_grows_nothing() {
             let memory = server.metric("process_resident_memory_bytes") / 1e6;
             let files = server.metric("process_open_fds");
             let hours = begun.elapsed().as_secs_f64() / 3600.0;
-            println!("{hours:.4} h, {} pairs, {memory:.1} MB, {files} files", pairs.load(Ordering::Relaxed));
+            println!(
+                "{hours:.4} h, {} pairs, {memory:.1} MB, {files} files",
+                pairs.load(Ordering::Relaxed)
+            );
             samples.push((hours, memory, files));
         }
         println!("{forgotten} users forgotten");
@@ -418,8 +432,7 @@ fn a_long_run_grows_nothing() {
         / half.iter().map(|s| (s.0 - mx).powi(2)).sum::<f64>();
     let files = (half[0].2, half[half.len() - 1].2);
     let pairs = pairs.into_inner();
-    let report: serde_json::Value =
-        serde_json::from_str(&inspect(&server.dir.path().join("state"), "--json")).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&inspect(&server.dir.path().join("state"), "--json")).unwrap();
     println!(
         "R24: {pairs} pairs in {seconds} s: memory {my:.1} MB, slope {slope:+.2} MB an hour, files {files:?}, {} of {} records blanked",
         report["blanked"], report["records"]
@@ -427,5 +440,8 @@ fn a_long_run_grows_nothing() {
     assert_eq!(report["defects"], serde_json::json!([]));
     assert!((files.0 - files.1).abs() < 8.0);
     assert!(slope < 1.0, "{slope} MB an hour");
-    assert!(seconds < 120 || report["blanked"].as_u64().unwrap() > 0, "nothing was compacted");
+    assert!(
+        seconds < 120 || report["blanked"].as_u64().unwrap() > 0,
+        "nothing was compacted"
+    );
 }
