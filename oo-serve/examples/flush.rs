@@ -8,7 +8,9 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 fn main() -> io::Result<()> {
-    let folder = std::env::args_os().nth(1).map_or_else(std::env::temp_dir, PathBuf::from);
+    let folder = std::env::args_os()
+        .nth(1)
+        .map_or_else(std::env::temp_dir, PathBuf::from);
     let path = folder.join(format!("flush.{}.tmp", std::process::id()));
     let mut file = std::fs::File::create_new(&path)?;
     let mut times = Vec::new();

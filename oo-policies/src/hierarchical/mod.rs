@@ -183,7 +183,9 @@ impl Policy for Hierarchical {
         let posterior = posterior.as_deref();
         for i in 0..n {
             self.columns.gather(round, i, &mut x[i * len..i * len + d]);
-            out.scores[i] = self.population.read(posterior, &x[at(i)], &mut vx[at(i)], &mut w[at(i)]);
+            out.scores[i] = self
+                .population
+                .read(posterior, &x[at(i)], &mut vx[at(i)], &mut w[at(i)]);
             self.population.common().inverse().times(&w[at(i)], &mut cw[at(i)]);
         }
         let square = self.scale * self.scale;

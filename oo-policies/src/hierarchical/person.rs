@@ -131,8 +131,7 @@ impl Sums {
     }
 
     fn posterior(&self, dim: usize) -> Option<Posterior> {
-        self.part(dim, 1)
-            .map(|(covariance, own)| Posterior { covariance, own })
+        self.part(dim, 1).map(|(covariance, own)| Posterior { covariance, own })
     }
 
     fn newer(&self, dim: usize) -> bool {
@@ -161,7 +160,13 @@ impl Person {
 
     fn add_rows(&self, dim: usize, which: std::ops::Range<usize>, mut each: impl FnMut(&[f64], f64)) {
         let mut x = vec![0.0; padded(dim)];
-        for (row, &reward) in self.features.chunks_exact(dim).zip(&self.rewards).take(which.end).skip(which.start) {
+        for (row, &reward) in self
+            .features
+            .chunks_exact(dim)
+            .zip(&self.rewards)
+            .take(which.end)
+            .skip(which.start)
+        {
             x.iter_mut().zip(row).for_each(|(x, &v)| *x = f64::from(v));
             each(&x, reward);
         }
@@ -252,7 +257,10 @@ pub fn write(people: &BTreeMap<UserId, Person>, out: &mut Writer) {
     out.f32s("kept.features", all().flat_map(|p| &p.features));
     out.f64s("kept.rewards", all().flat_map(|p| &p.rewards));
     let sums = || all().filter_map(|p| p.sums.as_deref());
-    out.u64s("users.sums", all().map(|p| p.sums.as_ref().map_or(0, |s| s.numbers.len() as u64)));
+    out.u64s(
+        "users.sums",
+        all().map(|p| p.sums.as_ref().map_or(0, |s| s.numbers.len() as u64)),
+    );
     out.f64s("sums.squares", sums().map(|s| &s.squares));
     out.f64s("sums.numbers", sums().flat_map(|s| &s.numbers));
 }
@@ -273,15 +281,21 @@ pub fn read(dim: usize, from: &mut Reader<'_>) -> Result<BTreeMap<UserId, Person
         let blank = Symmetric::diagonal(dim, 0.0);
         let (block, len) = (blank.data().as_flattened().len(), padded(dim));
         let squares = from.f64s("users.squares")?;
-        let [gram, moment, covariance, own] = ["gram", "moment", "covariance", "own"].map(|name| from.f64s(&format!("users.{name}")));
+        let [gram, moment, covariance, own] =
+            ["gram", "moment", "covariance", "own"].map(|name| from.f64s(&format!("users.{name}")));
         let (gram, moment, covariance, own) = (gram?, moment?, covariance?, own?);
         let n = users.len();
-        if [gram.len(), covariance.len()] != [n * block; 2] || [moment.len(), own.len()] != [n * len; 2] || squares.len() != n {
+        if [gram.len(), covariance.len()] != [n * block; 2]
+            || [moment.len(), own.len()] != [n * len; 2]
+            || squares.len() != n
+        {
             return Err(refused(from));
         }
         let matrix = |values: &[f64], i: usize| {
             let mut m = blank.clone();
-            m.data_mut().as_flattened_mut().copy_from_slice(&values[i * block..(i + 1) * block]);
+            m.data_mut()
+                .as_flattened_mut()
+                .copy_from_slice(&values[i * block..(i + 1) * block]);
             m
         };
         for (i, &user) in users.iter().enumerate() {
@@ -340,4 +354,105 @@ pub fn read(dim: usize, from: &mut Reader<'_>) -> Result<BTreeMap<UserId, Person
         return Err(refused(from));
     }
     Ok(people)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::population::{Population, Prior};
+    use super::*;
+    use oo_core::Key;
+
+    const PRIOR: Prior = Prior {
+        lambda: 2.0,
+        spread: 0.3,
+        people: 5.0,
+        noise: 0.5,
+    };
+    const DIM: usize = 3;
+    const PEOPLE: u64 = 7;
+
+    fn row(t: u64) -> (UserId, Vec<f64>, f64) {
+        let mut draws = Key::root(31).fold(t).draws();
+        let mut x = vec![0.0; padded(DIM)];
+        x[..DIM].fill_with(|| f64::from(draws.normal() as f32));
+        // Half of all rows are one person's; the last person has hardly any.
+        let user = if t % 2 == 0 {
+            0
+        } else {
+            (t * t) % (PEOPLE - 1) + u64::from(t % 97 == 0)
+        };
+        (UserId(user), x, draws.normal())
+    }
+
+    fn bits(population: &Population) -> Vec<u64> {
+        let (_, x, _) = row(1_000_000);
+        let (mut vx, mut w) = (x.clone(), x.clone());
+        let mut all = Vec::new();
+        for user in 0..PEOPLE + 1 {
+            let posterior = population.posterior(UserId(user)).unwrap();
+            let mean = population.read(posterior.as_deref(), &x, &mut vx, &mut w);
+            all.extend([mean, dot(&x, &vx), population.common().variance(&w)].map(f64::to_bits));
+        }
+        all
+    }
+
+    fn saved(population: &Population) -> Vec<u8> {
+        let mut w = Writer::new("people", "");
+        population.write(&mut w);
+        w.finish()
+    }
+
+    fn loaded(bytes: &[u8]) -> Population {
+        let mut r = Reader::new("people", "", bytes).unwrap();
+        let population = Population::new(DIM, PRIOR).from_state(&mut r).unwrap();
+        r.finish().unwrap();
+        population
+    }
+
+    /// As states were written before people were kept as rows.
+    fn saved_as_matrices(population: &Population, people: &BTreeMap<UserId, Person>) -> Vec<u8> {
+        let mut w = Writer::new("people", "");
+        population.write_without_people(&mut w);
+        let evidence: Vec<Evidence> = people.values().map(|p| p.evidence(DIM)).collect();
+        let posteriors = || people.keys().map(|u| population.posterior(*u).unwrap().unwrap());
+        let posteriors: Vec<_> = posteriors().collect();
+        w.u64s("users", people.keys().map(|u| u.0));
+        w.u64s("users.rows", people.values().map(|p| p.rows));
+        w.f64s("users.squares", evidence.iter().map(|e| &e.squares));
+        w.f64s("users.gram", evidence.iter().flat_map(|e| e.gram.data().as_flattened()));
+        w.f64s("users.moment", evidence.iter().flat_map(|e| &e.moment));
+        let covariances = posteriors.iter().flat_map(|p| p.covariance.data().as_flattened());
+        w.f64s("users.covariance", covariances);
+        w.f64s("users.own", posteriors.iter().flat_map(|p| &p.own));
+        w.finish()
+    }
+
+    #[test]
+    fn posteriors_made_again_and_states_of_any_age_are_the_same_bits() {
+        let mut kept = Population::new(DIM, PRIOR);
+        let (mut again, mut old) = (kept.clone(), None);
+        for t in 0..600 {
+            let (user, x, reward) = row(t);
+            kept.learn(user, &x, reward).unwrap();
+            // A copy remembers no posterior.
+            again = again.clone();
+            again.learn(user, &x, reward).unwrap();
+            if t == 50 || t == 250 {
+                old = Some(loaded(&saved_as_matrices(&kept, kept.people())));
+            } else if let Some(old) = &mut old {
+                old.learn(user, &x, reward).unwrap();
+            }
+            if t % 7 == 0 {
+                assert_eq!(bits(&kept), bits(&again), "{t}");
+                assert_eq!(saved(&kept), saved(&again), "{t}");
+                assert_eq!(bits(&kept), bits(&loaded(&saved(&kept))), "{t}");
+                old.iter().for_each(|old| assert_eq!(bits(&kept), bits(old), "{t}"));
+            }
+        }
+        // Some are rows, some are sums, and some have a posterior beside the sums.
+        let people = || kept.people().values();
+        assert!(people().any(|p| p.sums.is_none() && p.rows > 0));
+        assert!(people().any(|p| p.sums.as_ref().is_some_and(|s| s.newer(DIM))));
+        assert!(people().any(|p| p.sums.as_ref().is_some_and(|s| !s.newer(DIM))));
+    }
 }

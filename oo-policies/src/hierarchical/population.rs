@@ -123,9 +123,9 @@ impl Population {
         Ok(sums)
     }
 
-    /// What is kept of a person; `None` before the first row.
-    pub fn person(&self, user: UserId) -> Option<&Person> {
-        self.people.get(&user)
+    /// What is kept of everybody.
+    pub fn people(&self) -> &BTreeMap<UserId, Person> {
+        &self.people
     }
 
     /// A person's posterior; `None` before the first row.
@@ -355,13 +355,17 @@ impl Population {
 
     /// Adds the population to a saved state.
     pub fn write(&self, out: &mut Writer) {
+        self.write_without_people(out);
+        person::write(&self.people, out);
+    }
+
+    pub(super) fn write_without_people(&self, out: &mut Writer) {
         self.start.write(out);
         out.u64s("rows", [self.rows, self.next]);
         out.f64s("noise", [&self.shared.noise]);
         out.f64s("spread", self.shared.spread.data().as_flattened());
         out.f64s("precision", self.shared.precision.data().as_flattened());
         Ridge::write_all(std::slice::from_ref(&self.common), "common", out);
-        person::write(&self.people, out);
     }
 
     /// Reads what [`write`](Population::write) wrote, for a population like this one; or a bare [`Start`].

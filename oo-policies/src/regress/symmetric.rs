@@ -72,7 +72,9 @@ impl Symmetric {
     /// Appends the numbers as stored, without those beyond `dim`: [`packed`] of them.
     pub fn pack(&self, out: &mut Vec<f64>) {
         for (columns, rows) in pieces(self.dim) {
-            self.blocks[columns].iter().for_each(|c| out.extend_from_slice(&c[..rows]));
+            self.blocks[columns]
+                .iter()
+                .for_each(|c| out.extend_from_slice(&c[..rows]));
         }
     }
 

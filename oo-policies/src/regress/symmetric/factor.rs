@@ -102,7 +102,9 @@ fn combine(
     let mut sum = [0.0; LANES];
     for k in range {
         let f = factor(k);
-        let row = rows[k * len + eight * LANES..].first_chunk::<LANES>().expect("rows are whole vectors");
+        let row = rows[k * len + eight * LANES..]
+            .first_chunk::<LANES>()
+            .expect("rows are whole vectors");
         for m in 0..LANES {
             sum[m] += f * row[m];
         }
@@ -152,8 +154,16 @@ mod tests {
             body(&mut l, &mut work, dim).unwrap();
             for i in 0..dim {
                 for j in 0..=i {
-                    assert_eq!(inverse.get(i, j).to_bits(), expected[i * dim + j].to_bits(), "{dim}: {i} {j}");
-                    assert_eq!(l[i * len + j].to_bits(), expected[i * dim + j].to_bits(), "{dim}: {i} {j}");
+                    assert_eq!(
+                        inverse.get(i, j).to_bits(),
+                        expected[i * dim + j].to_bits(),
+                        "{dim}: {i} {j}"
+                    );
+                    assert_eq!(
+                        l[i * len + j].to_bits(),
+                        expected[i * dim + j].to_bits(),
+                        "{dim}: {i} {j}"
+                    );
                 }
             }
         }
