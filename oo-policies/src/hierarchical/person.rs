@@ -376,10 +376,10 @@ mod tests {
         let mut x = vec![0.0; padded(DIM)];
         x[..DIM].fill_with(|| f64::from(draws.normal() as f32));
         // Half of all rows are one person's; the last person has hardly any.
-        let user = if t % 2 == 0 {
+        let user = if t.is_multiple_of(2) {
             0
         } else {
-            (t * t) % (PEOPLE - 1) + u64::from(t % 97 == 0)
+            (t * t) % (PEOPLE - 1) + u64::from(t.is_multiple_of(97))
         };
         (UserId(user), x, draws.normal())
     }
