@@ -125,8 +125,27 @@ fn few_seeds_are_undecided_and_a_rule_changed_after_a_look_promotes_nothing() {
         "{report:#}"
     );
     let other = folder.path().join("fresh").display().to_string();
-    let (code, _) = ask(&run, "uniform", GREEDY, &["--rule", &mine, "--report", &other]);
-    assert_eq!(code, Some(0));
+    let (code, report) = ask(&run, "uniform", GREEDY, &["--rule", &mine, "--report", &other]);
+    assert_eq!(
+        (code, &report["checks"][0]["outcome"]),
+        (Some(2), &"undecided".into()),
+        "another folder is no way out"
+    );
+    assert!(Path::new(&other).join("report.json").is_file() && !Path::new(&other).join("looks.json").exists());
+    // A group that nobody belongs to is named, with those that there are.
+    let misspelt = rule(folder.path(), "[guards.groups]\nnightowl = 0.1\n");
+    let of = [run.to_str().unwrap(), "--champion", "uniform", "--challenger", GREEDY];
+    let e = refused(&[&of[..], &["--rule", &misspelt]].concat());
+    assert!(
+        e.contains("nightowl") && e.contains("night-owl") && e.contains("shift-worker"),
+        "{e}"
+    );
+    // Estimators that rest on a model alone, or on one of their own, bound nothing.
+    for name in ["dm", "mrdr"] {
+        let bad = rule(folder.path(), &format!("[log]\nestimators = [\"snips\", \"{name}\"]\n"));
+        let e = refused(&[&of[..], &["--rule", &bad]].concat());
+        assert!(e.contains("log.estimators") && e.contains(name), "{e}");
+    }
     // A record that was tampered with is no empty record.
     std::fs::write(run.join("gate/looks.json"), "[").unwrap();
     let e = refused(&[run.to_str().unwrap(), "--champion", "uniform", "--challenger", GREEDY]);
@@ -152,8 +171,9 @@ fn the_originals_promotions_do_not_pass() {
         let decisions = report["checks"].as_array().unwrap().iter();
         let mut decisions = decisions.filter(|c| c["name"] == "decisions of each policy");
         assert_eq!(decisions.next().unwrap()["seen"], 100.0);
-        let other = folder.path().join("lenient").display().to_string();
-        let (code, report) = ask(&run, champion, challenger, &["--rule", &lenient, "--report", &other]);
+        // As if this were the first look.
+        std::fs::remove_dir_all(run.join("gate")).unwrap();
+        let (code, report) = ask(&run, champion, challenger, &["--rule", &lenient]);
         assert!(matches!(code, Some(1 | 2)), "{report:#}");
     }
 }

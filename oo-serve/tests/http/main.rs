@@ -5,5 +5,6 @@ mod change;
 mod client;
 mod contract;
 mod input;
+mod parity;
 mod shadows;
 mod strain;
