@@ -349,12 +349,9 @@ fn newer_formats_are_refused() {
     // A snapshot, likewise.
     std::fs::write(&journal, sound).unwrap();
     copy(&fixture(FORMAT), dir.path());
-    let snapshot = std::fs::read_dir(dir.path().join("snapshots"))
-        .unwrap()
-        .next()
-        .unwrap()
-        .unwrap()
-        .path();
+    let mut files = std::fs::read_dir(dir.path().join("snapshots")).unwrap();
+    let snapshot = files.find_map(|f| Some(f.unwrap().path()).filter(|p| p.extension().is_some_and(|e| e == "snap")));
+    let snapshot = snapshot.unwrap();
     let mut bytes = std::fs::read(&snapshot).unwrap();
     bytes[8] += 1;
     let end = bytes.len() - 4;

@@ -18,8 +18,12 @@ const GREEDY: &str = "egreedy{features=v3}";
 
 /// A run in which one policy is better than the other beyond doubt.
 fn compare(run: &Path, seeds: &str) {
+    compare_with(run, seeds, GREEDY);
+}
+
+fn compare_with(run: &Path, seeds: &str, better: &str) {
     let run = run.to_str().unwrap();
-    let policies = format!("uniform,{GREEDY}");
+    let policies = format!("uniform,{better}");
     let world = ["--users", "20", "--days", "14", "--seeds", seeds];
     fine(&[&["compare", "--policies", &policies, "--out", run], &world[..]].concat());
 }
@@ -99,6 +103,19 @@ fn a_better_policy_is_promoted_and_the_winner_loads() {
     assert!(!folder.path().join("none").exists());
     let left = std::fs::read_dir(&run).unwrap().flatten().map(|e| e.file_name());
     assert!(left.into_iter().all(|n| !n.to_string_lossy().ends_with(".tmp")));
+    // A challenger that starts from what this one learned: its folder needs no other file.
+    let (second, old) = (folder.path().join("second"), folder.path().join("old.state"));
+    std::fs::copy(run.join("winner/state.safetensors"), &old).unwrap();
+    let warm = format!("{GREEDY}+warm{{from={:?}}}", old.to_str().unwrap());
+    compare_with(&second, "30", &warm);
+    let (code, report) = ask(&second, "uniform", &warm, &["--rule", &mine]);
+    assert_eq!(code, Some(0), "{report:#}");
+    let policy: Value = serde_json::from_slice(&std::fs::read(second.join("winner/policy.json")).unwrap()).unwrap();
+    assert_eq!(policy["spec"], GREEDY);
+    let mut loaded = oo_policies::build(&spec, &shape).unwrap();
+    let state = std::fs::read(second.join("winner/state.safetensors")).unwrap();
+    loaded.load(&state).unwrap();
+    assert_eq!(loaded.save(), state);
 }
 
 #[test]

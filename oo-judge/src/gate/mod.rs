@@ -298,6 +298,7 @@ impl Question<'_> {
         let looking = match e.source {
             Source::Run => rule.looking_at_run(),
             Source::Log => rule.looking_at_log(e.unit == "rows"),
+            Source::Live if self.operation => rule.looking_at_operations(),
             Source::Live => rule.looking_at_live(),
         };
         let diff = self.seen.diff;

@@ -346,6 +346,11 @@ impl Rule {
         self.looking(self.live.sharpest_at.unwrap_or(self.live.min_decisions.max(2) as f64))
     }
 
+    /// The same for how the policies run: what fails from the first decision on must be seen within a few users.
+    pub fn looking_at_operations(&self) -> Looking {
+        self.looking(20.0)
+    }
+
     fn looking(&self, sharpest_at: f64) -> Looking {
         match self.looks {
             Looks::Any(_) => Looking::Anytime { sharpest_at },

@@ -291,6 +291,10 @@ pub(crate) fn open(dir: &Path, settings: Settings) -> Result<(Engine, Recovery)>
     } = replay;
     recovery.losses.extend(audience.into_iter().flat_map(|a| a.losses));
     state.taught.wanted = shadows.any();
+    state
+        .shadows
+        .iter()
+        .for_each(|(name, before)| shadows.tally(name, before));
     let lane = state.trial.as_ref().map(experiment::lane_of);
     let fresh = serving.is_none();
     if let Some(serving) = &serving {

@@ -179,8 +179,6 @@ impl Shadows {
         }
         let (jobs, queue) = sync_channel(QUEUE);
         let tally = Arc::new(Tally::default());
-        tally.proposed.store(before.proposed, Ordering::Relaxed);
-        tally.failed.store(before.failed, Ordering::Relaxed);
         let thread = std::thread::Builder::new().name("shadow".into()).spawn({
             let (name, tally, found) = (name.to_string(), Arc::clone(&tally), Arc::clone(&self.found));
             move || run(&name, policy, &queue, &tally, &found)
@@ -217,6 +215,16 @@ impl Shadows {
         asked
     }
 
+    /// What the journal has of a shadow, once it has been read to its end.
+    pub fn tally(&self, name: &str, before: &Shadowed) {
+        self.each(|shadow| {
+            if shadow.name == name {
+                shadow.tally.proposed.store(before.proposed, Ordering::Relaxed);
+                shadow.tally.failed.store(before.failed, Ordering::Relaxed);
+            }
+        });
+    }
+
     /// One more thing that a shadow of this name did not get to.
     pub fn missed(&self, name: &str) {
         self.each(|shadow| {
@@ -237,12 +245,17 @@ pub(crate) fn store(asked: Saving, dir: &Path, seq: u64, disk: &dyn Disk) -> Res
     if asked.is_empty() {
         return Ok(());
     }
-    let until = Instant::now() + SAVING;
+    let (all, until) = (asked.len(), Instant::now() + SAVING);
     let answered = asked.into_iter().filter_map(|(name, saved)| {
         let left = until.saturating_duration_since(Instant::now());
         Some((name, saved.recv_timeout(left).ok()?))
     });
     let answered: Vec<_> = answered.collect();
+    let path = path(dir, seq);
+    if answered.len() < all && path.exists() {
+        // Of the same record, and whole.
+        return Ok(());
+    }
     let mut out = MAGIC.to_vec();
     out.u64(answered.len() as u64);
     for (name, state) in &answered {
@@ -251,7 +264,6 @@ pub(crate) fn store(asked: Saving, dir: &Path, seq: u64, disk: &dyn Disk) -> Res
     }
     let crc = crc32c::crc32c(&out);
     out.u32(crc);
-    let path = path(dir, seq);
     let temporary = path.with_extension("shadows.tmp");
     let mut file = disk.create(&temporary).map_err(Error::io("create", &temporary))?;
     let written = file.write_at(&out, 0).and_then(|()| file.sync());

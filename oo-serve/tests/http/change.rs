@@ -274,8 +274,17 @@ fn an_experiment_whose_challenger_is_worse_is_rolled_back() {
     assert!(ended, "{}", server.get("/assignments").text());
     let last = server.get("/policies").json()["last_experiment"].clone();
     assert_eq!(last["outcome"], "rolled_back");
-    assert!(last["why"].as_str().unwrap().starts_with("difference in reward: required above"), "{last}");
-    assert_eq!(server.metric(r#"oo_experiments_ended_total{outcome="rolled_back"}"#), 1.0);
+    assert!(
+        last["why"]
+            .as_str()
+            .unwrap()
+            .starts_with("difference in reward: required above"),
+        "{last}"
+    );
+    assert_eq!(
+        server.metric(r#"oo_experiments_ended_total{outcome="rolled_back"}"#),
+        1.0
+    );
     assert_eq!(server.post("/recommend", ASK).json()["policy"], "lin-ts{draws=16}");
 }
 
@@ -292,7 +301,12 @@ fn a_launch_needs_the_gate() {
     ] {
         let body = format!(r#"{{"action":"experiment","salt":"s","policy":"uniform","rule":{rule}}}"#);
         let reply = server.post("/policies", &body);
-        assert_eq!((reply.status, &reply.json()["field"]), (422, &json!(field)), "{}", reply.text());
+        assert_eq!(
+            (reply.status, &reply.json()["field"]),
+            (422, &json!(field)),
+            "{}",
+            reply.text()
+        );
     }
     assert_eq!(server.post("/policies", BEGIN).status, 200);
     experiment(&server, 0..60, 0.5);
@@ -317,7 +331,10 @@ fn a_launch_needs_the_gate() {
     let gate = &now["gate"];
     assert_eq!(gate["answer"], "promote", "{gate:#}");
     let of = |key: &str| gate[key].as_f64().unwrap();
-    assert!(0.0 < of("low") && of("low") < of("difference") && of("difference") < of("high"), "{gate:#}");
+    assert!(
+        0.0 < of("low") && of("low") < of("difference") && of("difference") < of("high"),
+        "{gate:#}"
+    );
     assert_eq!(server.metric("oo_experiment_gate"), 1.0);
     let launched = server.post("/policies", r#"{"action":"launch"}"#).json();
     assert_eq!(

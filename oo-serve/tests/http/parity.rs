@@ -23,7 +23,14 @@ impl Kept<'_> {
     }
 
     fn bits(&self, name: &str, i: u64) -> u64 {
-        self.0.column(name).unwrap().f64().unwrap().get(i as usize).unwrap().to_bits()
+        self.0
+            .column(name)
+            .unwrap()
+            .f64()
+            .unwrap()
+            .get(i as usize)
+            .unwrap()
+            .to_bits()
     }
 }
 
@@ -35,7 +42,11 @@ fn tell(client: &mut Client, index: u64, outcome: &Outcome) {
     };
     let reply = client.post("/feedback", &told.to_string());
     let receipt = reply.json();
-    assert_eq!((reply.status, &receipt["status"]), (200, &json!("learned")), "round {index}: {receipt}");
+    assert_eq!(
+        (reply.status, &receipt["status"]),
+        (200, &json!("learned")),
+        "round {index}: {receipt}"
+    );
     assert_eq!(bits(&receipt["reward"]), outcome.reward.to_bits(), "round {index}");
 }
 
@@ -64,8 +75,16 @@ fn play(env: &mut dyn Environment, client: &mut Client, kept: &Kept<'_>) -> u64 
                 "candidates": candidates});
             let answer = client.post("/recommend", &ask.to_string()).json();
             let id: u64 = answer["tip"]["id"].as_str().unwrap().parse().unwrap();
-            assert_eq!((kept.u64("user", index), kept.u64("action", index)), (round.user.0, id), "round {index}");
-            assert_eq!(bits(&answer["propensity"]), kept.bits("propensity", index), "round {index}");
+            assert_eq!(
+                (kept.u64("user", index), kept.u64("action", index)),
+                (round.user.0, id),
+                "round {index}"
+            );
+            assert_eq!(
+                bits(&answer["propensity"]),
+                kept.bits("propensity", index),
+                "round {index}"
+            );
             chosen.push(round.candidates.ids.iter().position(|a| a.0 == id).unwrap());
             indices.push(index);
         }
