@@ -341,12 +341,7 @@ impl Engine {
             rule: serde_json::to_string(&plan.rule).expect("a rule is plain data"),
             challenger,
         };
-        let serving = install(
-            &self.dir,
-            &begun.challenger,
-            self.settings.hot_users,
-            &self.settings.build,
-        )?;
+        let serving = install(self.settings.home(&self.dir), &begun.challenger)?;
         let mut trial = Trial::new(0, &begun, serving)
             .ok_or_else(|| Error::invalid("rule", "one that can be written down", "one that cannot"))?;
         let guard = Guard::default();

@@ -43,12 +43,8 @@ impl Engine {
     }
 
     fn snapshot_now(&self, kept: usize) -> Result<u64> {
-        let (still, shadows) = {
-            let mut state = self.state();
-            let serving = state::read(&self.serving);
-            // Asked under the lock: what they say is as of the same record.
-            (snapshot::take(&mut state, &serving), self.shadows.ask())
-        };
+        // Asked under the lock: what they say is as of the same record.
+        let (still, shadows) = self.still(|| self.shadows.ask())?;
         // It must never know more than the journal does.
         self.journal.commit(still.seq).wait()?;
         // Before the snapshot, which is not looked for without them.
@@ -77,12 +73,15 @@ impl Engine {
     /// # Errors
     /// A packed model that cannot be read.
     pub fn fingerprint(&self) -> Result<String> {
-        let still = {
-            let mut state = self.state();
-            let serving = state::read(&self.serving);
-            snapshot::take(&mut state, &serving)
-        };
-        still.digest()
+        self.still(|| ())?.0.digest()
+    }
+
+    /// A copy of everything at this moment, and what `beside` finds at the same one.
+    fn still<T>(&self, beside: impl FnOnce() -> T) -> Result<(snapshot::Still, T)> {
+        let mut state = self.state();
+        self.settle_owed(&mut state)?;
+        let serving = state::read(&self.serving);
+        Ok((snapshot::take(&mut state, &serving), beside()))
     }
 
     /// Puts another policy, or another state of one, in charge. Decisions under way end with the one they began with.
@@ -96,7 +95,7 @@ impl Engine {
         self.journal.writable()?;
         let generation = self.no_experiment()? + 1;
         let swapped = keep(&self.dir, &self.settings, artefact, generation)?;
-        let next = install(&self.dir, &swapped, self.settings.hot_users, &self.settings.build)?;
+        let next = install(self.settings.home(&self.dir), &swapped)?;
         let next = Arc::new(RwLock::new(next));
         self.guard
             .trial(&next, self.settings.policy_timeout, &self.settings.shape);

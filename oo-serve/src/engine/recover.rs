@@ -4,9 +4,9 @@ use super::clock::Stamps;
 use super::event::{Decided, Event, Swapped};
 use super::experiment::{self, Trial};
 use super::guard::Guard;
-use super::models::Models;
+use super::models::{Home, Models};
 use super::names::Names;
-use super::settings::{Artefact, BuildPolicy, Settings};
+use super::settings::{Artefact, Settings};
 use super::shadow::{self, Shadows};
 use super::state::{self, Mark, Serving, Shadowed, State};
 use super::{Engine, snapshot};
@@ -102,7 +102,8 @@ pub(crate) fn kept(dir: &Path, digest: &str) -> Result<Option<Vec<u8>>> {
 }
 
 /// The policy that a swap puts in charge. `updates` and `refused` begin at 0.
-pub(crate) fn install(dir: &Path, swapped: &Swapped, hot_users: usize, build: &BuildPolicy) -> Result<Serving> {
+pub(crate) fn install(home: Home<'_>, swapped: &Swapped) -> Result<Serving> {
+    let dir = home.dir;
     let damaged = |why: String| Error::Damaged {
         path: journal_dir(dir),
         why,
@@ -113,7 +114,7 @@ pub(crate) fn install(dir: &Path, swapped: &Swapped, hot_users: usize, build: &B
         state: kept(dir, &swapped.digest)?,
     };
     Ok(Serving {
-        models: Models::new(&artefact, &shape, hot_users, dir, build)?,
+        models: Models::new(&artefact, &shape, home)?,
         spec: swapped.spec.as_str().into(),
         swapped: swapped.clone(),
         updates: 0,
@@ -123,9 +124,7 @@ pub(crate) fn install(dir: &Path, swapped: &Swapped, hot_users: usize, build: &B
 
 /// A replay under way.
 pub(crate) struct Replay<'a> {
-    pub dir: &'a Path,
-    pub hot_users: usize,
-    pub build: &'a BuildPolicy,
+    pub home: Home<'a>,
     pub segments: &'a Segments,
     pub state: State,
     /// `None` before the first swap.
@@ -203,15 +202,17 @@ impl Replay<'_> {
         if let Some(serving) = &self.serving {
             let segments = self.segments;
             self.state.apply(mark, event, serving, &|at| fetch(segments, at));
+            // What could not be read is no reason to become something else than what the journal says.
+            self.state.settle(serving, &|at| fetch(segments, at))?;
         } else {
             self.state.begin(mark, event);
         }
         match event {
             Event::Swapped(swapped) => {
-                self.serving = Some(RwLock::new(install(self.dir, swapped, self.hot_users, self.build)?));
+                self.serving = Some(RwLock::new(install(self.home, swapped)?));
             }
             Event::Begun(begun) => {
-                let challenger = install(self.dir, &begun.challenger, self.hot_users, self.build)?;
+                let challenger = install(self.home, &begun.challenger)?;
                 let trial = Trial::new(mark.seq, begun, challenger).ok_or_else(|| Error::Damaged {
                     path: self.segments.path(mark.at.segment),
                     why: "the rule of an experiment that this program cannot read".into(),
@@ -224,7 +225,7 @@ impl Replay<'_> {
             match event {
                 Event::Shadowing(s) => {
                     if let Some(before) = self.state.shadows.get(&s.name) {
-                        audience.start(self.dir, &s.name, before, None);
+                        audience.start(self.home.dir, &s.name, before, None);
                     }
                 }
                 Event::Unshadowed(name) => audience.shadows.stop(name),
@@ -258,12 +259,10 @@ pub(crate) fn open(dir: &Path, settings: Settings) -> Result<(Engine, Recovery)>
         fs::create_dir_all(dir).map_err(Error::io("make the folder", dir))?;
     }
     let lock = lock(dir)?;
-    let segments = Segments::new(&journal_dir(dir));
+    let segments = Segments::on(&journal_dir(dir), Arc::clone(&settings.disk));
     let mut recovery = Recovery::default();
     let mut replay = Replay {
-        dir,
-        hot_users: settings.hot_users,
-        build: &settings.build,
+        home: settings.home(dir),
         segments: &segments,
         state: State::new(settings.rules.clone()),
         serving: None,
@@ -308,7 +307,7 @@ pub(crate) fn open(dir: &Path, settings: Settings) -> Result<(Engine, Recovery)>
         Some(serving) => serving,
         None => {
             let first = keep(dir, &settings, &settings.policy, 1)?;
-            RwLock::new(install(dir, &first, settings.hot_users, &settings.build)?)
+            RwLock::new(install(settings.home(dir), &first)?)
         }
     };
     let stamps = Stamps::new(settings.clock.clone(), state.last.time);
@@ -366,8 +365,8 @@ impl Engine {
 
 /// The newest sound snapshot, or the state before the first record.
 fn newest(replay: &mut Replay<'_>, recovery: &mut Recovery) -> Result<()> {
-    for seq in snapshot::list(replay.dir)?.into_iter().rev() {
-        match snapshot::load(replay.dir, seq, replay.hot_users, replay.build) {
+    for seq in snapshot::list(replay.home.dir)?.into_iter().rev() {
+        match snapshot::load(replay.home, seq) {
             Ok((state, serving)) => {
                 replay.state = state;
                 replay.serving = Some(RwLock::new(serving));

@@ -4,7 +4,10 @@
 mod change;
 mod client;
 mod contract;
+mod disk;
 mod input;
+mod kill;
+mod learning;
 mod parity;
 mod shadows;
 mod strain;
