@@ -3,7 +3,7 @@
 //!
 //! A decision has the reward that it taught: that of its feedback, or the default one. Late and extra feedback is in the
 //! journal and not in the log. Observed decisions are left out, since nobody saw what they chose, and so are those of
-//! forgotten users.
+//! forgotten users. Where the caller chose, the column `own` has the probabilities that the policy would have given.
 
 use crate::engine::event::Event;
 use crate::engine::settings::BuildPolicy;
@@ -72,7 +72,7 @@ fn write(dir: &Path, to: &Path, taught: &Taught, shape: &Shape, policy: &str) ->
     };
     let writer = ParquetWriter::new(file).with_key_value_metadata(Some(note));
     let mut file: BatchedWriter<File> = writer.batched(&schema()).map_err(polars)?;
-    let (mut log, mut times, mut bytes) = (Log::new(), Vec::new(), 0);
+    let (mut log, mut times, mut own, mut bytes) = (Log::new(), Vec::new(), Vec::new(), 0);
     let mut done = Exported::default();
     let segments = Segments::new(&recover::journal_dir(dir));
     for segment in segments.list()? {
@@ -101,20 +101,22 @@ fn write(dir: &Path, to: &Path, taught: &Taught, shape: &Shape, policy: &str) ->
                 done.rewarded += 1;
             }
             times.push(r.time);
+            own.push(l.own.clone());
             done.rows += 1;
             bytes += r.size();
             if times.len() >= GROUP_ROWS || bytes >= GROUP_BYTES {
-                file.write_batch(&frame(&log, &times).map_err(polars)?)
+                file.write_batch(&frame(&log, &times, &own).map_err(polars)?)
                     .map_err(polars)?;
                 log.clear();
                 times.clear();
+                own.clear();
                 bytes = 0;
             }
             Ok(())
         })?;
     }
     if !times.is_empty() {
-        file.write_batch(&frame(&log, &times).map_err(polars)?)
+        file.write_batch(&frame(&log, &times, &own).map_err(polars)?)
             .map_err(polars)?;
     }
     file.finish().map_err(polars)?;
@@ -142,11 +144,12 @@ fn schema() -> Schema {
         ("reward", DataType::Float64),
         ("reaction", DataType::String),
         ("dwell_ms", DataType::UInt64),
+        ("own", list_of(DataType::Float64)),
     ];
     Schema::from_iter(columns.map(|(name, dtype)| Field::new(name.into(), dtype)))
 }
 
-fn frame(log: &Log, times: &[u64]) -> polars_core::error::PolarsResult<DataFrame> {
+fn frame(log: &Log, times: &[u64], own: &[Vec<f64>]) -> polars_core::error::PolarsResult<DataFrame> {
     fn each<'l, T>(log: &'l Log, of: impl Fn(Row<'l>) -> T) -> Vec<T> {
         (0..log.len()).map(|i| of(log.row(i))).collect()
     }
@@ -168,6 +171,8 @@ fn frame(log: &Log, times: &[u64]) -> polars_core::error::PolarsResult<DataFrame
         Method::MonteCarlo { draws } => Some(draws),
         _ => None,
     };
+    let mut beside = ListPrimitiveChunkedBuilder::<Float64Type>::new("own".into(), own.len(), 0, DataType::Float64);
+    own.iter().for_each(|probs| beside.append_slice(probs));
     let columns = vec![
         Column::new("index".into(), each(log, |r| r.round.index)),
         Column::new("user".into(), each(log, |r| r.round.user.0)),
@@ -191,6 +196,7 @@ fn frame(log: &Log, times: &[u64]) -> polars_core::error::PolarsResult<DataFrame
         Column::new("reward".into(), each(log, |r| r.reward)),
         Column::new("reaction".into(), each(log, |r| r.feedback.map(|f| f.reaction.name()))),
         Column::new("dwell_ms".into(), each(log, |r| r.feedback.and_then(|f| f.dwell_ms))),
+        beside.finish().into_series().into(),
     ];
     DataFrame::new(log.len(), columns)
 }

@@ -1,8 +1,9 @@
 //! What is known besides the policy: users, decisions that wait, feedback that waits, ids. A deterministic state machine:
 //! [`State::apply`] is the only thing that changes it, and sees nothing but records.
 
-use super::ask::{Answer, Given, Logged, Stats, Status, action_id, identity, user_id};
-use super::event::{Decided, Event, GivenEvent, Swapped};
+use super::ask::{Answer, Arm, Given, Logged, Reason, Stats, Status, action_id, identity, user_id};
+use super::event::{Decided, Ended, Event, GivenEvent, Outcome, Swapped};
+use super::experiment::{self, Trial};
 use super::models::Models;
 use super::settings::Rules;
 use crate::Result;
@@ -105,6 +106,44 @@ pub struct Counts {
     pub expired: u64,
     /// Default rewards learned.
     pub defaults: u64,
+}
+
+/// A shadow that was begun and not ended.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Shadowed {
+    pub spec: String,
+    /// SHA-256 of the state it began with; empty for a blank one.
+    pub digest: String,
+    /// The record that began it.
+    pub since: u64,
+    /// Proposals in the journal.
+    pub proposed: u64,
+    /// Of these, failures.
+    pub failed: u64,
+}
+
+/// How likely the policy was to make the caller's choices.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct Agreement {
+    /// The sum of these probabilities.
+    pub sum: f64,
+    /// Choices.
+    pub count: u64,
+}
+
+/// What of a decision matters to the state.
+#[derive(Clone, Copy)]
+pub(crate) struct Brief<'a> {
+    pub id: &'a str,
+    /// True where the caller chose the id.
+    pub named: bool,
+    pub user: u64,
+    pub observe: bool,
+    pub arm: Option<Arm>,
+    pub reason: Reason,
+    pub took_us: u32,
+    /// The policy's own probability of the caller's choice.
+    pub own: Option<f64>,
 }
 
 /// Where the records of ids are. A hash and a place each; whether it is the right one, the record says.
@@ -220,6 +259,16 @@ pub(crate) struct State {
     pub forgotten: BTreeMap<u64, u64>,
     /// The last stamp in each segment.
     pub segment_ends: BTreeMap<u32, u64>,
+    /// The experiment that runs.
+    pub trial: Option<Trial>,
+    /// The one that ended last.
+    pub ended: Option<Ended>,
+    /// How many ended, by outcome.
+    pub ends: [u64; 3],
+    /// The highest generation given so far.
+    pub generations: u64,
+    pub shadows: BTreeMap<String, Shadowed>,
+    pub agreement: Agreement,
     log: Log,
     /// In the order in which they are to be learned. Empty but while the disk cannot be read.
     owed: VecDeque<Owed>,
@@ -259,6 +308,12 @@ impl State {
             counts: Counts::default(),
             forgotten: BTreeMap::new(),
             segment_ends: BTreeMap::new(),
+            trial: None,
+            ended: None,
+            ends: [0; 3],
+            generations: 0,
+            shadows: BTreeMap::new(),
+            agreement: Agreement::default(),
             log: Log::new(),
             owed: VecDeque::new(),
             taught: Taught::default(),
@@ -278,8 +333,10 @@ impl State {
     /// Applies a record from before the first policy.
     pub fn begin(&mut self, mark: Mark, event: &Event) {
         self.move_to(mark);
-        if let (Event::Rules(rules), false) = (event, self.overruled) {
-            self.rules = (**rules).clone();
+        match event {
+            Event::Rules(rules) if !self.overruled => self.rules = (**rules).clone(),
+            Event::Swapped(swapped) => self.generations = swapped.generation,
+            _ => {}
         }
     }
 
@@ -289,8 +346,17 @@ impl State {
         match event {
             Event::Decided(d) => {
                 let l = &d.logged;
-                let parts = (l.answer.decision_id.as_str(), d.named, identity(&l.user), l.observe);
-                self.apply_decided(mark, parts, serving, fetch);
+                let brief = Brief {
+                    id: &l.answer.decision_id,
+                    named: d.named,
+                    user: identity(&l.user),
+                    observe: l.observe,
+                    arm: l.arm,
+                    reason: l.answer.reason,
+                    took_us: l.took_us,
+                    own: l.own.get(l.answer.chosen).copied(),
+                };
+                self.apply_decided(mark, brief, serving, fetch);
             }
             Event::Given(g) => self.apply_given(mark, g, serving, fetch),
             other => {
@@ -299,19 +365,59 @@ impl State {
                     Event::Rules(rules) if !self.overruled => self.rules = (**rules).clone(),
                     Event::Reset(user) => {
                         write(serving).models.forget(UserId(*user));
+                        if let Some(trial) = &self.trial {
+                            write(&trial.challenger).models.forget(UserId(*user));
+                        }
                         if let Some(u) = self.users.get_mut(user) {
                             (u.pulls, u.sum, u.updated) = (0, 0.0, mark.time);
                         }
                     }
                     Event::Forgotten(user) => {
                         write(serving).models.forget(UserId(*user));
+                        if let Some(trial) = &mut self.trial {
+                            write(&trial.challenger).models.forget(UserId(*user));
+                            trial.forget(*user);
+                        }
                         self.users.remove(user);
                         self.open.retain(|_, o| o.user != *user);
                         self.forgotten.insert(*user, mark.seq);
                     }
+                    Event::Swapped(swapped) => self.generations = swapped.generation,
+                    Event::Begun(begun) => self.generations = begun.challenger.generation,
+                    Event::Ended(ended) => self.end(ended, serving),
+                    Event::Shadowing(s) => {
+                        let shadowed = Shadowed {
+                            spec: s.spec.clone(),
+                            digest: s.digest.clone(),
+                            since: mark.seq,
+                            proposed: 0,
+                            failed: 0,
+                        };
+                        self.shadows.insert(s.name.clone(), shadowed);
+                    }
+                    Event::Unshadowed(name) => {
+                        self.shadows.remove(name);
+                    }
+                    Event::Shadow(s) => {
+                        if let Some(shadow) = self.shadows.get_mut(&s.name) {
+                            shadow.proposed += u64::from(s.failure.is_empty());
+                            shadow.failed += u64::from(!s.failure.is_empty());
+                        }
+                    }
                     _ => {}
                 }
             }
+        }
+    }
+
+    fn end(&mut self, ended: &Ended, serving: &RwLock<Serving>) {
+        let trial = self.trial.take_if(|t| t.number == ended.experiment);
+        if let Some(trial) = trial {
+            if ended.outcome == Outcome::Launched {
+                experiment::launch(serving, &trial.challenger);
+            }
+            self.ends[ended.outcome as usize] += 1;
+            self.ended = Some(ended.clone());
         }
     }
 
@@ -405,17 +511,25 @@ impl State {
         Ok(())
     }
 
-    /// The same as [`apply`](State::apply) for a decision, from what of it matters here: id, whether the caller chose
-    /// it, user, whether it is only observed.
-    pub fn apply_decided(
-        &mut self,
-        mark: Mark,
-        (id, named, user, observe): (&str, bool, u64, bool),
-        serving: &RwLock<Serving>,
-        fetch: Fetch<'_>,
-    ) {
+    /// The same as [`apply`](State::apply) for a decision, from what of it matters here.
+    pub fn apply_decided(&mut self, mark: Mark, brief: Brief<'_>, serving: &RwLock<Serving>, fetch: Fetch<'_>) {
+        let Brief {
+            id,
+            named,
+            user,
+            observe,
+            ..
+        } = brief;
         self.pass(mark, serving, fetch);
         self.counts.decisions += 1;
+        if let Some(own) = brief.own {
+            self.agreement.sum += own;
+            self.agreement.count += 1;
+        }
+        if let (Some(trial), Some(arm)) = (&mut self.trial, brief.arm) {
+            let fell_back = matches!(brief.reason, Reason::FallbackError | Reason::FallbackTimeout);
+            trial.decided(arm, user, fell_back, brief.took_us);
+        }
         let known = self.users.entry(user).or_default();
         known.decisions += 1;
         known.last = mark.at;
@@ -518,6 +632,12 @@ impl State {
         let user = user_id(&l.user);
         let mut serving = write(serving);
         serving.models.warm(user)?;
+        // In an experiment both hear the same.
+        let second = self.trial.as_ref().map(|trial| Arc::clone(&trial.challenger));
+        let mut challenger = second.as_deref().map(write);
+        if let Some(challenger) = &mut challenger {
+            challenger.models.warm(user)?;
+        }
         let ids: Vec<ActionId> = l.ids.iter().map(|id| action_id(id)).collect();
         let round = Round {
             index: l.index,
@@ -542,13 +662,13 @@ impl State {
         if self.taught.wanted {
             self.taught.rows.push((l.clone(), reward, feedback));
         }
-        let models = &mut serving.models;
         let batch = Batch::new(&self.log, std::slice::from_ref(&row));
-        // A policy that panics refuses; what it is then, it is in a replay too.
-        let learn = std::panic::AssertUnwindSafe(|| models.update(user, &batch));
-        match std::panic::catch_unwind(learn) {
-            Ok(Ok(())) => serving.updates += 1,
-            _ => serving.refused += 1,
+        learn(&mut serving, user, &batch);
+        if let Some(challenger) = &mut challenger {
+            learn(challenger, user, &batch);
+        }
+        if let (Some(trial), Some(arm)) = (&mut self.trial, l.arm) {
+            trial.rewarded(arm, user.0, reward, feedback.as_ref());
         }
         Ok(())
     }
@@ -562,6 +682,16 @@ impl State {
             self.ids.drop_before(last + 1);
             self.segment_ends.retain(|segment, _| *segment > last);
         }
+    }
+}
+
+fn learn(serving: &mut Serving, user: UserId, batch: &Batch<'_>) {
+    let models = &mut serving.models;
+    // A policy that panics refuses; what it is then, it is in a replay too.
+    let learn = std::panic::AssertUnwindSafe(|| models.update(user, batch));
+    match std::panic::catch_unwind(learn) {
+        Ok(Ok(())) => serving.updates += 1,
+        _ => serving.refused += 1,
     }
 }
 

@@ -8,5 +8,6 @@ mod disk;
 mod input;
 mod kill;
 mod learning;
+mod parity;
 mod shadows;
 mod strain;
