@@ -37,7 +37,7 @@ pub struct Header {
     pub server: String,
 }
 
-/// How a run of the spool stands, by its last entry.
+/// How a run of the spool stands, by the last entry that says so.
 pub type Runs = BTreeMap<String, Option<Status>>;
 
 /// An open folder. Nobody else has it open meanwhile.
@@ -91,7 +91,8 @@ impl Spool {
         }
         let mut runs = Runs::new();
         while let Some((_, Brief { run, status })) = lines.next()? {
-            runs.insert(run, status);
+            let known: &mut Option<Status> = runs.entry(run).or_default();
+            *known = status.or(*known);
         }
         Ok(Spool {
             root: root.into(),
@@ -149,7 +150,8 @@ impl Spool {
         let entry = entry.guarded();
         let path = self.folder.join(ENTRIES);
         append(&mut self.out, &entry).map_err(|e| Error::file(&path, e))?;
-        self.runs.insert(entry.run, entry.status);
+        let known = self.runs.entry(entry.run).or_default();
+        *known = entry.status.or(*known);
         Ok(())
     }
 

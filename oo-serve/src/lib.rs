@@ -16,6 +16,7 @@ pub mod http;
 pub mod inspect;
 pub mod journal;
 pub mod metrics;
+pub mod registry;
 pub mod rollout;
 pub mod signals;
 
