@@ -18,6 +18,7 @@ pub mod http;
 pub mod inspect;
 pub mod journal;
 pub mod metrics;
+pub mod registry;
 pub mod rollout;
 pub mod signals;
 

@@ -10,6 +10,7 @@ pub mod environments;
 pub mod experiment;
 pub mod gate;
 pub mod logs;
+pub mod mlflow;
 pub mod ope;
 pub mod ope_bench;
 pub mod pairs;
