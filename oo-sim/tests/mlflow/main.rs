@@ -192,7 +192,9 @@ fn no_secret_is_written() {
     let basic = [("MLFLOW_TRACKING_USERNAME", "me"), ("MLFLOW_TRACKING_PASSWORD", "pa55word")];
     let token = [("MLFLOW_TRACKING_TOKEN", "t0ken")];
     // What `printf me:pa55word | base64` and so on say.
-    let cases: [(&str, &str, &[(&str, &str)], &str); 4] = [
+    // Folder, address, variables, and the header that they make.
+    type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a str);
+    let cases: [Case<'_>; 4] = [
         ("a", &plain, &basic, "Basic bWU6cGE1NXdvcmQ="),
         ("b", &plain, &token, "Bearer t0ken"),
         ("c", &with_user, &token, "Basic bWU6dXNlcmluZjA="),
