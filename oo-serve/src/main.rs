@@ -174,6 +174,7 @@ fn prepare(config: Option<&Path>, given: Options) -> Result<Prepared, String> {
     if let Some(seconds) = options.wait {
         settings.rules.wait_ms = seconds.saturating_mul(1000);
     }
+    options.people(&mut settings)?;
     settings.seed = options.seed.unwrap_or(0);
     settings.durability = match options.durability {
         Some(Durable::Process) => Durability::Process,

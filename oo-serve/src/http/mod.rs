@@ -20,6 +20,7 @@ mod recommend;
 mod rounds;
 mod routes;
 
+pub use rounds::is_tips;
 pub use routes::router;
 
 use crate::config::{Limits, Mode};

@@ -5,5 +5,6 @@ mod change;
 mod client;
 mod contract;
 mod input;
+mod people;
 mod shadows;
 mod strain;
