@@ -79,6 +79,9 @@ pub struct Options {
     /// Days after which records are dropped; without it all are kept
     #[arg(long, env = "OO_RETENTION", value_name = "DAYS")]
     pub retention: Option<u64>,
+    /// Records between two snapshots; a start replays what came after the last one [default: 500000]
+    #[arg(long, env = "OO_SNAPSHOT_EVERY", value_name = "N")]
+    pub snapshot_every: Option<u64>,
     /// Milliseconds after which a uniform draw replaces the policy's [default: 20]
     #[arg(long, env = "OO_POLICY_TIMEOUT", value_name = "MS")]
     pub policy_timeout: Option<u64>,
@@ -110,12 +113,19 @@ pub struct Options {
     /// Bytes of a body [default: 1048576]
     #[arg(long, env = "OO_BODY", value_name = "BYTES")]
     pub body: Option<usize>,
-    /// Seconds for a request's head, and for the next one on an open connection [default: 10]
+    /// Seconds for a request's head, and for the next one on an open connection [default: 9]
     #[arg(long, env = "OO_HEADER_TIMEOUT", value_name = "SECONDS")]
     pub header_timeout: Option<u64>,
-    /// Seconds for a request's body, and for the peer to read the answer [default: 10]
+    /// Seconds for a request's body, and for the peer to read the answer [default: 9]
     #[arg(long, env = "OO_BODY_TIMEOUT", value_name = "SECONDS")]
     pub body_timeout: Option<u64>,
+    /// Address of an OpenTelemetry collector (OTLP over HTTP), as in http://127.0.0.1:4318, that is sent a span a request;
+    /// only in builds with the feature `otlp` [default: none, nothing is sent]
+    #[arg(long, env = "OO_OTLP", value_name = "URL")]
+    pub otlp: Option<String>,
+    /// Share of the traces that begin here and are sent; those of callers go as they say [default: 1]
+    #[arg(long, env = "OO_OTLP_SHARE", value_name = "SHARE")]
+    pub otlp_share: Option<f64>,
     /// Threads that serve [default: one a core]
     #[arg(long, env = "OO_THREADS", value_name = "N")]
     pub threads: Option<usize>,
@@ -269,7 +279,8 @@ impl Options {
         }
         merge! {
             listen state policy shadows mode reward default_reward wait join suppress profile_days profile_max_age seed replay
-            durability retention policy_timeout context candidate actions signals keys connections concurrency candidates body header_timeout body_timeout threads log
+            durability retention snapshot_every policy_timeout context candidate actions signals keys connections concurrency
+            candidates body header_timeout body_timeout otlp otlp_share threads log
         }
     }
 
@@ -315,7 +326,8 @@ impl Options {
         const OTHER_FILES: u64 = 64;
         let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
         let most = files.unwrap_or(u64::MAX).saturating_sub(OTHER_FILES).max(1);
-        let seconds = |s: Option<u64>| Duration::from_secs(s.unwrap_or(10));
+        // Whoever dawdles is gone within ten seconds.
+        let seconds = |s: Option<u64>| Duration::from_secs(s.unwrap_or(9));
         let limits = Limits {
             connections: self
                 .connections

@@ -12,10 +12,14 @@ pub mod drift;
 pub mod engine;
 pub mod error;
 pub mod export;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod http;
 pub mod inspect;
 pub mod journal;
 pub mod metrics;
+#[cfg(feature = "otlp")]
+pub mod otlp;
 pub mod rollout;
 pub mod signals;
 

@@ -9,6 +9,7 @@ use oo_serve::engine::{Artefact, Durability, Engine, Rules, Settings};
 use oo_serve::http::{self, App};
 use oo_serve::rollout::{self, Rollout};
 use oo_serve::signals::{FileSource, SignalSource};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -58,6 +59,9 @@ enum Command {
         /// Print JSON
         #[arg(long)]
         json: bool,
+        /// Print only the feedbacks that have an id, a line each: [id, what became of it, reward]
+        #[arg(long, conflicts_with_all = ["json", "reward"])]
+        feedbacks: bool,
     },
     /// Writes the decisions and what came of them as the Parquet log that `oo-sim ope` reads
     Export {
@@ -73,7 +77,12 @@ enum Command {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
-        Some(Command::Inspect { state, reward, json }) => inspect(state, reward, json),
+        Some(Command::Inspect {
+            state, feedbacks: true, ..
+        }) => feedbacks(state),
+        Some(Command::Inspect {
+            state, reward, json, ..
+        }) => inspect(state, reward, json),
         Some(Command::Export { state, out }) => export(state, &out),
         None => match prepare(cli.config.as_deref(), cli.options) {
             Ok(prepared) => serve(prepared),
@@ -115,6 +124,16 @@ fn inspect(state: Option<PathBuf>, reward: Option<String>, json: bool) -> Result
     Ok(())
 }
 
+fn feedbacks(state: Option<PathBuf>) -> Result<()> {
+    let dir = state_dir(state)?;
+    let found = oo_serve::inspect::feedbacks(&dir).with_context(|| format!("inspecting {}", dir.display()))?;
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    for row in found {
+        writeln!(out, "{}", serde_json::to_string(&row)?)?;
+    }
+    Ok(out.flush()?)
+}
+
 fn export(state: Option<PathBuf>, out: &Path) -> Result<()> {
     let dir = state_dir(state)?;
     let done = oo_serve::export::export(&dir, out).with_context(|| format!("exporting {}", dir.display()))?;
@@ -131,6 +150,8 @@ struct Prepared {
     signals: Option<Box<dyn SignalSource>>,
     limits: oo_serve::config::Limits,
     keys: http::auth::Keys,
+    #[cfg(feature = "otlp")]
+    spans: Option<oo_serve::otlp::Spans>,
 }
 
 fn prepare(config: Option<&Path>, given: Options) -> Result<Prepared, String> {
@@ -183,11 +204,27 @@ fn prepare(config: Option<&Path>, given: Options) -> Result<Prepared, String> {
     settings.retention = options
         .retention
         .map(|days| Duration::from_secs(days.saturating_mul(86_400)));
+    if let Some(records) = options.snapshot_every {
+        settings.snapshot_every = records;
+    }
     settings.policy_timeout = Duration::from_millis(options.policy_timeout.unwrap_or(20));
     let signals = match &options.signals {
         Some(dir) => {
             let source = FileSource::new(dir).map_err(|e| format!("option `signals`: {e}"))?;
             Some(Box::new(source) as Box<dyn SignalSource>)
+        }
+        None => None,
+    };
+    #[cfg(not(feature = "otlp"))]
+    if options.otlp.is_some() {
+        let remedy = "this program was built without it; build it with `--features otlp`";
+        return Err(format!("option `otlp`: {remedy}"));
+    }
+    #[cfg(feature = "otlp")]
+    let spans = match &options.otlp {
+        Some(address) => {
+            let spans = oo_serve::otlp::Spans::new(address, options.otlp_share.unwrap_or(1.0));
+            Some(spans.map_err(|e| format!("option `otlp`: {e}"))?)
         }
         None => None,
     };
@@ -199,6 +236,8 @@ fn prepare(config: Option<&Path>, given: Options) -> Result<Prepared, String> {
         signals,
         limits,
         keys,
+        #[cfg(feature = "otlp")]
+        spans,
     })
 }
 
@@ -231,6 +270,8 @@ async fn run(prepared: Prepared, began: Instant) -> Result<()> {
         signals,
         limits,
         keys,
+        #[cfg(feature = "otlp")]
+        spans,
     } = prepared;
     let listen = options.listen.unwrap_or(oo_serve::config::LISTEN);
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -252,16 +293,13 @@ async fn run(prepared: Prepared, began: Instant) -> Result<()> {
     let replay = options.replay.unwrap_or(false);
     // As the simulator makes the key of a cell.
     let replay = replay.then(|| oo_core::Key::root(seed).name("policy").name(&canonical));
-    let app = Arc::new(App::new(
-        engine.clone(),
-        signals,
-        keys,
-        limits,
-        mode,
-        replay,
-        rollout,
-        listen,
-    ));
+    #[cfg_attr(not(feature = "otlp"), expect(unused_mut, reason = "only the feature changes it"))]
+    let mut app = App::new(engine.clone(), signals, keys, limits, mode, replay, rollout, listen);
+    #[cfg(feature = "otlp")]
+    {
+        app.spans = spans;
+    }
+    let app = Arc::new(app);
     let condition = engine.condition();
     tracing::info!(
         %listen,
@@ -304,6 +342,10 @@ async fn run(prepared: Prepared, began: Instant) -> Result<()> {
     http::server::serve(listener, app.clone(), router, stop).await;
     keeper.abort();
     app.rollout.close();
+    #[cfg(feature = "otlp")]
+    if let Some(spans) = &app.spans {
+        spans.close();
+    }
     let last = tokio::task::spawn_blocking(move || engine.flush());
     last.await?.context("writing the end of the journal")?;
     tracing::info!(shed = app.metrics.shed.load(Ordering::Relaxed), "stopped");

@@ -59,7 +59,9 @@ impl Spans {
         }
         let rest = endpoint.strip_prefix("http://").or(endpoint.strip_prefix("https://"));
         let Some(host) = rest.filter(|r| !r.is_empty() && !r.starts_with('/')) else {
-            return Err(format!("expected http://HOST:PORT or https://HOST:PORT, got `{endpoint}`"));
+            return Err(format!(
+                "expected http://HOST:PORT or https://HOST:PORT, got `{endpoint}`"
+            ));
         };
         let whole = match host.split_once('/') {
             None | Some((_, "")) => format!("{}/v1/traces", endpoint.trim_end_matches('/')),

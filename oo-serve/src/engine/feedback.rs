@@ -5,9 +5,10 @@ use super::ask::{Feedback, Given, Hints, MAX_ID, Receipt, Status, Target, identi
 use super::codec::Put;
 use super::event::{About, Event, GivenEvent};
 use super::join::Join;
-use super::state::{Open, State, decision_hash, feedback_hash};
+use super::state::{Open, State, decision_hash, feedback_hash, write};
 use crate::journal::{Commit, Location};
 use crate::{Error, Result};
+use oo_core::UserId;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
@@ -138,6 +139,11 @@ impl Engine {
                 });
             }
         };
+        if let (Status::Learned, Some((user, _))) = (status, whose) {
+            // Better refused than acknowledged and learned later.
+            let warmed = write(&self.serving).models.warm(UserId(user));
+            warmed.map_err(|e| Error::from(e).unread())?;
+        }
         let event = GivenEvent {
             decision_id,
             user: whose.map_or(0, |(user, _)| user),
@@ -176,8 +182,11 @@ impl Engine {
     fn known_feedback(&self, state: &State, id: &str, body: u64) -> Result<Option<Receipt>> {
         let mut buffer = Vec::new();
         for at in state.ids.places(feedback_hash(id)) {
-            let Ok(record) = self.journal.read(at, &mut buffer) else {
-                continue;
+            let record = match self.journal.read(at, &mut buffer) {
+                Ok(record) => record,
+                // What it says is not known: it may be this very feedback.
+                Err(e) if e.is_passing() => return Err(e.unread()),
+                Err(_) => continue,
             };
             let (seq, time) = (record.seq, record.time);
             let forgotten = time.saturating_add(state.rules.remember_ms) < self.stamps.now();
@@ -206,29 +215,33 @@ impl Engine {
 
     fn find(&self, state: &State, target: &Target, user: Option<&str>) -> Result<Found> {
         match target {
-            Target::Decision(id) => Ok(self.find_decision(state, id, user)),
+            Target::Decision(id) => self.find_decision(state, id, user),
             Target::Tip { user, tip } => self.find_tip(state, user, tip),
         }
     }
 
-    fn find_decision(&self, state: &State, id: &str, user: Option<&str>) -> Found {
-        if let Some(open) = state.open.get(&decision_hash(id)).copied()
-            && let Ok(d) = self.fetch(open.at)
-            && d.logged.answer.decision_id == id
-        {
-            return Found::Open(id.into(), open, About::of(&d.logged));
+    fn find_decision(&self, state: &State, id: &str, user: Option<&str>) -> Result<Found> {
+        if let Some(open) = state.open.get(&decision_hash(id)).copied() {
+            match self.fetch(open.at) {
+                Ok(d) if d.logged.answer.decision_id == id => {
+                    return Ok(Found::Open(id.into(), open, About::of(&d.logged)));
+                }
+                Err(e) if e.is_passing() => return Err(e.unread()),
+                _ => {}
+            }
         }
-        if let Some(d) = self.known_decision(state, id) {
-            return Found::Closed(id.into(), Some((identity(&d.logged.user), About::of(&d.logged))));
+        if let Some(d) = self.known_decision(state, id)? {
+            let whose = (identity(&d.logged.user), About::of(&d.logged));
+            return Ok(Found::Closed(id.into(), Some(whose)));
         }
-        match self.names.stamp(id) {
+        Ok(match self.names.stamp(id) {
             // Made here, and the window has passed. One whose window has not was lost with a crash.
             Some(time) if time.saturating_add(state.rules.wait_ms) <= self.stamps.now() => {
                 let whose = user.and_then(|user| self.find_among(state, user, id));
                 Found::Closed(id.into(), whose)
             }
             _ => Found::Unknown(id.into()),
-        }
+        })
     }
 
     /// A decision among the user's latest.
@@ -252,7 +265,11 @@ impl Engine {
             if at == Location::NOWHERE {
                 break;
             }
-            let Ok(decided) = self.fetch(at) else { break };
+            let decided = match self.fetch(at) {
+                Ok(decided) => decided,
+                Err(e) if e.is_passing() => return Err(e.unread()),
+                Err(_) => break,
+            };
             let logged = &decided.logged;
             let id = &logged.answer.decision_id;
             if logged.user == user && logged.ids[logged.answer.chosen] == tip {

@@ -77,6 +77,27 @@ pub(crate) struct Early {
     pub until: Option<u64>,
 }
 
+/// A reward that the policy is still owed: its decision or its model could not be read when it was due.
+#[derive(Clone, Copy)]
+struct Owed {
+    at: Location,
+    reward: f64,
+    feedback: Option<Feedback>,
+    time: u64,
+    by: By,
+}
+
+/// What a reward comes from.
+#[derive(Clone, Copy)]
+enum By {
+    /// One feedback.
+    Given,
+    /// All of them, at the end of the window.
+    Joined,
+    /// Nobody gave one until the window ended.
+    Default,
+}
+
 /// Counts since the beginning of the journal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
 #[serde(default)]
@@ -238,6 +259,8 @@ pub(crate) struct State {
     /// The last stamp in each segment.
     pub segment_ends: BTreeMap<u32, u64>,
     log: Log,
+    /// In the order in which they are to be learned. Empty but while the disk cannot be read.
+    owed: VecDeque<Owed>,
     /// The last row taught, for the shadows; kept where there are any.
     pub taught: Taught,
 }
@@ -276,6 +299,7 @@ impl State {
             forgotten: BTreeMap::new(),
             segment_ends: BTreeMap::new(),
             log: Log::new(),
+            owed: VecDeque::new(),
             taught: Taught::default(),
         }
     }
@@ -369,7 +393,14 @@ impl State {
                     self.due.pop_front();
                     self.open.remove(&hash);
                     if let Some(joined) = self.joins.remove(&hash) {
-                        self.teach_joined(open.at, &joined, mark.time, serving, fetch);
+                        let row = Owed {
+                            at: open.at,
+                            reward: joined.reward(),
+                            feedback: joined.feedback,
+                            time: mark.time,
+                            by: By::Joined,
+                        };
+                        self.owe(row, serving, fetch);
                     } else if open.waiting && !open.observe {
                         self.counts.expired += 1;
                         self.teach_default(open.at, mark.time, serving, fetch);
@@ -398,17 +429,53 @@ impl State {
     }
 
     fn teach_default(&mut self, at: Location, time: u64, serving: &RwLock<Serving>, fetch: Fetch<'_>) {
-        if let (Some(reward), Ok(d)) = (self.rules.default_reward, fetch(at)) {
-            self.counts.defaults += 1;
-            self.teach(&d.logged, reward, None, time, serving);
+        if let Some(reward) = self.rules.default_reward {
+            let row = Owed {
+                at,
+                reward,
+                feedback: None,
+                time,
+                by: By::Default,
+            };
+            self.owe(row, serving, fetch);
         }
     }
 
-    fn teach_joined(&mut self, at: Location, joined: &Joined, time: u64, serving: &RwLock<Serving>, fetch: Fetch<'_>) {
-        if let Ok(d) = fetch(at) {
-            self.counts.aggregates += 1;
-            self.teach(&d.logged, joined.reward(), joined.feedback, time, serving);
+    /// A reward is to be learned: at once, unless something cannot be read; then it waits, and all others behind it, so
+    /// that their order is the journal's.
+    fn owe(&mut self, row: Owed, serving: &RwLock<Serving>, fetch: Fetch<'_>) {
+        self.owed.push_back(row);
+        // Whoever needs nothing to be owed asks for it and hears why; a decision goes on without.
+        let _ = self.settle(serving, fetch);
+    }
+
+    /// How many rewards wait for the disk to be readable.
+    pub fn owing(&self) -> usize {
+        self.owed.len()
+    }
+
+    /// Learns what is owed.
+    ///
+    /// # Errors
+    /// What cannot be read still; the rest waits.
+    pub fn settle(&mut self, serving: &RwLock<Serving>, fetch: Fetch<'_>) -> Result<()> {
+        while let Some(row) = self.owed.front().copied() {
+            match fetch(row.at) {
+                Ok(d) => {
+                    self.teach(&d.logged, row, serving)?;
+                    match row.by {
+                        By::Given => {}
+                        By::Joined => self.counts.aggregates += 1,
+                        By::Default => self.counts.defaults += 1,
+                    }
+                }
+                Err(e) if e.is_passing() => return Err(e),
+                // Gone, as it is for a replay.
+                Err(_) => {}
+            }
+            self.owed.pop_front();
         }
+        Ok(())
     }
 
     /// The same as [`apply`](State::apply) for a decision, from what of it matters here.
@@ -452,9 +519,14 @@ impl State {
                 _ if observe => self.counts.extra += held.len() as u64 - 1,
                 Join::First => {
                     self.counts.extra += held.len() as u64 - 1;
-                    if let Ok(d) = fetch(mark.at) {
-                        self.teach(&d.logged, first.reward, first.feedback, mark.time, serving);
-                    }
+                    let row = Owed {
+                        at: mark.at,
+                        reward: first.reward,
+                        feedback: first.feedback,
+                        time: mark.time,
+                        by: By::Given,
+                    };
+                    self.owe(row, serving, fetch);
                 }
                 join => {
                     self.counts.joined += held.len() as u64;
@@ -509,8 +581,15 @@ impl State {
                 open.waiting = false;
                 let (at, learn) = (open.at, g.status == Status::Learned);
                 self.counts.learned += u64::from(learn);
-                if let (true, Ok(d)) = (learn, fetch(at)) {
-                    self.teach(&d.logged, reward, feedback, mark.time, serving);
+                if learn {
+                    let row = Owed {
+                        at,
+                        reward,
+                        feedback,
+                        time: mark.time,
+                        by: By::Given,
+                    };
+                    self.owe(row, serving, fetch);
                 }
             }
             Status::Held => {
@@ -538,9 +617,14 @@ impl State {
         }
     }
 
-    /// The policy learns one row.
-    fn teach(&mut self, l: &Logged, reward: f64, feedback: Option<Feedback>, time: u64, serving: &RwLock<Serving>) {
+    /// The policy learns one row. Nothing has changed when its model cannot be read.
+    fn teach(&mut self, l: &Logged, row: Owed, serving: &RwLock<Serving>) -> Result<()> {
+        let Owed {
+            reward, feedback, time, ..
+        } = row;
         let user = user_id(&l.user);
+        let mut serving = write(serving);
+        serving.models.warm(user)?;
         let ids: Vec<ActionId> = l.ids.iter().map(|id| action_id(id)).collect();
         let round = Round {
             index: l.index,
@@ -565,7 +649,6 @@ impl State {
         if self.taught.wanted {
             self.taught.rows.push((l.clone(), reward, feedback));
         }
-        let mut serving = write(serving);
         let models = &mut serving.models;
         let batch = Batch::new(&self.log, std::slice::from_ref(&row));
         // A policy that panics refuses; what it is then, it is in a replay too.
@@ -574,6 +657,7 @@ impl State {
             Ok(Ok(())) => serving.updates += 1,
             _ => serving.refused += 1,
         }
+        Ok(())
     }
 
     /// Drops ids that are too old to matter. Whether an id is still known depends on its record's stamp alone, so this

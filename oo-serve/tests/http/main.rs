@@ -4,7 +4,11 @@
 mod change;
 mod client;
 mod contract;
+mod disk;
 mod input;
+mod kill;
+mod learning;
+mod otlp;
 mod people;
 mod shadows;
 mod strain;

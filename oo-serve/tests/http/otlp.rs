@@ -3,7 +3,10 @@
 #[cfg(not(feature = "otlp"))]
 #[test]
 fn a_build_without_it_says_so() {
-    let output = crate::client::command().args(["--otlp", "http://127.0.0.1:4318"]).output().unwrap();
+    let output = crate::client::command()
+        .args(["--otlp", "http://127.0.0.1:4318"])
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(2));
     let text = String::from_utf8_lossy(&output.stderr).to_string();
     assert!(text.contains("--features otlp"), "{text}");
@@ -133,7 +136,10 @@ mod with {
                         let length = head.split("content-length: ").nth(1).unwrap().lines().next().unwrap();
                         let mut body = vec![0; length.parse().unwrap()];
                         stream.read_exact(&mut body).unwrap();
-                        stream.get_mut().write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
+                        stream
+                            .get_mut()
+                            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+                            .unwrap();
                         send.send((head, body)).unwrap();
                     }
                 });
@@ -146,12 +152,14 @@ mod with {
     fn a_collector_hears_of_requests() {
         let (address, heard) = collector();
         let mut server = Server::start(&["--otlp", &address]);
-        let traced = |flags: &str| {
-            format!("traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-{flags}\r\n")
-        };
+        let traced =
+            |flags: &str| format!("traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-{flags}\r\n");
         let body = r#"{"user_id":"anna@example","candidates":[{"id":"a"},{"id":"b"}]}"#;
         let mut client = server.connect();
-        assert_eq!(client.ask("POST", "/recommend", &traced("01"), body).unwrap().status, 200);
+        assert_eq!(
+            client.ask("POST", "/recommend", &traced("01"), body).unwrap().status,
+            200
+        );
         // Not recorded by its caller, so not told.
         assert_eq!(client.ask("POST", "/score", &traced("00"), body).unwrap().status, 200);
         let refused = server.get("/stats/nobody@example");
@@ -175,7 +183,13 @@ mod with {
         assert_eq!(decided.attributes["http.response.status_code"], "200");
         assert_eq!(decided.attributes["http.request.method"], "POST");
         let unknown = of("GET stats");
-        assert_eq!((unknown.parent.as_str(), unknown.attributes["http.response.status_code"].as_str()), ("", "404"));
+        assert_eq!(
+            (
+                unknown.parent.as_str(),
+                unknown.attributes["http.response.status_code"].as_str()
+            ),
+            ("", "404")
+        );
         // The problem document names the same trace.
         assert_eq!(refused.json()["instance"], format!("urn:trace:{}", unknown.trace));
     }
