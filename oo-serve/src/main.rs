@@ -1,7 +1,7 @@
 //! `oo-serve`: the winning policy behind HTTP.
 
 use anyhow::{Context, Result};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use oo_serve::artefact::Winner;
 use oo_serve::config::{Durable, Level, Options, POLICY};
 use oo_serve::drift::Summary;
@@ -72,6 +72,13 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
     },
+    /// Prints the completions of a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Prints the manual page
+    Man,
 }
 
 fn main() -> ExitCode {
@@ -84,6 +91,13 @@ fn main() -> ExitCode {
             state, reward, json, ..
         }) => inspect(state, reward, json),
         Some(Command::Export { state, out }) => export(state, &out),
+        Some(Command::Completions { shell }) => {
+            clap_complete::generate(shell, &mut Cli::command(), "oo-serve", &mut std::io::stdout());
+            Ok(())
+        }
+        Some(Command::Man) => clap_mangen::Man::new(Cli::command())
+            .render(&mut std::io::stdout())
+            .context("printing the manual page"),
         None => match prepare(cli.config.as_deref(), cli.options) {
             Ok(prepared) => serve(prepared),
             Err(why) => {
