@@ -323,6 +323,8 @@ impl Engine {
             reason: by.reason,
             observe: ask.observe,
             note: ask.note,
+            ahead: ask.ahead,
+            suppressed: ask.suppressed,
             arm,
             own: own.as_slice(),
             took_us,
@@ -348,6 +350,8 @@ impl Engine {
             named: ask.decision_id.is_some(),
             user,
             observe: ask.observe,
+            tip: ids[chosen].0,
+            ahead: ask.ahead,
             arm,
             reason: by.reason,
             took_us,
@@ -386,6 +390,14 @@ impl Engine {
             contributions: Vec::new(),
             arm: self.lane(ask.user).map(|(_, arm)| arm.position),
         }
+    }
+
+    /// The answer that was given under an id of the caller's, to a request with this digest.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when the request was another.
+    pub fn answered(&self, id: &str, body: u64) -> Result<Option<Answer>> {
+        self.repeated(&self.state(), id, body)
     }
 
     /// The answer that was given under this id.

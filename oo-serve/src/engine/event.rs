@@ -1,6 +1,6 @@
 //! What the journal's records say. A kind and its version never change their meaning; a new meaning gets a new version.
 
-use super::ask::{Answer, Arm, Given, Logged, Reason, Status};
+use super::ask::{Answer, Arm, Given, Logged, Reason, Status, Suppressed, identity};
 use super::codec::{Get, Put};
 use super::settings::Rules;
 use crate::journal::{Location, Record};
@@ -24,12 +24,13 @@ pub(crate) mod kind {
     pub const UNSHADOWED: u8 = 12;
 }
 
-/// The version of a payload of this kind written today. Those of version 1 are read as well.
+/// The version of a kind's payload that is written today; older ones are read as well.
 pub(crate) const fn version(kind: u8) -> u8 {
     match kind {
-        // Version 2 adds the experiment's arm, the policy's own probabilities beside a choice of the caller, and the time
-        // that the decision took.
-        kind::DECIDED => 2,
+        // Version 3 adds the experiment's arm, the policy's own probabilities beside a choice of the caller, and the time
+        // that the decision took; version 2 had added the person's clock and what was kept away.
+        kind::DECIDED => 3,
+        kind::GIVEN => 2,
         _ => 1,
     }
 }
@@ -66,6 +67,28 @@ pub struct GivenEvent {
     pub status: Status,
     /// Under the rules of its time.
     pub reward: f64,
+    /// What it is about, where that was found.
+    pub about: Option<About>,
+    /// When the tip may come back, where the caller said so.
+    pub until: Option<u64>,
+}
+
+/// The tip that a feedback is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct About {
+    /// Number of the decision's record.
+    pub seq: u64,
+    /// The tip that it showed.
+    pub tip: u64,
+}
+
+impl About {
+    pub(crate) fn of(l: &Logged) -> About {
+        About {
+            seq: l.seq,
+            tip: identity(&l.ids[l.answer.chosen]),
+        }
+    }
 }
 
 /// Another policy, or another state of one.
@@ -221,6 +244,8 @@ pub(crate) struct DecidedParts<'a> {
     pub reason: Reason,
     pub observe: bool,
     pub note: &'a [u8],
+    pub ahead: i16,
+    pub suppressed: &'a [Suppressed],
     pub arm: Option<Arm>,
     pub own: &'a [f64],
     pub took_us: u32,
@@ -253,11 +278,30 @@ impl DecidedParts<'_> {
         out.u8(self.reason as u8);
         out.u8(u8::from(self.observe));
         out.bytes(self.note);
+        out.u32(self.ahead as u16 as u32);
+        out.u32(self.suppressed.len() as u32);
+        for s in self.suppressed {
+            out.text(&s.id);
+            out.u8(s.reaction as u8);
+            out.option(s.until);
+        }
         out.u64(self.arm.map_or(0, |a| a.experiment));
         out.u8(self.arm.map_or(0, |a| a.position));
         out.f64s(self.own);
         out.u32(self.took_us);
     }
+}
+
+fn suppressed(from: &mut Get<'_>) -> Option<Vec<Suppressed>> {
+    let mut all = Vec::new();
+    for _ in 0..from.u32()? {
+        all.push(Suppressed {
+            id: from.text()?.into(),
+            reaction: *Reaction::ALL.get(from.u8()? as usize)?,
+            until: from.option()?,
+        });
+    }
+    Some(all)
 }
 
 fn decided(r: &Record<'_>) -> Option<Decided> {
@@ -285,8 +329,12 @@ fn decided(r: &Record<'_>) -> Option<Decided> {
     let reason = *Reason::ALL.get(from.u8()? as usize)?;
     let observe = from.u8()? == 1;
     let note = from.bytes()?.to_vec();
+    let (ahead, suppressed) = match r.version {
+        1 => (0, Vec::new()),
+        _ => (from.u32()? as u16 as i16, suppressed(&mut from)?),
+    };
     let (mut arm, mut own, mut took_us) = (None, Vec::new(), 0);
-    if r.version >= 2 {
+    if r.version >= 3 {
         let (experiment, position) = (from.u64()?, from.u8()?);
         arm = (experiment > 0).then_some(Arm { experiment, position });
         own = from.f64s()?;
@@ -313,6 +361,8 @@ fn decided(r: &Record<'_>) -> Option<Decided> {
             index,
             note,
             observe,
+            ahead,
+            suppressed,
             arm,
             own,
             took_us,
@@ -408,9 +458,12 @@ impl GivenEvent {
         out.option(self.client_time);
         out.u8(self.status as u8);
         out.f64(self.reward);
+        out.option(self.about.map(|a| a.seq));
+        out.u64(self.about.map_or(0, |a| a.tip));
+        out.option(self.until);
     }
 
-    fn decode(payload: &[u8]) -> Option<Self> {
+    fn decode(payload: &[u8], version: u8) -> Option<Self> {
         let mut from = Get(payload);
         let decision_id = from.text()?.to_string();
         let user = from.u64()?;
@@ -425,7 +478,7 @@ impl GivenEvent {
                 dwell_ms: value,
             }),
         };
-        let event = GivenEvent {
+        let mut event = GivenEvent {
             decision_id,
             user,
             feedback_id: has_id.then_some(id),
@@ -434,7 +487,14 @@ impl GivenEvent {
             client_time: from.option()?,
             status: *Status::ALL.get(from.u8()? as usize)?,
             reward: from.f64()?,
+            about: None,
+            until: None,
         };
+        if version > 1 {
+            let (seq, tip) = (from.option()?, from.u64()?);
+            event.about = seq.map(|seq| About { seq, tip });
+            event.until = from.option()?;
+        }
         from.done().then_some(event)
     }
 }
@@ -512,6 +572,8 @@ impl Event {
                     reason: a.reason,
                     observe: l.observe,
                     note: &l.note,
+                    ahead: l.ahead,
+                    suppressed: &l.suppressed,
                     arm: l.arm,
                     own: &l.own,
                     took_us: l.took_us,
@@ -539,7 +601,7 @@ impl Event {
         let mut from = Get(r.payload);
         let event = match r.kind {
             kind::DECIDED => decided(r).map(|d| Event::Decided(Box::new(d))),
-            kind::GIVEN => GivenEvent::decode(r.payload).map(|g| Event::Given(Box::new(g))),
+            kind::GIVEN => GivenEvent::decode(r.payload, r.version).map(|g| Event::Given(Box::new(g))),
             kind::TICK => Some(Event::Tick),
             kind::RULES => from
                 .text()

@@ -6,12 +6,15 @@
 //! · where an experiment runs, its challenger's models likewise · CRC32C of everything before u32
 //! ```
 //!
-//! Format 1 is the same without experiments, shadows and agreement, and is read as well.
+//! Formats 1 and 2 are the same without experiments, shadows and agreement, format 1 also without people's histories and
+//! joins; both are read as well.
 
 use super::codec::{Get, Put};
 use super::event::{Begun, Ended, Swapped};
 use super::experiment::{self, Person, Trial};
+use super::join::{Join, Joined};
 use super::models::{Frozen, Home};
+use super::people::History;
 use super::recover;
 use super::settings::Rules;
 use super::state::{Counts, Early, Mark, Open, Serving, Shadowed, State, User, read};
@@ -26,7 +29,7 @@ use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 /// The snapshots' format. Rises when older programs could misread it.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 const MAGIC: &[u8; 8] = b"oOsnap\r\n";
 
 pub(crate) fn folder(dir: &Path) -> PathBuf {
@@ -92,6 +95,10 @@ pub(crate) fn take(state: &mut State, serving: &Serving) -> Still {
         [*id, u.decisions, u.pulls, u.sum.to_bits(), u.updated, u.last.bits()]
             .into_iter()
             .for_each(|v| out.u64(v));
+        out.u8(u8::from(u.history.is_some()));
+        if let Some(history) = &u.history {
+            history.encode(&mut out);
+        }
     }
     let open: Vec<_> = state
         .due
@@ -114,7 +121,16 @@ pub(crate) fn take(state: &mut State, serving: &Serving) -> Still {
                 .into_iter()
                 .for_each(|v| out.u64(v));
             put_feedback(&mut out, e.feedback);
+            out.option(e.until);
         }
+    }
+    out.u64(state.joins.len() as u64);
+    for (hash, joined) in &state.joins {
+        out.u64(*hash);
+        out.u8(joined.join as u8);
+        out.u64(joined.n);
+        out.f64(joined.value);
+        put_feedback(&mut out, joined.feedback);
     }
     let due = state
         .early_due
@@ -151,7 +167,7 @@ pub(crate) fn take(state: &mut State, serving: &Serving) -> Still {
     }
 }
 
-/// What format 2 adds: how policies come into charge.
+/// What format 3 adds: how policies come into charge.
 fn put_rollout(out: &mut Vec<u8>, state: &State) -> Option<Frozen> {
     out.u64(state.generations);
     out.f64(state.agreement.sum);
@@ -518,6 +534,7 @@ fn get_rollout(from: &mut Get<'_>, state: &mut State) -> Option<Option<Kept>> {
     }
 }
 
+/// Format 1 had neither histories nor joins, and format 2 no experiments, shadows and agreement.
 fn parse(head: &[u8], format: u32) -> Option<Parsed> {
     let mut from = Get(head);
     let (seq, time, at) = (from.u64()?, from.u64()?, Location::from_bits(from.u64()?));
@@ -532,13 +549,17 @@ fn parse(head: &[u8], format: u32) -> Option<Parsed> {
     state.users.reserve((n as usize).min(1 << 20));
     for _ in 0..n {
         let id = from.u64()?;
-        let user = User {
+        let mut user = User {
             decisions: from.u64()?,
             pulls: from.u64()?,
             sum: from.f64()?,
             updated: from.u64()?,
             last: Location::from_bits(from.u64()?),
+            history: None,
         };
+        if format > 1 && from.u8()? == 1 {
+            user.history = Some(Box::new(History::decode(&mut from)?));
+        }
         state.users.insert(id, user);
     }
     for _ in 0..from.u64()? {
@@ -564,9 +585,20 @@ fn parse(head: &[u8], format: u32) -> Option<Parsed> {
                 time: from.u64()?,
                 reward: from.f64()?,
                 feedback: get_feedback(&mut from)?,
+                until: if format > 1 { from.option()? } else { None },
             });
         }
         state.early.insert(hash, held);
+    }
+    for _ in 0..if format > 1 { from.u64()? } else { 0 } {
+        let hash = from.u64()?;
+        let joined = Joined {
+            join: *Join::ALL.get(from.u8()? as usize)?,
+            n: from.u64()?,
+            value: from.f64()?,
+            feedback: get_feedback(&mut from)?,
+        };
+        state.joins.insert(hash, joined);
     }
     for _ in 0..from.u64()? {
         state.early_due.push_back((from.u64()?, from.u64()?));
@@ -583,7 +615,7 @@ fn parse(head: &[u8], format: u32) -> Option<Parsed> {
         state.segment_ends.insert(from.u32()?, from.u64()?);
     }
     state.generations = swapped.generation;
-    let trial = if format >= 2 {
+    let trial = if format >= 3 {
         get_rollout(&mut from, &mut state)?
     } else {
         None

@@ -8,6 +8,8 @@ mod disk;
 mod input;
 mod kill;
 mod learning;
+mod otlp;
 mod parity;
+mod people;
 mod shadows;
 mod strain;
