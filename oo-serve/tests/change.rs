@@ -286,6 +286,8 @@ fn settings_of(format: u32) -> Settings {
     let mut settings = fixture_settings();
     if format > 1 {
         settings.rules.window_ms = 30 * 86_400_000;
+    }
+    if format == 2 {
         settings.rules.join = oo_serve::engine::Join::Mean;
     }
     settings
