@@ -25,7 +25,13 @@ const SMALL: &[&str] = &[
 /// The program, without what the machine's owner may have set.
 fn oo_sim(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_oo-sim"));
-    for name in ["TRACKING_URI", "TRACKING_USERNAME", "TRACKING_PASSWORD", "TRACKING_TOKEN", "EXPERIMENT_NAME"] {
+    for name in [
+        "TRACKING_URI",
+        "TRACKING_USERNAME",
+        "TRACKING_PASSWORD",
+        "TRACKING_TOKEN",
+        "EXPERIMENT_NAME",
+    ] {
         command.env_remove(format!("MLFLOW_{name}"));
     }
     for name in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
@@ -116,12 +122,17 @@ fn a_server_that_is_down_or_hangs_changes_no_result() {
     let entries = spool(&out("hangs"));
     assert_eq!(entries.len(), 6);
     assert_eq!(entries.iter().filter(|e| e["parent"] == "comparison").count(), 4);
-    assert_eq!((&entries[0]["status"], &entries[5]["status"]), (&"RUNNING".into(), &"FINISHED".into()));
+    assert_eq!(
+        (&entries[0]["status"], &entries[5]["status"]),
+        (&"RUNNING".into(), &"FINISHED".into())
+    );
     // The same again adds nothing.
     fine(compare(SMALL, &out("down")).args(["--mlflow", &down]));
     assert_eq!(spool(&out("down")).len(), 6);
     // Sending fails as a failure, not as bad input, and takes nothing away.
-    let output = oo_sim(&["mlflow", "sync", out("down").to_str().unwrap()]).output().unwrap();
+    let output = oo_sim(&["mlflow", "sync", out("down").to_str().unwrap()])
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
     assert!(said(&output).contains("6 are left"), "{}", said(&output));
     assert_eq!(spool(&out("down")).len(), 6);
@@ -131,7 +142,18 @@ fn a_server_that_is_down_or_hangs_changes_no_result() {
 fn a_killed_run_logs_every_cell_once() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");
-    let args = ["--users", "20", "--days", "30", "--seeds", "8", "--policies", "uniform,lin-ucb", "--threads", "1"];
+    let args = [
+        "--users",
+        "20",
+        "--days",
+        "30",
+        "--seeds",
+        "8",
+        "--policies",
+        "uniform,lin-ucb",
+        "--threads",
+        "1",
+    ];
     let begin = || {
         let mut command = compare(&args, &out);
         command.args(["--mlflow", &dead()]);
@@ -140,7 +162,9 @@ fn a_killed_run_logs_every_cell_once() {
     let mut child = begin().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let cells = || {
         let found = std::fs::read_dir(out.join("cells")).into_iter().flatten().flatten();
-        found.filter(|e| e.path().extension().is_some_and(|x| x == "parquet")).count()
+        found
+            .filter(|e| e.path().extension().is_some_and(|x| x == "parquet"))
+            .count()
     };
     let deadline = Instant::now() + Duration::from_secs(120);
     while cells() < 3 && Instant::now() < deadline {
@@ -148,7 +172,11 @@ fn a_killed_run_logs_every_cell_once() {
     }
     child.kill().unwrap(); // SIGKILL
     child.wait().unwrap();
-    assert!((3..16).contains(&cells()), "killed too late or never started: {} cells", cells());
+    assert!(
+        (3..16).contains(&cells()),
+        "killed too late or never started: {} cells",
+        cells()
+    );
     fine(&mut begin());
     let mut runs: Vec<String> = spool(&out)
         .iter()
@@ -189,10 +217,15 @@ fn no_secret_is_written() {
     });
     let plain = format!("http://{host}");
     let with_user = format!("http://me:userinf0@{host}");
-    let basic = [("MLFLOW_TRACKING_USERNAME", "me"), ("MLFLOW_TRACKING_PASSWORD", "pa55word")];
+    let basic = [
+        ("MLFLOW_TRACKING_USERNAME", "me"),
+        ("MLFLOW_TRACKING_PASSWORD", "pa55word"),
+    ];
     let token = [("MLFLOW_TRACKING_TOKEN", "t0ken")];
     // What `printf me:pa55word | base64` and so on say.
-    let cases: [(&str, &str, &[(&str, &str)], &str); 4] = [
+    /// Folder, address, variables, and the header that must come of them.
+    type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a str);
+    let cases: [Case<'_>; 4] = [
         ("a", &plain, &basic, "Basic bWU6cGE1NXdvcmQ="),
         ("b", &plain, &token, "Bearer t0ken"),
         ("c", &with_user, &token, "Basic bWU6dXNlcmluZjA="),
@@ -216,7 +249,11 @@ fn no_secret_is_written() {
             assert_eq!(synced.status.code(), Some(1));
             assert!(hears.recv_timeout(Duration::from_secs(60)).unwrap().contains(header));
             let mut everything = files(&out);
-            for (what, bytes) in [("stdout", &output.stdout), ("stderr", &output.stderr), ("sync", &synced.stderr)] {
+            for (what, bytes) in [
+                ("stdout", &output.stdout),
+                ("stderr", &output.stderr),
+                ("sync", &synced.stderr),
+            ] {
                 everything.insert(what.into(), bytes.clone());
             }
             for (file, bytes) in everything {
@@ -240,7 +277,11 @@ fn wrong_addresses_say_so() {
     ] {
         let output = compare(SMALL, &out).arg(format!("{flag}={value}")).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{}", said(&output));
-        assert!(said(&output).contains(want) && !said(&output).contains("secret"), "{}", said(&output));
+        assert!(
+            said(&output).contains(want) && !said(&output).contains("secret"),
+            "{}",
+            said(&output)
+        );
         assert!(!out.exists(), "work began before the input was checked");
     }
     // Another program's variable is no reason to fail.
@@ -249,7 +290,10 @@ fn wrong_addresses_say_so() {
     assert!(!out.join("mlflow").exists());
     // Nothing was logged, so nobody knows where to.
     let sync = |args: &[&str]| oo_sim(&[&["mlflow", "sync"], args].concat()).output().unwrap();
-    for args in [&[out.to_str().unwrap()][..], &["no/such/folder", "--mlflow", "http://127.0.0.1:9"]] {
+    for args in [
+        &[out.to_str().unwrap()][..],
+        &["no/such/folder", "--mlflow", "http://127.0.0.1:9"],
+    ] {
         assert_eq!(sync(args).status.code(), Some(2), "{}", said(&sync(args)));
     }
 }

@@ -65,8 +65,10 @@ fn spooled(root: &Path) -> BTreeMap<String, Said> {
             said.status = status.into();
         }
         let texts = |key: &str| entry[key].as_object().cloned().unwrap_or_default();
-        said.params.extend(texts("params").iter().map(|(k, v)| (k.clone(), text(v))));
-        said.tags.extend(texts("tags").iter().map(|(k, v)| (k.clone(), text(v))));
+        said.params
+            .extend(texts("params").iter().map(|(k, v)| (k.clone(), text(v))));
+        said.tags
+            .extend(texts("tags").iter().map(|(k, v)| (k.clone(), text(v))));
         for m in entry["metrics"].as_array().into_iter().flatten() {
             let point = (m["s"].as_i64().unwrap(), m["v"].as_f64().unwrap().to_bits());
             said.metrics.entry(text(&m["k"])).or_default().push(point);
@@ -120,7 +122,9 @@ fn read_back(server: &Server, experiment: &str, root: &Path) -> Value {
             assert_eq!(&history(server, &id, key), points, "{name} {key}");
         }
         let inputs = run["inputs"]["dataset_inputs"].as_array().into_iter().flatten();
-        let datasets: Vec<_> = inputs.map(|d| (text(&d["dataset"]["name"]), text(&d["dataset"]["digest"]))).collect();
+        let datasets: Vec<_> = inputs
+            .map(|d| (text(&d["dataset"]["name"]), text(&d["dataset"]["digest"])))
+            .collect();
         assert_eq!(datasets, said.datasets, "{name}");
         for (path, bytes) in &said.artefacts {
             assert!(server.artefact(run, path) == *bytes, "{name} {path}");
@@ -131,14 +135,26 @@ fn read_back(server: &Server, experiment: &str, root: &Path) -> Value {
 
 fn program(name: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_BIN_EXE_oo-sim")).with_file_name(name);
-    assert!(path.is_file(), "there is no {}; cargo build --release --bins", path.display());
+    assert!(
+        path.is_file(),
+        "there is no {}; cargo build --release --bins",
+        path.display()
+    );
     path
 }
 
 /// The real server program with a policy from the registry, asked once.
 fn serves(reference: &str, url: &str, state: &Path, dead: bool) -> String {
     let mut child = Command::new(program("oo-serve"))
-        .args(["--listen", "127.0.0.1:0", "--policy", reference, "--log", "warn", "--state"])
+        .args([
+            "--listen",
+            "127.0.0.1:0",
+            "--policy",
+            reference,
+            "--log",
+            "warn",
+            "--state",
+        ])
         .arg(state)
         .env("MLFLOW_TRACKING_URI", url)
         .stdout(Stdio::piped())
@@ -146,7 +162,9 @@ fn serves(reference: &str, url: &str, state: &Path, dead: bool) -> String {
         .spawn()
         .unwrap();
     let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
     let address = line.split_whitespace().find(|word| word.starts_with("http://"));
     let address = address.unwrap_or_else(|| {
         let mut why = String::new();
@@ -173,7 +191,9 @@ fn what_is_logged_is_there_and_the_champion_is_served() {
     let out = folder.path().join("run");
     let logged = || {
         let mut command = compare(FIVE_BY_EIGHT, &out);
-        command.args(WAIT).args(["--mlflow", &url, "--mlflow-experiment", "five by eight"]);
+        command
+            .args(WAIT)
+            .args(["--mlflow", &url, "--mlflow-experiment", "five by eight"]);
         command
     };
     let output = fine(&mut logged());
@@ -183,13 +203,28 @@ fn what_is_logged_is_there_and_the_champion_is_served() {
     // What was logged is what the results say.
     let summary: Value = serde_json::from_slice(&std::fs::read(out.join("summary.json")).unwrap()).unwrap();
     let id = text(&parent["info"]["run_id"]);
-    for (i, key) in ["uniform", "egreedy-v1", "lin-ucb_alpha_0.2", "lin-ts", "egreedy_features_v3"].iter().enumerate() {
+    for (i, key) in [
+        "uniform",
+        "egreedy-v1",
+        "lin-ucb_alpha_0.2",
+        "lin-ts",
+        "egreedy_features_v3",
+    ]
+    .iter()
+    .enumerate()
+    {
         let mean = summary["policies"][i]["mean_reward"].as_f64().unwrap();
-        assert_eq!(history(&server, &id, &format!("mean_reward/{key}")), [(0, mean.to_bits())]);
+        assert_eq!(
+            history(&server, &id, &format!("mean_reward/{key}")),
+            [(0, mean.to_bits())]
+        );
         assert_eq!(history(&server, &id, &format!("reward/{key}")).len(), 20);
     }
     for file in ["experiment.toml", "summary.json", "timings.json"] {
-        assert!(server.artefact(&parent, file) == std::fs::read(out.join(file)).unwrap(), "{file}");
+        assert!(
+            server.artefact(&parent, file) == std::fs::read(out.join(file)).unwrap(),
+            "{file}"
+        );
     }
     let listed = server.get("artifacts/list", &[("run_id", &id)]);
     let listed: Vec<&Value> = listed["files"].as_array().unwrap().iter().map(|f| &f["path"]).collect();
@@ -211,11 +246,27 @@ fn what_is_logged_is_there_and_the_champion_is_served() {
     let gate = |champion: &str, challenger: &str| {
         let rule = folder.path().join("rule.toml");
         std::fs::write(&rule, "looks = 1\n[run]\nmin_decisions = 100\nmin_clusters = 8\n").unwrap();
-        let of = ["--champion", champion, "--challenger", challenger, "--rule", rule.to_str().unwrap()];
+        let of = [
+            "--champion",
+            champion,
+            "--challenger",
+            challenger,
+            "--rule",
+            rule.to_str().unwrap(),
+        ];
         let mut command = oo_sim(&["gate", out.to_str().unwrap()]);
-        command.args(of).args(WAIT).args(["--mlflow", &url, "--mlflow-experiment", "five by eight"]);
+        command
+            .args(of)
+            .args(WAIT)
+            .args(["--mlflow", &url, "--mlflow-experiment", "five by eight"]);
         let output = command.args(["--mlflow-model", "tips"]).output().unwrap();
-        assert_eq!(output.status.code(), Some(0), "{}{}", String::from_utf8_lossy(&output.stdout), said(&output));
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            said(&output)
+        );
         said(&output)
     };
     let alias = |name: &str| {
@@ -231,7 +282,11 @@ fn what_is_logged_is_there_and_the_champion_is_served() {
     let parent = read_back(&server, "five by eight", &out);
     let tags = pairs(&parent["data"]["tags"]);
     assert_eq!(tags["oo.gate.answer"], "promote");
-    assert!(server.artefact(&parent, "gate/report.html").starts_with(b"<!doctype html>"));
+    assert!(
+        server
+            .artefact(&parent, "gate/report.html")
+            .starts_with(b"<!doctype html>")
+    );
 
     // The program that serves loads it, by alias, number and as the latest; the files are those of the winner.
     let state = |name: &str| folder.path().join(name);
@@ -255,11 +310,18 @@ fn a_server_killed_amid_a_run_loses_nothing() {
     let (plain, out) = (folder.path().join("plain"), folder.path().join("run"));
     fine(&mut compare(FIVE_BY_EIGHT, &plain));
     let mut command = compare(FIVE_BY_EIGHT, &out);
-    command.args(["--mlflow", &url, "--threads", "1"]).stdout(Stdio::null()).stderr(Stdio::piped());
+    command
+        .args(["--mlflow", &url, "--threads", "1"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
     let running = command.spawn().unwrap();
     let there = |server: &Server| {
         let found = server.post("experiments/search", &serde_json::json!({"max_results": 10}));
-        let is_there = found["experiments"].as_array().unwrap().iter().any(|e| e["name"] == "compare");
+        let is_there = found["experiments"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|e| e["name"] == "compare");
         if is_there { server.runs("compare").len() } else { 0 }
     };
     let deadline = Instant::now() + Duration::from_secs(300);
@@ -268,7 +330,11 @@ fn a_server_killed_amid_a_run_loses_nothing() {
     }
     server.kill();
     let output = running.wait_with_output().unwrap();
-    assert!(output.status.success() && said(&output).contains("oo-sim mlflow sync"), "{}", said(&output));
+    assert!(
+        output.status.success() && said(&output).contains("oo-sim mlflow sync"),
+        "{}",
+        said(&output)
+    );
     assert_eq!(results(&out), results(&plain));
     server.restart();
     let before = there(&server);
@@ -302,11 +368,17 @@ fn a_login_is_honoured_and_written_nowhere() {
     let with = |password: &str| {
         let mut command = compare(super::SMALL, &out);
         command.args(WAIT).env("MLFLOW_TRACKING_URI", server.url());
-        command.env("MLFLOW_TRACKING_USERNAME", "admin").env("MLFLOW_TRACKING_PASSWORD", password);
+        command
+            .env("MLFLOW_TRACKING_USERNAME", "admin")
+            .env("MLFLOW_TRACKING_PASSWORD", password);
         fine(&mut command)
     };
     let refused = with("wrong");
-    assert!(said(&refused).contains("401") && said(&refused).contains("oo-sim mlflow sync"), "{}", said(&refused));
+    assert!(
+        said(&refused).contains("401") && said(&refused).contains("oo-sim mlflow sync"),
+        "{}",
+        said(&refused)
+    );
     let output = with(PASSWORD);
     assert!(said(&output).contains("MLflow: http"), "{}", said(&output));
     read_back(&server, "compare", &out);

@@ -18,7 +18,11 @@ pub struct Server {
 
 impl Server {
     pub fn start(folder: &Path, login: Option<(&str, &str)>) -> Server {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
         let login = login.map(|(user, password)| (user.to_string(), password.to_string()));
         let mut server = Server {
             child: spawn(folder, port, login.as_ref()),
@@ -59,7 +63,10 @@ impl Server {
             return;
         }
         let group = format!("-{}", self.child.id());
-        let _ = Command::new("kill").args(["-9", "--", &group]).stderr(Stdio::null()).status();
+        let _ = Command::new("kill")
+            .args(["-9", "--", &group])
+            .stderr(Stdio::null())
+            .status();
         self.child.wait().unwrap();
     }
 
@@ -144,7 +151,11 @@ fn spawn(folder: &Path, port: u16, login: Option<&(String, String)>) -> Child {
 }
 
 fn base64(text: &str) -> String {
-    let mut child = Command::new("base64").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = Command::new("base64")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     std::io::Write::write_all(child.stdin.as_mut().unwrap(), text.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     String::from_utf8(output.stdout).unwrap().trim().to_string()
