@@ -69,7 +69,10 @@ fn draws_follow_the_propensities() {
         // Exceeded with probability 0.001 a policy, by degrees of freedom; the keys are fixed. Where probabilities vary
         // from draw to draw (Monte Carlo) the statistic is smaller, never larger.
         let limit = [1e-9, 10.83, 13.82, 16.27, 18.47][possible - 1];
-        println!("{spec}: chi-square {chi_square:.2} with {} degrees of freedom", possible - 1);
+        println!(
+            "{spec}: chi-square {chi_square:.2} with {} degrees of freedom",
+            possible - 1
+        );
         assert!(chi_square < limit, "{spec}: {chi_square}");
     }
 }
