@@ -435,8 +435,8 @@ fn a_long_run_grows_nothing() {
         }
         println!("{forgotten} users forgotten");
     });
-    // The slope by least squares, after a quarter to warm up.
-    let half = &samples[samples.len() / 4..];
+    // The slope by least squares over the last half; the first is to warm up.
+    let half = &samples[samples.len() / 2..];
     let n = half.len() as f64;
     let (mx, my) = (
         half.iter().map(|s| s.0).sum::<f64>() / n,

@@ -223,7 +223,7 @@ fn no_secret_is_written() {
     ];
     let token = [("MLFLOW_TRACKING_TOKEN", "t0ken")];
     // What `printf me:pa55word | base64` and so on say.
-    // Folder, address, variables, and the header that they make.
+    /// Folder, address, variables, and the header that must come of them.
     type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a str);
     let cases: [Case<'_>; 4] = [
         ("a", &plain, &basic, "Basic bWU6cGE1NXdvcmQ="),
