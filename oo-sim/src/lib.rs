@@ -11,6 +11,7 @@ pub mod experiment;
 pub mod experiments;
 pub mod gate;
 pub mod logs;
+pub mod mlflow;
 pub mod ope;
 pub mod ope_bench;
 pub mod pairs;

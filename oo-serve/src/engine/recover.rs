@@ -172,11 +172,25 @@ fn fetch(segments: &Segments, at: Location) -> Result<Decided> {
     }
 }
 
+/// Removes what a kill left unfinished: nothing reads it, it takes room, and it may hold what is to be forgotten.
+fn sweep(dir: &Path, settings: &Settings) -> Result<()> {
+    for folder in [dir, &journal_dir(dir), &policies_dir(dir), &snapshot::folder(dir)] {
+        for entry in fs::read_dir(folder).map_err(Error::io("read the folder", folder))? {
+            let path = entry.map_err(Error::io("read the folder", folder))?.path();
+            if path.extension().is_some_and(|e| e == "tmp") {
+                settings.disk.remove(&path).map_err(Error::io("remove", &path))?;
+            }
+        }
+    }
+    Ok(())
+}
+
 pub(crate) fn open(dir: &Path, settings: Settings) -> Result<(Engine, Recovery)> {
     for dir in [dir, &journal_dir(dir), &policies_dir(dir), &snapshot::folder(dir)] {
         fs::create_dir_all(dir).map_err(Error::io("make the folder", dir))?;
     }
     let lock = lock(dir)?;
+    sweep(dir, &settings)?;
     let segments = Segments::on(&journal_dir(dir), Arc::clone(&settings.disk));
     let mut recovery = Recovery::default();
     let mut replay = Replay {

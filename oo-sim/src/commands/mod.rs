@@ -10,6 +10,7 @@ pub mod gate;
 pub mod log;
 pub mod man;
 pub mod migrate;
+pub mod mlflow;
 pub mod ope;
 pub mod ope_bench;
 pub mod policies;
@@ -74,6 +75,9 @@ enum Command {
     /// Score a run again under other rewards and say whether the ranking survives
     #[command(after_help = sensitivity::after_help())]
     Sensitivity(sensitivity::Args),
+    /// Send to an MLflow server what it lacks of a run
+    #[command(after_help = mlflow::after_help())]
+    Mlflow(mlflow::Args),
     /// Write one HTML page about a finished run
     Report(report::Args),
     /// List the repository's experiments and run them again
@@ -137,6 +141,7 @@ pub fn main() -> ExitCode {
         Command::Log(args) => log::run(*args),
         Command::Ope(args) => ope::run(*args),
         Command::OpeBench(args) => ope_bench::run(*args),
+        Command::Mlflow(args) => mlflow::run(args),
         Command::Report(args) => report::run(args),
         Command::Experiments(args) => experiments::run(args),
         Command::Sensitivity(args) => sensitivity::run(args),

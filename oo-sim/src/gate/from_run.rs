@@ -19,7 +19,7 @@ pub struct Run {
     pub plan: Plan,
     pub store: Store,
     pub env: Named,
-    champion: Named,
+    pub champion: Named,
     pub challenger: Named,
     folder: PathBuf,
 }

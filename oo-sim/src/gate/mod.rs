@@ -132,7 +132,7 @@ pub fn gate(job: &Job) -> Result<Report> {
     };
     // The winner is trained before anything is written, so that a failure leaves nothing behind.
     let winner = match (report.answer, &run, &judged) {
-        (Answer::Promote, Some(run), _) => Some(winner::from_run(run, job.seed)?),
+        (Answer::Promote, Some(run), _) => Some(winner::from_run(run, &run.challenger, job.seed)?),
         (Answer::Promote, None, Some(judged)) => Some(winner::from_log(judged, job.seed)?),
         _ => None,
     };
@@ -152,6 +152,18 @@ pub fn gate(job: &Job) -> Result<Report> {
         winner.write(&winner_folder(job)?, &evidence_digest, &sha256(json.as_bytes()))?;
     }
     Ok(report)
+}
+
+/// The champion, trained as the winner is: what the registry knows it by, should it have none yet. `None` where there is
+/// no run to train it in.
+///
+/// # Errors
+/// A run that cannot be read, or what environment or policy refuse.
+pub(crate) fn replaced(job: &Job) -> Result<Option<winner::Winner>> {
+    let Some(folder) = &job.run else { return Ok(None) };
+    let (champion, challenger) = (Party::parse(&job.champion)?, Party::parse(&job.challenger)?);
+    let run = Run::open(folder, job.env.as_deref(), &champion, &challenger)?;
+    winner::from_run(&run, &run.champion, job.seed).map(Some)
 }
 
 /// Where the winner goes.

@@ -2,6 +2,7 @@
 
 use super::from_log::Judged;
 use super::from_run::Run;
+use crate::experiment::Named;
 use crate::runner::{Witness, simulate_before};
 use crate::store::{sha256, write_once};
 use anyhow::{Context, Result};
@@ -111,13 +112,12 @@ fn features(spec: &Spec) -> Option<String> {
     value.as_str().map(String::from)
 }
 
-/// Trains the challenger anew in the world of one seed of the run: the same decisions as in its cell.
+/// Trains a policy of the run anew in the world of one of its seeds: the same decisions as in its cell.
 ///
 /// # Errors
 /// What environment or policy refuse.
-pub fn from_run(run: &Run, seed: Option<u64>) -> Result<Winner> {
+pub fn from_run(run: &Run, policy: &Named, seed: Option<u64>) -> Result<Winner> {
     let seed = seed.unwrap_or(run.plan.experiment.seed);
-    let policy = &run.challenger;
     let place = || format!("training {} in {}, seed {seed}", policy.name, run.env.name);
     let mut env = run.plan.environment(&run.env, seed).with_context(place)?;
     let shape = env.shape().clone();
