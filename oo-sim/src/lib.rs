@@ -8,6 +8,7 @@ pub mod commands;
 pub mod datasets;
 pub mod environments;
 pub mod experiment;
+pub mod experiments;
 pub mod gate;
 pub mod logs;
 pub mod mlflow;

@@ -4,6 +4,7 @@
 mod axis;
 mod charts;
 mod page;
+pub(crate) mod plots;
 mod svg;
 mod traces;
 mod verdict;
