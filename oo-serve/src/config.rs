@@ -282,8 +282,8 @@ impl Options {
         }
         merge! {
             listen state policy mlflow shadows mode reward default_reward wait join suppress profile_days profile_max_age seed
-            replay durability retention snapshot_every policy_timeout context candidate actions signals keys connections concurrency
-            candidates body header_timeout body_timeout otlp otlp_share threads log
+            replay durability retention snapshot_every policy_timeout context candidate actions signals keys connections
+            concurrency candidates body header_timeout body_timeout otlp otlp_share threads log
         }
     }
 

@@ -2,9 +2,10 @@
 
 use anyhow::{Context, Result};
 use clap::{CommandFactory, Parser, Subcommand};
-use oo_serve::artefact::Winner;
+use oo_serve::artefact::{self, Winner};
 use oo_serve::config::{Durable, Level, Options, POLICY};
 use oo_serve::drift::Summary;
+use oo_serve::engine::settings::BuildPolicy;
 use oo_serve::engine::{Artefact, Durability, Engine, Rules, Settings};
 use oo_serve::http::{self, App};
 use oo_serve::registry;
@@ -184,6 +185,7 @@ fn prepare(config: Option<&Path>, given: Options) -> Result<Prepared, String> {
     let mut shape = options.shape();
     let mut reward = options.reward.clone();
     let mut summary = None;
+    let build: BuildPolicy = Arc::new(oo_policies::build);
     let mut warning = None;
     let folder = if registry::is_reference(&text) {
         let fetched =
@@ -203,13 +205,11 @@ fn prepare(config: Option<&Path>, given: Options) -> Result<Prepared, String> {
             state: Some(winner.state),
         }
     } else {
-        Artefact::blank(&text).map_err(|e| format!("option `policy`: {e}; nor is it a folder"))?
+        artefact::take(&text, &shape, &build).map_err(|e| format!("option `policy`: {e}"))?
     };
-    // What is wrong with the spec is said before anything is opened.
-    oo_policies::build(&policy.spec, &shape).map_err(|e| format!("option `policy`: {e}"))?;
+    // What is wrong with a shadow is said before anything is opened.
     for shadow in options.shadows.iter().flatten() {
-        let spec = oo_core::Spec::parse(shadow).map_err(|e| format!("option `shadow`: {e}"))?;
-        oo_policies::build(&spec, &shape).map_err(|e| format!("option `shadow`: {e}"))?;
+        artefact::take(shadow, &shape, &build).map_err(|e| format!("option `shadow`: {e}"))?;
     }
     let mut settings = Settings::new(policy, shape);
     settings.rules = Rules {
@@ -373,7 +373,6 @@ async fn run(prepared: Prepared, began: Instant) -> Result<()> {
     let router = http::router(app.clone());
     http::server::serve(listener, app.clone(), router, stop).await;
     keeper.abort();
-    app.rollout.close();
     #[cfg(feature = "otlp")]
     if let Some(spans) = &app.spans {
         spans.close();

@@ -69,7 +69,7 @@ pub struct Args {
     /// Folder of the winner; RUN/winner by default
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Folder of the report and the record of looks; RUN/gate or LOG.gate by default
+    /// Folder of the report; RUN/gate or LOG.gate by default, where the record of looks is in any case
     #[arg(long)]
     report: Option<PathBuf>,
     /// What to print

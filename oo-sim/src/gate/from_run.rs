@@ -112,6 +112,7 @@ impl Run {
                 .map(|g| (g.to_string(), seen(Measure::Group(g))))
                 .collect(),
             reactions: reactions.map(|r| (r, seen(Measure::Share(r)))).collect(),
+            operations: Default::default(),
             diagnostics: vec![],
         })
     }
