@@ -1,6 +1,7 @@
 //! `oo-sim gate`: may the challenger replace the champion?
 
 use super::print;
+use crate::folder::Location;
 use crate::gate::{Job, gate};
 use anyhow::{Context, Result};
 use clap::ValueEnum;
@@ -39,7 +40,7 @@ pub(super) fn after_help() -> String {
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Folder of a run in which both policies took part, as compare wrote it
-    run: Option<PathBuf>,
+    run: Option<Location>,
     /// The policy in charge; `logged` with --log alone: the policy that made the log's decisions
     #[arg(long)]
     champion: String,
@@ -66,10 +67,10 @@ pub struct Args {
     seed: Option<u64>,
     /// Folder of the winner; RUN/winner by default
     #[arg(long)]
-    out: Option<PathBuf>,
+    out: Option<Location>,
     /// Folder of the report and the record of looks; RUN/gate or LOG.gate by default
     #[arg(long)]
-    report: Option<PathBuf>,
+    report: Option<Location>,
     /// What to print
     #[arg(long, default_value = "text")]
     format: Format,
@@ -108,9 +109,9 @@ pub fn run(args: Args) -> Result<ExitCode> {
             let rule = toml::to_string(&report.rule).context("cannot write the rule as TOML")?;
             let mut text = report.text(&rule);
             let folder = crate::gate::report_folder(&job)?;
-            text.push_str(&format!("\nReport: {}\n", folder.join("report.html").display()));
+            text.push_str(&format!("\nReport: {}\n", folder.join("report.html")));
             if report.answer == Answer::Promote {
-                text.push_str(&format!("Winner: {}\n", crate::gate::winner_folder(&job)?.display()));
+                text.push_str(&format!("Winner: {}\n", crate::gate::winner_folder(&job)?));
             }
             print(&text)?;
         }

@@ -5,6 +5,7 @@ pub mod data;
 pub mod fit;
 pub mod gate;
 pub mod log;
+pub mod merge;
 pub mod migrate;
 pub mod ope;
 pub mod ope_bench;
@@ -46,6 +47,9 @@ enum Command {
     /// Run policies in environments and say which is better
     #[command(after_help = compare::after_help())]
     Compare(Box<compare::Args>),
+    /// Put the shards of an experiment together
+    #[command(after_help = merge::after_help())]
+    Merge(merge::Args),
     /// Let a policy learn in one world or from a log, and save it, for +warm to start from
     #[command(after_help = fit::after_help())]
     Fit(fit::Args),
@@ -101,6 +105,7 @@ pub fn main() -> ExitCode {
     let done = match cli.command {
         Command::Gate(args) => return gate_answer(gate::run(*args)),
         Command::Compare(args) => compare::run(*args),
+        Command::Merge(args) => merge::run(args),
         Command::Fit(args) => fit::run(args),
         Command::Migrate(args) => migrate::run(args),
         Command::Data(args) => data::run(args),
