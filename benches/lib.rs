@@ -1,4 +1,7 @@
-//! How the benches measure: CPU time of one thread, the best of several tries.
+//! How the benches measure: CPU time of one thread, the best of several tries. [`cases`] are the hot paths whose
+//! instructions are counted.
+
+pub mod cases;
 
 use cpu_time::ThreadTime;
 use oo_core::{ActionId, Batch, Candidates, Decision, Key, Log, Round, Shape, Spec, UserId};

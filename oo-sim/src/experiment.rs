@@ -125,9 +125,7 @@ impl Experiment {
     pub fn read_from(file: &Location) -> Result<Self> {
         match file {
             Location::Local(path) => Self::read(path),
-            Location::S3 { .. } => {
-                Self::parse(&file.read_text()?).with_context(|| format!("cannot read {file}"))
-            }
+            Location::S3 { .. } => Self::parse(&file.read_text()?).with_context(|| format!("cannot read {file}")),
         }
     }
 

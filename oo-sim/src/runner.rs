@@ -336,12 +336,7 @@ fn name_feature(error: Error, shape: &Shape) -> Error {
 }
 
 /// The cells that the store does not hold yet.
-fn unfinished<'a>(
-    plan: &Plan,
-    all: &[Cell<'a>],
-    store: &Store,
-    pool: &rayon::ThreadPool,
-) -> Result<Vec<Cell<'a>>> {
+fn unfinished<'a>(plan: &Plan, all: &[Cell<'a>], store: &Store, pool: &rayon::ThreadPool) -> Result<Vec<Cell<'a>>> {
     let open = |&cell: &Cell<'a>| match store.is_finished(plan, cell) {
         Ok(finished) => (!finished).then_some(Ok(cell)),
         Err(e) => Some(Err(e)),

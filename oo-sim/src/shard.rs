@@ -43,7 +43,9 @@ impl FromStr for Shard {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let parts = text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
+        let parts = text
+            .split_once('/')
+            .and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
         match parts {
             Some((number, of)) if (1..=of).contains(&number) => Ok(Shard { number, of }),
             _ => bail!("expected I/N with I from 1 to N, such as 2/4, got `{text}`"),
@@ -78,10 +80,17 @@ pub fn check(experiment: &Experiment) -> Result<()> {
 pub fn claim(plan: &Plan, store: &Store) -> Result<()> {
     let text = plan.experiment.to_toml()?;
     let place = || format!("cannot write {}", store.root().join("experiment.toml"));
-    if !store.folder().create("experiment.toml", text.as_bytes()).with_context(place)? {
+    if !store
+        .folder()
+        .create("experiment.toml", text.as_bytes())
+        .with_context(place)?
+    {
         let (there, _) = planned(store)?;
         same(&there.experiment, &plan.experiment).with_context(|| {
-            format!("{} holds another experiment; choose another folder with --out", store.root())
+            format!(
+                "{} holds another experiment; choose another folder with --out",
+                store.root()
+            )
         })?;
     }
     Ok(())
@@ -192,7 +201,9 @@ impl Shards {
 fn holder(plan: &Plan, sources: &[Store], cell: Cell<'_>) -> Result<Option<usize>> {
     let mut found: Option<(usize, CellInfo)> = None;
     for (i, source) in sources.iter().enumerate() {
-        let Some((info, _)) = source.whole(plan, cell)? else { continue };
+        let Some((info, _)) = source.whole(plan, cell)? else {
+            continue;
+        };
         match &found {
             None => found = Some((i, info)),
             Some((first, known)) => ensure!(
@@ -260,12 +271,7 @@ fn fewest(gaps: &[usize], cells: usize) -> Vec<Shard> {
 }
 
 /// Cells that would be the missing ones, had they the same code and data; counted by what differs.
-fn strangers(
-    plan: &Plan,
-    all: &[Cell<'_>],
-    gaps: &[usize],
-    sources: &[Store],
-) -> Result<BTreeMap<String, usize>> {
+fn strangers(plan: &Plan, all: &[Cell<'_>], gaps: &[usize], sources: &[Store]) -> Result<BTreeMap<String, usize>> {
     let wanted: Vec<Identity> = gaps.iter().map(|&i| Identity::of(plan, all[i])).collect();
     let mut found = BTreeMap::new();
     for source in sources {
@@ -275,7 +281,9 @@ fn strangers(
                 (&w.env.0, &w.policy.0, w.seed, &w.judge, &w.reward, w.size)
                     == (&of.env.0, &of.policy.0, of.seed, &of.judge, &of.reward, of.size)
             };
-            let Some(wanted) = wanted.iter().find(alike) else { continue };
+            let Some(wanted) = wanted.iter().find(alike) else {
+                continue;
+            };
             let why = if wanted.code != of.code {
                 format!("by another build of oo-sim, {}; this is {}", of.code, wanted.code)
             } else if wanted.env.1 != of.env.1 {
@@ -316,7 +324,10 @@ mod tests {
                 .map(|number| (0..cells).filter(|&i| Shard { number, of }.takes(i)).count())
                 .collect();
             assert_eq!(sizes.iter().sum::<usize>(), cells);
-            assert!(sizes.iter().max().unwrap() - sizes.iter().min().unwrap() <= 1, "{sizes:?}");
+            assert!(
+                sizes.iter().max().unwrap() - sizes.iter().min().unwrap() <= 1,
+                "{sizes:?}"
+            );
         }
     }
 

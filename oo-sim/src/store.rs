@@ -127,7 +127,10 @@ impl Store {
 
     /// The bytes of a file that must be there.
     fn read(&self, name: &str) -> Result<Vec<u8>> {
-        let read = self.folder.read(name).and_then(|bytes| bytes.context("there is no such file"));
+        let read = self
+            .folder
+            .read(name)
+            .and_then(|bytes| bytes.context("there is no such file"));
         read.with_context(|| format!("cannot open {}", self.root.join(name)))
     }
 

@@ -1,7 +1,7 @@
 //! `oo-sim merge`: the shards of an experiment, put together.
 
-use super::compare::{Telling, tell};
 use super::BadInput;
+use super::compare::{Telling, tell};
 use crate::folder::Location;
 use crate::shard;
 use anyhow::Result;

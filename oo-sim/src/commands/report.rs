@@ -50,7 +50,10 @@ pub(crate) fn finished(run: &Location) -> Result<(Plan, Store)> {
 pub(crate) fn planned(store: &Store) -> Result<(Plan, String)> {
     let folder = store.root();
     let file = folder.join("experiment.toml");
-    let text = store.folder().read("experiment.toml").with_context(|| format!("cannot read {file}"))?;
+    let text = store
+        .folder()
+        .read("experiment.toml")
+        .with_context(|| format!("cannot read {file}"))?;
     ensure!(
         text.is_some(),
         "{folder} is no folder of a run: expected experiment.toml in it; give the folder that `oo-sim compare` wrote, \
@@ -75,7 +78,10 @@ pub fn run(args: Args) -> Result<()> {
     };
     // A run that was stopped between its last cell and its tables has none.
     let timings = store.folder().read("timings.json").with_context(place)?;
-    let timings = timings.map(|bytes| serde_json::from_slice(&bytes)).transpose().with_context(place)?;
+    let timings = timings
+        .map(|bytes| serde_json::from_slice(&bytes))
+        .transpose()
+        .with_context(place)?;
     let html = report::html(&plan, &store, timings.as_ref())?;
     let out = args.out.unwrap_or_else(|| args.run.join("report.html"));
     out.write_text(&html)?;

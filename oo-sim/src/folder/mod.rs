@@ -229,7 +229,11 @@ mod tests {
     #[test]
     fn buckets_are_read_and_shown() {
         let of = |text: &str| text.parse::<Location>();
-        for (text, shown) in [("s3://b", "s3://b"), ("s3://b/", "s3://b"), ("s3://b/x/y/", "s3://b/x/y")] {
+        for (text, shown) in [
+            ("s3://b", "s3://b"),
+            ("s3://b/", "s3://b"),
+            ("s3://b/x/y/", "s3://b/x/y"),
+        ] {
             assert_eq!(of(text).unwrap().to_string(), shown);
         }
         assert_eq!(of("s3://b").unwrap().join("x").join("y"), of("s3://b/x/y").unwrap());

@@ -114,7 +114,9 @@ impl Looks {
     /// # Errors
     /// A folder that cannot be written.
     pub fn write(&self, folder: &Location) -> Result<()> {
-        folder.join(FILE).write_text(&(serde_json::to_string_pretty(self)? + "\n"))
+        folder
+            .join(FILE)
+            .write_text(&(serde_json::to_string_pretty(self)? + "\n"))
     }
 }
 

@@ -146,7 +146,9 @@ pub fn gate(job: &Job) -> Result<Report> {
     looks.write(&folder)?;
     let json = report.json()?;
     folder.join("report.json").write_text(&json)?;
-    folder.join("report.html").write_text(&page::html(&report, &rule_text)?)?;
+    folder
+        .join("report.html")
+        .write_text(&page::html(&report, &rule_text)?)?;
     if let Some(winner) = winner {
         winner.write(&winner_folder(job)?, &evidence_digest, &sha256(json.as_bytes()))?;
     }

@@ -1,0 +1,1 @@
+//! A prefix of a bucket.
