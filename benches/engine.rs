@@ -77,7 +77,7 @@ fn main() {
     println!(
         "decision with its record, {CANDIDATES} candidates × {DIM} features, CPU µs (the thread's, and the process's)"
     );
-    for policy in ["uniform", "lin-ucb", "lin-ts", "lin-ucb+per-user"] {
+    for policy in ["uniform", "lin-ucb", "lin-ts", "lin-ucb+per-user", "hierarchical"] {
         let dir = tempfile::tempdir().expect("a folder");
         let (engine, _) = Engine::open(dir.path(), settings(policy)).expect("an engine");
         let n = 50_000;

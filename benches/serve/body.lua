@@ -1,9 +1,15 @@
--- One request, the same for everybody: 10 candidates × 12 features. `path` is wrk's own argument.
+-- One request, the same for everybody: 10 candidates × 12 features, or with OO_BENCH_BODY=tasks 10 tasks by their fields.
+-- `path` is wrk's own argument.
 local rows = {}
 for i = 1, 10 do
-  local features = {}
-  for j = 1, 12 do features[j] = string.format("%.4f", math.abs(math.sin(i * 12 + j))) end
-  rows[i] = string.format('{"id":"tip-%d","features":[%s]}', i, table.concat(features, ","))
+  if os.getenv("OO_BENCH_BODY") == "tasks" then
+    rows[i] = string.format('{"id":"tip-%d","content":"Call number %d about the report","priority":%d,'
+      .. '"created":"2026-11-%02dT08:00:00Z","due":"2026-12-%02d","effort_minutes":%d}', i, i, 1 + i % 4, i, i, 5 * i)
+  else
+    local features = {}
+    for j = 1, 12 do features[j] = string.format("%.4f", math.abs(math.sin(i * 12 + j))) end
+    rows[i] = string.format('{"id":"tip-%d","features":[%s]}', i, table.concat(features, ","))
+  end
 end
 wrk.method = "POST"
 wrk.headers["content-type"] = "application/json"

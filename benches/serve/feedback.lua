@@ -2,6 +2,10 @@
 -- request waits for the disk. Only the feedbacks are counted.
 local body = '{"user_id":"user-%d","candidates":[{"id":"a","features":[%s]},{"id":"b","features":[%s]}]}'
 local ones, zeros = string.rep("1,", 11) .. "1", string.rep("0,", 11) .. "0"
+if os.getenv("OO_BENCH_BODY") == "tasks" then
+  body = '{"user_id":"user-%d","candidates":[{"id":"a","priority":4,"effort_minutes":%s},{"id":"b","effort_minutes":%s}]}'
+  ones, zeros = "5", "120"
+end
 local threads = {}
 function setup(thread) thread:set("number", #threads); table.insert(threads, thread) end
 function init() asked, told, waiting, bad = 0, 0, {}, 0 end

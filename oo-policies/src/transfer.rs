@@ -61,7 +61,7 @@ pub fn evidence(bytes: &[u8], trust: f64) -> Result<Vec<u8>> {
 /// The people of a hierarchical state as a start for others.
 fn start(header: &Header, from: &mut Reader<'_>) -> Result<hierarchical::start::Start> {
     named(header)?;
-    Ok(Hierarchical::population_of(header.features.len(), from)?.start_for_others())
+    Hierarchical::population_of(header.features.len(), from)?.start_for_others()
 }
 
 /// A population's belief about a new person, as the state of another policy: `hierarchical` is the state of the

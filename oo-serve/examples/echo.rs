@@ -1,5 +1,6 @@
 //! The floor that `benches/serve` measures against: axum's router on hyper, nothing else. `POST /raw` returns the body as
-//! it came; `POST /json` parses it into numbers and texts and writes them out again.
+//! it came; `POST /json` parses it into numbers and texts and writes them out again; `POST /tasks` does so with the fields of
+//! tasks.
 //!
 //! `cargo run --release -p oo-serve --example echo -- 127.0.0.1:8009`
 
@@ -11,10 +12,9 @@ use serde::{Deserialize, Serialize};
 use tower_service::Service;
 
 #[derive(Deserialize, Serialize)]
-struct Body<'a> {
-    #[serde(borrow)]
+struct Body<'a, C> {
     user_id: &'a str,
-    candidates: Vec<Candidate<'a>>,
+    candidates: Vec<C>,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -23,10 +23,28 @@ struct Candidate<'a> {
     features: Vec<f64>,
 }
 
-async fn json(body: Bytes) -> Result<Vec<u8>, hyper::StatusCode> {
+#[derive(Deserialize, Serialize)]
+struct Task<'a> {
+    id: &'a str,
+    content: &'a str,
+    priority: u8,
+    created: &'a str,
+    due: &'a str,
+    effort_minutes: f64,
+}
+
+fn echo<'a, C: Deserialize<'a> + Serialize>(body: &'a [u8]) -> Result<Vec<u8>, hyper::StatusCode> {
     let bad = |_| hyper::StatusCode::BAD_REQUEST;
-    let parsed: Body<'_> = serde_json::from_slice(&body).map_err(bad)?;
+    let parsed: Body<'_, C> = serde_json::from_slice(body).map_err(bad)?;
     serde_json::to_vec(&parsed).map_err(bad)
+}
+
+async fn json(body: Bytes) -> Result<Vec<u8>, hyper::StatusCode> {
+    echo::<Candidate<'_>>(&body)
+}
+
+async fn tasks(body: Bytes) -> Result<Vec<u8>, hyper::StatusCode> {
+    echo::<Task<'_>>(&body)
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -37,7 +55,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .block_on(async {
             let router: Router = Router::new()
                 .route("/raw", post(|body: Bytes| async { body }))
-                .route("/json", post(json));
+                .route("/json", post(json))
+                .route("/tasks", post(tasks));
             let listener = tokio::net::TcpListener::bind(listen).await?;
             loop {
                 let (stream, _) = listener.accept().await?;

@@ -62,6 +62,9 @@ pub struct Options {
     /// Days after which records are dropped; without it all are kept
     #[arg(long, env = "OO_RETENTION", value_name = "DAYS")]
     pub retention: Option<u64>,
+    /// Records between two snapshots; a start replays what came after the last one [default: 500000]
+    #[arg(long, env = "OO_SNAPSHOT_EVERY", value_name = "N")]
+    pub snapshot_every: Option<u64>,
     /// Milliseconds after which a uniform draw replaces the policy's [default: 20]
     #[arg(long, env = "OO_POLICY_TIMEOUT", value_name = "MS")]
     pub policy_timeout: Option<u64>,
@@ -93,10 +96,10 @@ pub struct Options {
     /// Bytes of a body [default: 1048576]
     #[arg(long, env = "OO_BODY", value_name = "BYTES")]
     pub body: Option<usize>,
-    /// Seconds for a request's head, and for the next one on an open connection [default: 10]
+    /// Seconds for a request's head, and for the next one on an open connection [default: 9]
     #[arg(long, env = "OO_HEADER_TIMEOUT", value_name = "SECONDS")]
     pub header_timeout: Option<u64>,
-    /// Seconds for a request's body, and for the peer to read the answer [default: 10]
+    /// Seconds for a request's body, and for the peer to read the answer [default: 9]
     #[arg(long, env = "OO_BODY_TIMEOUT", value_name = "SECONDS")]
     pub body_timeout: Option<u64>,
     /// Threads that serve [default: one a core]
@@ -205,8 +208,9 @@ impl Options {
             ($($field:ident)*) => { Options { $($field: self.$field.or(below.$field)),* } };
         }
         merge! {
-            listen state policy shadows mode reward default_reward wait seed replay durability retention policy_timeout context
-            candidate actions signals keys connections concurrency candidates body header_timeout body_timeout threads log
+            listen state policy shadows mode reward default_reward wait seed replay durability retention snapshot_every
+            policy_timeout context candidate actions signals keys connections concurrency candidates body header_timeout
+            body_timeout threads log
         }
     }
 
@@ -252,7 +256,8 @@ impl Options {
         const OTHER_FILES: u64 = 64;
         let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
         let most = files.unwrap_or(u64::MAX).saturating_sub(OTHER_FILES).max(1);
-        let seconds = |s: Option<u64>| Duration::from_secs(s.unwrap_or(10));
+        // Whoever dawdles is gone within ten seconds.
+        let seconds = |s: Option<u64>| Duration::from_secs(s.unwrap_or(9));
         let limits = Limits {
             connections: self
                 .connections

@@ -37,8 +37,8 @@ pub enum Error {
         /// The id.
         id: String,
     },
-    /// The disk does not take the journal now; nothing was acknowledged. The engine recovers by itself.
-    #[error("the journal cannot be written now ({why}); try again in {} s", retry_after.as_secs().max(1))]
+    /// The disk does not take or give records now; nothing was acknowledged. The engine recovers by itself.
+    #[error("the journal cannot be used now ({why}); try again in {} s", retry_after.as_secs().max(1))]
     Unavailable {
         /// What the disk said.
         why: String,
@@ -103,6 +103,23 @@ impl Error {
         match self {
             Error::Invalid { field, .. } | Error::NotFound { field, .. } | Error::Conflict { field, .. } => Some(field),
             _ => None,
+        }
+    }
+
+    /// True when a reading failed that may succeed later; false when what was to be read is not there, or is damaged.
+    pub(crate) fn is_passing(&self) -> bool {
+        matches!(self, Error::Io { source, .. } if source.kind() != io::ErrorKind::NotFound)
+    }
+
+    /// The same, as an answer that asks to come back.
+    pub(crate) fn unread(self) -> Error {
+        match self {
+            e @ (Error::Io { .. } | Error::Policy(_)) => Error::Unavailable {
+                why: e.to_string(),
+                full: false,
+                retry_after: Duration::from_secs(1),
+            },
+            other => other,
         }
     }
 

@@ -2,17 +2,20 @@
 //! what the snapshots say. It takes nothing from the running server's word, only from the files.
 
 use crate::engine::event::Event;
+use crate::engine::models::Home;
 use crate::engine::recover::{self, Replay};
 use crate::engine::settings::Rules;
 use crate::engine::state::{self, Counts, State};
 use crate::engine::{Given, Status, snapshot};
 use crate::export::{self, Taught};
 use crate::journal::Segments;
+use crate::journal::disk::{Disk, RealDisk};
 use crate::{Error, Result};
 use oo_core::Shape;
 use serde::Serialize;
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
+use std::sync::Arc;
 
 /// What was found.
 #[derive(Clone, PartialEq, Debug, Default, Serialize)]
@@ -95,6 +98,13 @@ pub fn inspect(dir: &Path, rules: Option<Rules>) -> Result<Report> {
         ..Report::default()
     };
     let build = export::library();
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let home = Home {
+        dir,
+        disk: &disk,
+        build: &build,
+        hot_users: 4096,
+    };
     // Where to begin: at the first record, or where the journal no longer has it, at the oldest sound snapshot.
     let mut complete = match list.first() {
         Some(first) => segments.first_seq(*first)? == Some(1),
@@ -128,9 +138,7 @@ pub fn inspect(dir: &Path, rules: Option<Rules>) -> Result<Report> {
     }
     let overruled = rules.is_some();
     let mut replay = Replay {
-        dir,
-        hot_users: 4096,
-        build: &build,
+        home,
         segments: &segments,
         state: State::new(rules.clone().unwrap_or_default()),
         serving: None,
@@ -139,7 +147,7 @@ pub fn inspect(dir: &Path, rules: Option<Rules>) -> Result<Report> {
     if !complete {
         for (seq, sound) in &digests {
             if sound.is_some() && !overruled {
-                let (state, serving) = snapshot::load(dir, *seq, replay.hot_users, &build)?;
+                let (state, serving) = snapshot::load(home, *seq)?;
                 (replay.state, replay.serving) = (state, Some(serving.into()));
                 break;
             }
@@ -220,10 +228,15 @@ pub(crate) fn taught(dir: &Path) -> Result<(Taught, Shape, String)> {
     let segments = Segments::new(&recover::journal_dir(dir));
     let list = segments.list()?;
     let build = export::library();
-    let mut replay = Replay {
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let home = Home {
         dir,
-        hot_users: 4096,
+        disk: &disk,
         build: &build,
+        hot_users: 4096,
+    };
+    let mut replay = Replay {
+        home,
         segments: &segments,
         state: State::new(Rules::default()),
         serving: None,
@@ -233,7 +246,7 @@ pub(crate) fn taught(dir: &Path) -> Result<(Taught, Shape, String)> {
         None => false,
     };
     if !complete {
-        let sound = |seq: &u64| snapshot::load(dir, *seq, replay.hot_users, &build).ok();
+        let sound = |seq: &u64| snapshot::load(home, *seq).ok();
         let Some((state, serving)) = snapshot::list(dir)?.iter().find_map(sound) else {
             return Err(Error::Damaged {
                 path: segments.dir().into(),

@@ -12,6 +12,8 @@ pub mod drift;
 pub mod engine;
 pub mod error;
 pub mod export;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod http;
 pub mod inspect;
 pub mod journal;

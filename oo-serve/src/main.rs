@@ -1,7 +1,7 @@
 //! `oo-serve`: the winning policy behind HTTP.
 
 use anyhow::{Context, Result};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use oo_serve::artefact::Winner;
 use oo_serve::config::{Durable, Level, Options, POLICY};
 use oo_serve::drift::Summary;
@@ -9,6 +9,7 @@ use oo_serve::engine::{Artefact, Durability, Engine, Rules, Settings};
 use oo_serve::http::{self, App};
 use oo_serve::rollout::{self, Rollout};
 use oo_serve::signals::{FileSource, SignalSource};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -58,6 +59,9 @@ enum Command {
         /// Print JSON
         #[arg(long)]
         json: bool,
+        /// Print only the feedbacks that have an id, a line each: [id, what became of it, reward]
+        #[arg(long, conflicts_with_all = ["json", "reward"])]
+        feedbacks: bool,
     },
     /// Writes the decisions and what came of them as the Parquet log that `oo-sim ope` reads
     Export {
@@ -68,13 +72,32 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
     },
+    /// Prints the completions of a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Prints the manual page
+    Man,
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
-        Some(Command::Inspect { state, reward, json }) => inspect(state, reward, json),
+        Some(Command::Inspect {
+            state, feedbacks: true, ..
+        }) => feedbacks(state),
+        Some(Command::Inspect {
+            state, reward, json, ..
+        }) => inspect(state, reward, json),
         Some(Command::Export { state, out }) => export(state, &out),
+        Some(Command::Completions { shell }) => {
+            clap_complete::generate(shell, &mut Cli::command(), "oo-serve", &mut std::io::stdout());
+            Ok(())
+        }
+        Some(Command::Man) => clap_mangen::Man::new(Cli::command())
+            .render(&mut std::io::stdout())
+            .context("printing the manual page"),
         None => match prepare(cli.config.as_deref(), cli.options) {
             Ok(prepared) => serve(prepared),
             Err(why) => {
@@ -113,6 +136,16 @@ fn inspect(state: Option<PathBuf>, reward: Option<String>, json: bool) -> Result
         oo_serve::inspect::command(&dir, rules, json).with_context(|| format!("inspecting {}", dir.display()))?;
     print!("{text}");
     Ok(())
+}
+
+fn feedbacks(state: Option<PathBuf>) -> Result<()> {
+    let dir = state_dir(state)?;
+    let found = oo_serve::inspect::feedbacks(&dir).with_context(|| format!("inspecting {}", dir.display()))?;
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    for row in found {
+        writeln!(out, "{}", serde_json::to_string(&row)?)?;
+    }
+    Ok(out.flush()?)
 }
 
 fn export(state: Option<PathBuf>, out: &Path) -> Result<()> {
@@ -182,6 +215,9 @@ fn prepare(config: Option<&Path>, given: Options) -> Result<Prepared, String> {
     settings.retention = options
         .retention
         .map(|days| Duration::from_secs(days.saturating_mul(86_400)));
+    if let Some(records) = options.snapshot_every {
+        settings.snapshot_every = records;
+    }
     settings.policy_timeout = Duration::from_millis(options.policy_timeout.unwrap_or(20));
     let signals = match &options.signals {
         Some(dir) => {

@@ -5,6 +5,7 @@ mod common;
 use common::recorder::{Recorder, Recording, Trouble};
 use common::{Request, copy, done, settings};
 use oo_core::Key;
+use oo_serve::engine::clock::ManualClock;
 use oo_serve::engine::{Reason, Status};
 use oo_serve::journal::Segments;
 use oo_serve::{Engine, Settings, inspect};
@@ -233,6 +234,104 @@ fn a_full_or_broken_disk_is_survived() {
             (41, 0, 141)
         );
         assert_eq!(report.replay.unwrap().digest, live);
+    }
+}
+
+/// A disk that cannot be read for a while: what is due meanwhile is learned afterwards, in the same order; what would be
+/// acknowledged and not learned is refused. A replay comes to the same.
+#[test]
+fn a_disk_that_cannot_be_read_for_a_while_changes_nothing() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), ManualClock::at(1_700_000_000_000));
+    let recorder = Arc::new(Recorder::default());
+    let mut settings = settings("lin-ts+per-user");
+    settings.disk = Arc::new(Recording(Arc::clone(&recorder)));
+    settings.clock = clock.clone();
+    settings.snapshot_every = 0;
+    // Most models lie packed on the disk, and a decision nobody answers teaches when its window ends.
+    settings.hot_users = 2;
+    (settings.rules.wait_ms, settings.rules.default_reward) = (60_000, Some(-0.5));
+    let (engine, _) = Engine::open(dir.path(), settings.clone()).unwrap();
+    fill(&engine, 0, 40);
+    let decide = |i| Request::new(i, 7).ask(None, |ask| engine.decide(ask)).unwrap();
+    let unanswered: Vec<_> = (100..120).map(decide).collect();
+    engine.flush().unwrap();
+    // Not only flushed: let go of by the memory in front of the file.
+    std::thread::sleep(Duration::from_millis(50));
+    let before = engine.condition();
+    recorder.set(Trouble::Unreadable);
+    // About a decision in the file, of a user whose model is packed: refused, and nothing changes.
+    for answer in &unanswered[..7] {
+        let refused = engine.feedback(&done(&answer.decision_id, Some("now"), 0)).map(|_| ());
+        assert_eq!(refused.unwrap_err().status(), 503);
+    }
+    assert_eq!(engine.condition().journal.last, before.journal.last);
+    assert_eq!(engine.decision(&unanswered[0].decision_id).unwrap_err().status(), 503);
+    // The windows end. Decisions go on, what is due waits, and whoever needs it hears so.
+    clock.advance(Duration::from_secs(61));
+    for i in 200..203 {
+        assert_eq!(decide(i).probs.len(), 10);
+    }
+    let meanwhile = engine.condition();
+    assert_eq!((meanwhile.owed, meanwhile.updates), (20, before.updates));
+    assert_eq!((meanwhile.counts.expired, meanwhile.counts.defaults), (20, 0));
+    for refused in [
+        engine.tick(),
+        engine.snapshot().map(|_| ()),
+        engine.fingerprint().map(|_| ()),
+        engine.reset("user-1"),
+        engine.forget("user-2"),
+    ] {
+        assert_eq!(refused.unwrap_err().status(), 503);
+    }
+    // A start would rather not start than forget.
+    drop(engine);
+    assert!(Engine::open(dir.path(), settings.clone()).is_err());
+    recorder.set(Trouble::None);
+    let (engine, _) = Engine::open(dir.path(), settings.clone()).unwrap();
+    assert_eq!((engine.condition().owed, engine.condition().counts.defaults), (0, 20));
+    let live = engine.fingerprint().unwrap();
+    drop(engine);
+    let replay = inspect::inspect(dir.path(), None).unwrap().replay.unwrap();
+    assert_eq!(replay.digest, live);
+}
+
+/// The same without a restart: the server catches up by itself, at the next tick or feedback.
+#[test]
+fn what_could_not_be_read_is_learned_once_it_can() {
+    for by_tick in [true, false] {
+        let (dir, clock) = (tempfile::tempdir().unwrap(), ManualClock::at(1_700_000_000_000));
+        let recorder = Arc::new(Recorder::default());
+        let mut settings = settings("lin-ts+per-user");
+        settings.disk = Arc::new(Recording(Arc::clone(&recorder)));
+        settings.clock = clock.clone();
+        settings.snapshot_every = 0;
+        settings.hot_users = 2;
+        (settings.rules.wait_ms, settings.rules.default_reward) = (60_000, Some(-0.5));
+        let (engine, _) = Engine::open(dir.path(), settings).unwrap();
+        fill(&engine, 0, 40);
+        let decide = |i| Request::new(i, 7).ask(None, |ask| engine.decide(ask)).unwrap();
+        (100..120).for_each(|i| drop(decide(i)));
+        engine.flush().unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+        recorder.set(Trouble::Unreadable);
+        clock.advance(Duration::from_secs(61));
+        let asked = decide(200);
+        assert_eq!(engine.condition().owed, 20);
+        recorder.set(Trouble::None);
+        match by_tick {
+            true => engine.tick().unwrap(),
+            false => {
+                let told = engine.feedback(&done(&asked.decision_id, Some("after"), 0)).unwrap();
+                assert_eq!(told.wait().unwrap().status, Status::Learned);
+            }
+        }
+        let condition = engine.condition();
+        assert_eq!((condition.owed, condition.counts.defaults), (0, 20));
+        engine.reset("user-1").unwrap();
+        let live = engine.fingerprint().unwrap();
+        drop(engine);
+        let replay = inspect::inspect(dir.path(), None).unwrap().replay.unwrap();
+        assert_eq!(replay.digest, live);
     }
 }
 

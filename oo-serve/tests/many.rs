@@ -134,7 +134,7 @@ fn a_hundred_thousand_users() {
 }
 
 #[test]
-#[ignore = "not met yet: 375 MB, see docs/reliability.md"]
+#[ignore = "a minute; figures in docs/reliability.md"]
 fn a_hundred_thousand_people_of_one_population() {
     a_hundred_thousand("hierarchical");
 }

@@ -25,6 +25,15 @@ const GOES_ON: &str = "; what was finished before is kept, and the same command 
 /// What is known about a cell besides its rounds. Times differ between runs, so they stay out of the Parquet file.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct CellInfo {
+    /// The environment, as a spec. Like the next two for whoever reads the folder without the experiment.
+    #[serde(default)]
+    pub env: String,
+    /// The policy, as a spec.
+    #[serde(default)]
+    pub policy: String,
+    /// The seed.
+    #[serde(default)]
+    pub seed: u64,
     /// CPU time of deciding and learning, in microseconds.
     pub cpu_us: f64,
     /// The number of rounds.
@@ -198,6 +207,9 @@ impl Store {
             .set_parallel(false)
             .finish(&mut frame(records)?)?;
         let info = CellInfo {
+            env: cell.env.name.clone(),
+            policy: cell.policy.name.clone(),
+            seed: cell.seed,
             cpu_us: records.cpu_us,
             rounds: records.len(),
             sha256: sha256(&bytes),

@@ -13,14 +13,16 @@
 //!
 //! Σ and σ² come from the data, by expectation–maximisation over all people with a prior on both (empirical Bayes), each
 //! time the number of rows has grown by a quarter (see [`population`]). Between two such times a round costs 3·d² a
-//! candidate and an update 4·d²; a time costs about 3·d³ a person and step. Memory is d² + 3·d numbers a person,
-//! whatever the number of rows.
+//! candidate and an update 4·d²; a time costs about 3·d³ a person and step. Memory is a person's rows, 4·d + 8 bytes each,
+//! while they are at most d, and at most about 12·d² bytes whatever their number (see [`person`]).
 //!
 //! Raudenbush, Bryk (2002), Hierarchical Linear Models, §3 and §13; Hong, Kveton, Zaheer, Ghavamzadeh (2022),
 //! Hierarchical Bayesian Bandits, arXiv:2111.06929, for the sampling; Laird, Ware (1982) for the estimation. Departs from
 //! them: propensities are computed instead of drawing once, and the M step takes μ̂ for μ.
 
+pub mod person;
 pub mod population;
+mod recent;
 pub mod start;
 
 use crate::best_joint;
@@ -30,7 +32,7 @@ use oo_core::features::Columns;
 use oo_core::key::hash_name;
 use oo_core::registry::OptionHelp;
 use oo_core::{Batch, Build, Error, Key, Method, Policy, Proposal, Result, Round, Shape, UserId, spec::require};
-use population::{Person, Population, Prior};
+use population::{Population, Prior};
 use serde::{Deserialize, Serialize};
 
 /// Options.
@@ -177,10 +179,13 @@ impl Policy for Hierarchical {
         let (cw, rest) = rest.split_at_mut(n * len);
         let (more, work) = rest.split_at_mut(more);
         let at = |i: usize| i * len..(i + 1) * len;
-        let person = self.population.person(round.user);
+        let posterior = self.population.posterior(round.user)?;
+        let posterior = posterior.as_deref();
         for i in 0..n {
             self.columns.gather(round, i, &mut x[i * len..i * len + d]);
-            out.scores[i] = self.population.read(person, &x[at(i)], &mut vx[at(i)], &mut w[at(i)]);
+            out.scores[i] = self
+                .population
+                .read(posterior, &x[at(i)], &mut vx[at(i)], &mut w[at(i)]);
             self.population.common().inverse().times(&w[at(i)], &mut cw[at(i)]);
         }
         let square = self.scale * self.scale;
@@ -197,7 +202,7 @@ impl Policy for Hierarchical {
             what: "the posterior covariance",
             condition: f64::INFINITY,
         };
-        let covariance = person.map_or(self.population.spread(), Person::covariance);
+        let covariance = posterior.map_or(self.population.spread(), |p| &p.covariance);
         covariance.cholesky_into(own).ok_or_else(singular)?;
         self.population
             .common()
@@ -234,7 +239,9 @@ impl Policy for Hierarchical {
     fn contributions(&self, round: &Round<'_>, i: usize, out: &mut Vec<(usize, f64)>) -> bool {
         let mut x = vec![0.0; self.x.len()];
         self.columns.gather(round, i, &mut x[..self.columns.dim()]);
-        let theta = self.population.weights(round.user);
+        let Ok(theta) = self.population.weights(round.user) else {
+            return false;
+        };
         let amounts = x.iter().zip(&theta).map(|(x, theta)| x * theta);
         out.extend(self.columns.places(round).zip(amounts));
         true

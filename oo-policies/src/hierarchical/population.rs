@@ -8,12 +8,16 @@
 //!
 //! A population that starts from other people has their sums in both (see [`start`](super::start)).
 
+use super::person::{self, Evidence, Person, Posterior, Shared};
+use super::recent::Recent;
 use super::start::Start;
 use crate::regress::symmetric::{Symmetric, dot, padded};
 use crate::regress::{Ridge, Sums};
 use crate::state::{Reader, Writer};
 use oo_core::{Error, Result, UserId};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::Arc;
 
 /// The first re-estimation comes after so many rows.
 const FIRST: u64 = 64;
@@ -35,31 +39,6 @@ pub struct Prior {
     pub noise: f64,
 }
 
-/// What is known of a person.
-#[derive(Clone, Debug)]
-pub struct Person {
-    rows: u64,
-    /// Σ xxᵀ, Σ r x, Σ r².
-    gram: Symmetric,
-    moment: Vec<f64>,
-    squares: f64,
-    /// Vᵤ and Vᵤbᵤ/σ².
-    covariance: Symmetric,
-    own: Vec<f64>,
-}
-
-impl Person {
-    /// Rows learned.
-    pub fn rows(&self) -> u64 {
-        self.rows
-    }
-
-    /// Vᵤ.
-    pub fn covariance(&self) -> &Symmetric {
-        &self.covariance
-    }
-}
-
 /// See the module.
 #[derive(Clone, Debug)]
 pub struct Population {
@@ -68,14 +47,11 @@ pub struct Population {
     rows: u64,
     /// The number of rows at which Σ and σ² are estimated next.
     next: u64,
-    /// Σ and its inverse.
-    spread: Symmetric,
-    precision: Symmetric,
-    /// σ².
-    noise: f64,
+    shared: Shared,
     /// The regression of μ.
     common: Ridge,
     people: BTreeMap<UserId, Person>,
+    recent: Recent,
     work: Vec<f64>,
 }
 
@@ -87,11 +63,14 @@ impl Population {
             start: Start::nobody(dim),
             rows: 0,
             next: FIRST,
-            spread: Symmetric::diagonal(dim, prior.spread),
-            precision: Symmetric::diagonal(dim, 1.0 / prior.spread),
-            noise: prior.noise,
+            shared: Shared {
+                spread: Symmetric::diagonal(dim, prior.spread),
+                precision: Symmetric::diagonal(dim, 1.0 / prior.spread),
+                noise: prior.noise,
+            },
             common: Ridge::new(dim, prior.lambda),
             people: BTreeMap::new(),
+            recent: Recent::new(dim),
             work: vec![0.0; 2 * padded(dim)],
         }
     }
@@ -103,22 +82,26 @@ impl Population {
     pub fn started(start: Start, prior: Prior) -> Result<Self> {
         let mut new = Population::new(start.between.dim(), prior);
         new.start = start;
-        new.maximise()?;
-        new.recompute()?;
+        new.maximise(&mut Estimate::default())?;
+        new.recompute(&mut Estimate::default())?;
         Ok(new)
     }
 
     /// What its people say to others.
-    pub fn start_for_others(&self) -> Start {
+    ///
+    /// # Errors
+    /// [`Error::Singular`] when a person's matrix cannot be inverted.
+    pub fn start_for_others(&self) -> Result<Start> {
         let mut start = self.start.clone();
         start.common.rows += self.rows;
         start.common.gram.clone_from(self.common.gram());
         start.common.gram.add_diagonal(-self.common.penalty());
         start.common.moment.copy_from_slice(self.common.moment());
-        (start.between, start.within) = self.differences(start.between, start.within);
+        let mut estimate = Estimate::default();
+        (start.between, start.within) = self.differences(start.between, start.within, &mut estimate)?;
         start.people += self.people.len() as f64;
         start.rows += self.rows as f64;
-        start
+        Ok(start)
     }
 
     /// What a new person's weights are believed to be, as sums of rows with noise of variance 1: σ²(Σ + C)⁻¹, where C
@@ -127,32 +110,48 @@ impl Population {
     /// # Errors
     /// [`Error::Singular`] when the covariance cannot be inverted.
     pub fn stranger(&self) -> Result<Sums> {
-        let mut covariance = self.spread.clone();
+        let mut covariance = self.shared.spread.clone();
         covariance.add(1.0, self.common.inverse());
         let (mut gram, _) = covariance.inverse().ok_or(Error::Singular {
             what: "the covariance of a new person",
             condition: f64::INFINITY,
         })?;
-        gram.scale(self.noise);
-        let mut sums = Sums::new(self.spread.dim());
+        gram.scale(self.shared.noise);
+        let mut sums = Sums::new(self.shared.spread.dim());
         gram.times(self.common.theta(), &mut sums.moment);
         sums.gram = gram;
         Ok(sums)
     }
 
-    /// What is known of a person; `None` before the first row.
-    pub fn person(&self, user: UserId) -> Option<&Person> {
-        self.people.get(&user)
+    /// What is kept of everybody.
+    pub fn people(&self) -> &BTreeMap<UserId, Person> {
+        &self.people
+    }
+
+    /// A person's posterior; `None` before the first row.
+    ///
+    /// # Errors
+    /// [`Error::Singular`] when a matrix cannot be inverted.
+    pub fn posterior(&self, user: UserId) -> Result<Option<Arc<Posterior>>> {
+        let Some(person) = self.people.get(&user) else {
+            return Ok(None);
+        };
+        if let Some(posterior) = self.recent.get(user) {
+            return Ok(Some(posterior));
+        }
+        let posterior = Arc::new(person.posterior(&self.shared, &mut Vec::new())?);
+        self.recent.put(user, Arc::clone(&posterior));
+        Ok(Some(posterior))
     }
 
     /// Σ, the covariance of weights between people.
     pub fn spread(&self) -> &Symmetric {
-        &self.spread
+        &self.shared.spread
     }
 
     /// σ², the variance of a reward's noise.
     pub fn noise(&self) -> f64 {
-        self.noise
+        self.shared.noise
     }
 
     /// The regression of μ, the population's weights.
@@ -163,18 +162,19 @@ impl Population {
     /// Forgets a person.
     pub fn forget(&mut self, user: UserId) {
         self.people.remove(&user);
+        self.recent.take(user);
     }
 
-    /// The estimate for row `x`, leaving Vx and w behind. All are padded.
-    pub fn read(&self, person: Option<&Person>, x: &[f64], vx: &mut [f64], w: &mut [f64]) -> f64 {
-        match person {
-            Some(person) => {
-                person.covariance.times(x, vx);
-                self.precision.times(vx, w);
-                dot(&person.own, x) + self.common.predict(w)
+    /// The estimate for row `x` of somebody with this posterior, leaving Vx and w behind. All are padded.
+    pub fn read(&self, posterior: Option<&Posterior>, x: &[f64], vx: &mut [f64], w: &mut [f64]) -> f64 {
+        match posterior {
+            Some(posterior) => {
+                posterior.covariance.times(x, vx);
+                self.shared.precision.times(vx, w);
+                dot(&posterior.own, x) + self.common.predict(w)
             }
             None => {
-                self.spread.times(x, vx);
+                self.shared.spread.times(x, vx);
                 w.copy_from_slice(x);
                 self.common.predict(w)
             }
@@ -182,59 +182,51 @@ impl Population {
     }
 
     /// The weights by which a person's estimate is a sum over features, padded: the estimate is xᵀ(own + VᵤΣ⁻¹μ̂).
-    pub fn weights(&self, user: UserId) -> Vec<f64> {
+    ///
+    /// # Errors
+    /// [`Error::Singular`] when a matrix cannot be inverted.
+    pub fn weights(&self, user: UserId) -> Result<Vec<f64>> {
         let common = self.common.theta();
-        let Some(person) = self.people.get(&user) else {
-            return common.to_vec();
+        let Some(posterior) = self.posterior(user)? else {
+            return Ok(common.to_vec());
         };
         let (mut turned, mut theta) = (vec![0.0; common.len()], vec![0.0; common.len()]);
-        self.precision.times(common, &mut turned);
-        person.covariance.times(&turned, &mut theta);
-        theta.iter_mut().zip(&person.own).for_each(|(t, own)| *t += own);
-        theta
+        self.shared.precision.times(common, &mut turned);
+        posterior.covariance.times(&turned, &mut theta);
+        theta.iter_mut().zip(&posterior.own).for_each(|(t, own)| *t += own);
+        Ok(theta)
     }
 
-    /// Learns a row; `x` is padded.
+    /// Learns a row of f32 numbers; `x` is padded.
     ///
     /// # Errors
     /// [`Error::Singular`] when a matrix can no longer be inverted.
     pub fn learn(&mut self, user: UserId, x: &[f64], reward: f64) -> Result<()> {
-        let len = x.len();
-        if !self.people.contains_key(&user) {
-            let blank = Person {
-                rows: 0,
-                gram: Symmetric::diagonal(self.spread.dim(), 0.0),
-                moment: vec![0.0; len],
-                squares: 0.0,
-                covariance: self.spread.clone(),
-                own: vec![0.0; len],
-            };
-            self.people.insert(user, blank);
-        }
-        let Some(person) = self.people.get_mut(&user) else {
-            return Err(Error::Failed("a person who was just added is gone".into()));
+        debug_assert!(x.iter().all(|&v| f64::from(v as f32) == v));
+        let posterior = match (self.recent.take(user), self.people.get(&user)) {
+            (Some(posterior), Some(_)) => posterior,
+            (_, Some(person)) => Arc::new(person.posterior(&self.shared, &mut Vec::new())?),
+            (_, None) => Arc::new(Posterior::blank(&self.shared)),
         };
-        let (vx, w) = self.work.split_at_mut(len);
-        person.covariance.times(x, vx);
-        self.precision.times(vx, w);
-        let variance = self.noise + dot(x, vx);
-        let rest = reward - dot(&person.own, x);
+        let (vx, w) = self.work.split_at_mut(x.len());
+        posterior.covariance.times(x, vx);
+        self.shared.precision.times(vx, w);
+        let variance = self.shared.noise + dot(x, vx);
+        let rest = reward - dot(&posterior.own, x);
         // To μ: a row with this variance counts as one of variance 1 that is shorter by the root of it.
         let shorter = 1.0 / variance.sqrt();
         w.iter_mut().for_each(|w| *w *= shorter);
         self.common.update(w, rest * shorter)?;
         // To the person.
-        person.covariance.rank_one(-1.0 / variance, vx);
-        for (own, vx) in person.own.iter_mut().zip(&*vx) {
-            *own += rest / variance * vx;
-        }
-        person.gram.rank_one(1.0, x);
-        for (m, x) in person.moment.iter_mut().zip(x) {
-            *m += reward * x;
-        }
-        person.squares += reward * reward;
-        person.rows += 1;
+        let person = match self.people.entry(user) {
+            Entry::Occupied(person) => person.into_mut(),
+            Entry::Vacant(place) => place.insert(Person::default()),
+        };
+        person.keep(x, reward, &posterior);
         self.rows += 1;
+        let mut posterior = Arc::unwrap_or_clone(posterior);
+        posterior.learn(vx, rest, variance);
+        self.recent.put(user, Arc::new(posterior));
         if self.rows >= self.next {
             self.next = self.rows + self.rows / 4;
             self.estimate()?;
@@ -244,46 +236,48 @@ impl Population {
 
     /// Σ and σ² from everybody's rows.
     fn estimate(&mut self) -> Result<()> {
+        self.recent.clear();
+        let dim = self.shared.spread.dim();
+        self.people.values_mut().for_each(|person| person.settle(dim));
+        let mut estimate = Estimate::default();
         for _ in 0..STEPS {
-            self.recompute()?;
-            if self.maximise()? < SETTLED {
+            self.recompute(&mut estimate)?;
+            if self.maximise(&mut estimate)? < SETTLED {
                 break;
             }
         }
-        self.recompute()
+        self.recompute(&mut estimate)?;
+        for (user, posterior) in self.people.keys().zip(estimate.posteriors) {
+            self.recent.put(*user, Arc::new(posterior));
+        }
+        Ok(())
     }
 
-    /// Every posterior under the present Σ and σ².
-    fn recompute(&mut self) -> Result<()> {
-        let d = self.spread.dim();
+    /// The regression of μ from every posterior under the present Σ and σ².
+    fn recompute(&mut self, estimate: &mut Estimate) -> Result<()> {
+        let Shared { spread, precision, .. } = &self.shared;
+        let d = spread.dim();
         let len = padded(d);
-        let singular = |condition| Error::Singular {
-            what: "a person's precision",
-            condition,
-        };
         let mut gram = self.start.common.gram.clone();
         gram.add_diagonal(self.prior.lambda);
         let mut moment = self.start.common.moment.clone();
-        let mut precision = Symmetric::diagonal(d, 0.0);
-        let (mut work, mut column, mut turned, mut back) = (Vec::new(), vec![0.0; len], vec![0.0; len], vec![0.0; len]);
-        for person in self.people.values_mut() {
-            precision.clone_from(&self.precision);
-            precision.add(1.0 / self.noise, &person.gram);
-            precision
-                .inverse_into(&mut person.covariance, &mut work)
-                .ok_or_else(|| singular(f64::INFINITY))?;
-            person.covariance.times(&person.moment, &mut person.own);
-            person.own.iter_mut().for_each(|v| *v /= self.noise);
-            self.precision.times(&person.own, &mut turned);
+        let (mut column, mut turned, mut back) = (vec![0.0; len], vec![0.0; len], vec![0.0; len]);
+        estimate.posteriors.clear();
+        for person in self.people.values() {
+            let posterior = person.posterior(&self.shared, &mut estimate.work)?;
+            precision.times(&posterior.own, &mut turned);
             moment.iter_mut().zip(&turned).for_each(|(m, t)| *m += t);
             // Σ⁻¹ − Σ⁻¹VΣ⁻¹, column by column.
             for j in 0..d {
-                (0..d).for_each(|i| column[i] = self.precision.get(i, j));
-                person.covariance.times(&column, &mut turned);
-                self.precision.times(&turned, &mut back);
+                (0..d).for_each(|i| column[i] = precision.get(i, j));
+                posterior.covariance.times(&column, &mut turned);
+                precision.times(&turned, &mut back);
                 for i in j..d {
                     gram.set(i, j, gram.get(i, j) + column[i] - back[i]);
                 }
+            }
+            if estimate.posteriors.len() < self.recent.limit() {
+                estimate.posteriors.push(posterior);
             }
         }
         self.common = Ridge::from_sums(self.prior.lambda, gram, &moment)?;
@@ -292,14 +286,14 @@ impl Population {
 
     /// Σ and σ² that make the rows likeliest, given the present posteriors and the prior; returns the largest relative
     /// change of a variance.
-    fn maximise(&mut self) -> Result<f64> {
-        let d = self.spread.dim();
+    fn maximise(&mut self, estimate: &mut Estimate) -> Result<f64> {
+        let d = self.shared.spread.dim();
         let Prior {
             people, spread, noise, ..
         } = self.prior;
         let mut between = Symmetric::diagonal(d, people * spread);
         between.add(1.0, &self.start.between);
-        let (mut between, within) = self.differences(between, people * noise + self.start.within);
+        let (mut between, within) = self.differences(between, people * noise + self.start.within, estimate)?;
         between.scale(1.0 / (self.people.len() as f64 + people + self.start.people));
         let (precision, condition) = between
             .inverse()
@@ -312,53 +306,66 @@ impl Population {
         }
         let noise = within / (self.rows as f64 + people + self.start.rows);
         let moved = |old: f64, new: f64| (new / old - 1.0).abs();
-        let change = (0..d).fold(moved(self.noise, noise), |most, i| {
-            most.max(moved(self.spread.get(i, i), between.get(i, i)))
+        let change = (0..d).fold(moved(self.shared.noise, noise), |most, i| {
+            most.max(moved(self.shared.spread.get(i, i), between.get(i, i)))
         });
-        (self.spread, self.precision, self.noise) = (between, precision, noise);
+        self.shared = Shared {
+            spread: between,
+            precision,
+            noise,
+        };
         Ok(change)
     }
 
     /// Adds Σᵤ (Vᵤ + (θ̂ᵤ − μ̂)(θ̂ᵤ − μ̂)ᵀ) and the expected squares of the noise under the present posteriors.
-    fn differences(&self, mut between: Symmetric, mut within: f64) -> (Symmetric, f64) {
-        let len = padded(self.spread.dim());
+    fn differences(
+        &self,
+        mut between: Symmetric,
+        mut within: f64,
+        estimate: &mut Estimate,
+    ) -> Result<(Symmetric, f64)> {
+        let d = self.shared.spread.dim();
+        let len = padded(d);
         let (mut theta, mut turned, mut apart) = (vec![0.0; len], vec![0.0; len], vec![0.0; len]);
-        self.precision.times(self.common.theta(), &mut turned);
-        for person in self.people.values() {
+        self.shared.precision.times(self.common.theta(), &mut turned);
+        for (i, person) in self.people.values().enumerate() {
+            let made;
+            let Posterior { covariance, own } = match estimate.posteriors.get(i) {
+                Some(posterior) => posterior,
+                None => {
+                    made = person.posterior(&self.shared, &mut estimate.work)?;
+                    &made
+                }
+            };
             // θ̂ = own + VΣ⁻¹μ̂.
-            person.covariance.times(&turned, &mut theta);
-            theta.iter_mut().zip(&person.own).for_each(|(t, o)| *t += o);
+            covariance.times(&turned, &mut theta);
+            theta.iter_mut().zip(own).for_each(|(t, o)| *t += o);
             for ((a, t), m) in apart.iter_mut().zip(&theta).zip(self.common.theta()) {
                 *a = t - m;
             }
-            between.add(1.0, &person.covariance);
+            between.add(1.0, covariance);
             between.rank_one(1.0, &apart);
-            let trace: f64 = person.gram.inner(&person.covariance);
-            let squares = person.squares - 2.0 * dot(&theta, &person.moment) + person.gram.quadratic(&theta) + trace;
+            let Evidence { gram, moment, squares } = person.evidence(d);
+            let trace: f64 = gram.inner(covariance);
+            let squares = squares - 2.0 * dot(&theta, &moment) + gram.quadratic(&theta) + trace;
             within += squares.max(0.0);
         }
-        (between, within)
+        Ok((between, within))
     }
 
     /// Adds the population to a saved state.
     pub fn write(&self, out: &mut Writer) {
+        self.write_without_people(out);
+        person::write(&self.people, out);
+    }
+
+    pub(super) fn write_without_people(&self, out: &mut Writer) {
         self.start.write(out);
         out.u64s("rows", [self.rows, self.next]);
-        out.f64s("noise", [&self.noise]);
-        out.f64s("spread", self.spread.data().as_flattened());
-        out.f64s("precision", self.precision.data().as_flattened());
+        out.f64s("noise", [&self.shared.noise]);
+        out.f64s("spread", self.shared.spread.data().as_flattened());
+        out.f64s("precision", self.shared.precision.data().as_flattened());
         Ridge::write_all(std::slice::from_ref(&self.common), "common", out);
-        out.u64s("users", self.people.keys().map(|u| u.0));
-        out.u64s("users.rows", self.people.values().map(|p| p.rows));
-        out.f64s("users.squares", self.people.values().map(|p| &p.squares));
-        let people = || self.people.values();
-        out.f64s("users.gram", people().flat_map(|p| p.gram.data().as_flattened()));
-        out.f64s(
-            "users.covariance",
-            people().flat_map(|p| p.covariance.data().as_flattened()),
-        );
-        out.f64s("users.moment", people().flat_map(|p| &p.moment));
-        out.f64s("users.own", people().flat_map(|p| &p.own));
     }
 
     /// Reads what [`write`](Population::write) wrote, for a population like this one; or a bare [`Start`].
@@ -366,61 +373,35 @@ impl Population {
     /// # Errors
     /// A state that does not hold together.
     pub fn from_state(&self, from: &mut Reader<'_>) -> Result<Population> {
-        let start = Start::read(self.spread.dim(), from)?;
+        let dim = self.shared.spread.dim();
+        let start = Start::read(dim, from)?;
         if !from.has("rows") {
             return Population::started(start, self.prior);
         }
-        let mut new = Population::new(self.spread.dim(), self.prior);
+        let mut new = Population::new(dim, self.prior);
         new.start = start;
-        let len = padded(self.spread.dim());
         let counts = from.u64s("rows")?;
         let &[rows, next] = &counts[..] else {
             return Err(from.refuse(format!("`rows` holds {} numbers, expected 2", counts.len())));
         };
         (new.rows, new.next) = (rows, next);
-        [new.noise] = from.few("noise")?;
-        from.fill("spread", new.spread.data_mut().as_flattened_mut())?;
-        from.fill("precision", new.precision.data_mut().as_flattened_mut())?;
+        [new.shared.noise] = from.few("noise")?;
+        from.fill("spread", new.shared.spread.data_mut().as_flattened_mut())?;
+        from.fill("precision", new.shared.precision.data_mut().as_flattened_mut())?;
         let common = self.common.read_all("common", from)?;
         [new.common] =
             <[Ridge; 1]>::try_from(common).map_err(|_| from.refuse("it holds more than one common regression"))?;
-        let users = from.u64s("users")?;
-        let rows = from.u64s("users.rows")?;
-        let squares = from.f64s("users.squares")?;
-        let block = self.spread.data().as_flattened().len();
-        let mut parts = [("gram", block), ("covariance", block), ("moment", len), ("own", len)].map(|(name, size)| {
-            let values = from.f64s(&format!("users.{name}"));
-            (values, size)
-        });
-        let whole =
-            |(values, size): &(Result<Vec<f64>>, usize)| values.as_ref().is_ok_and(|v| v.len() == users.len() * size);
-        if rows.len() != users.len() || squares.len() != users.len() || !parts.iter().all(whole) {
-            return Err(from.refuse("its people do not hold together"));
-        }
-        let [gram, covariance, moment, own] = parts
-            .each_mut()
-            .map(|(values, _)| std::mem::replace(values, Ok(vec![])));
-        let (gram, covariance, moment, own) = (gram?, covariance?, moment?, own?);
-        for (i, user) in users.iter().enumerate() {
-            let matrix = |values: &[f64]| {
-                let mut m = Symmetric::diagonal(self.spread.dim(), 0.0);
-                m.data_mut()
-                    .as_flattened_mut()
-                    .copy_from_slice(&values[i * block..(i + 1) * block]);
-                m
-            };
-            let person = Person {
-                rows: rows[i],
-                gram: matrix(&gram),
-                moment: moment[i * len..(i + 1) * len].to_vec(),
-                squares: squares[i],
-                covariance: matrix(&covariance),
-                own: own[i * len..(i + 1) * len].to_vec(),
-            };
-            new.people.insert(UserId(*user), person);
-        }
+        new.people = person::read(dim, from)?;
         Ok(new)
     }
+}
+
+/// What the steps of an estimation pass on.
+#[derive(Default)]
+struct Estimate {
+    /// Of the first people, as many as would be remembered anyway; those of others are computed again.
+    posteriors: Vec<Posterior>,
+    work: Vec<f64>,
 }
 
 #[cfg(test)]
@@ -437,14 +418,15 @@ mod tests {
 
     fn row(dim: usize, draws: &mut oo_core::key::Draws) -> Vec<f64> {
         let mut x = vec![0.0; padded(dim)];
-        x[..dim].fill_with(|| draws.normal());
+        x[..dim].fill_with(|| f64::from(draws.normal() as f32));
         x
     }
 
     /// Estimate and variance of what the population says of `x`.
     fn read(population: &Population, user: u64, x: &[f64]) -> (f64, f64) {
         let (mut vx, mut w) = (x.to_vec(), x.to_vec());
-        let mean = population.read(population.person(UserId(user)), x, &mut vx, &mut w);
+        let posterior = population.posterior(UserId(user)).unwrap();
+        let mean = population.read(posterior.as_deref(), x, &mut vx, &mut w);
         (mean, dot(x, &vx) + population.common().variance(&w))
     }
 
@@ -488,7 +470,8 @@ mod tests {
         };
         check(&population);
         // Computing everything afresh changes nothing while Σ and σ² stay.
-        population.recompute().unwrap();
+        population.recent.clear();
+        population.recompute(&mut Estimate::default()).unwrap();
         check(&population);
     }
 
@@ -543,7 +526,7 @@ mod tests {
     #[test]
     fn others_start_where_people_left_off() {
         let old = known(100);
-        let new = Population::started(old.start_for_others(), PRIOR).unwrap();
+        let new = Population::started(old.start_for_others().unwrap(), PRIOR).unwrap();
         assert!(new.people.is_empty() && new.rows == 0);
         let close = |a: f64, b: f64, far: f64| assert!((a - b).abs() < far * b.abs(), "{a} {b}");
         // One more step of the same iteration, which stops when no variance moves by more than 3 %.
@@ -554,24 +537,24 @@ mod tests {
         close(mean, expected, 1e-9);
         close(variance, width, SETTLED);
         // A thousandth of it is nearly nothing: the prior.
-        let mut little = old.start_for_others();
+        let mut little = old.start_for_others().unwrap();
         little.weigh(1e-6);
         let little = Population::started(little, PRIOR).unwrap();
         close(little.spread().get(1, 1), PRIOR.spread, 1e-3);
         close(read(&little, 0, &x).1, read(&Population::new(3, PRIOR), 0, &x).1, 1e-2);
         // Old and new people together, and passed on once more.
-        let mut both = Population::started(old.start_for_others(), PRIOR).unwrap();
+        let mut both = Population::started(old.start_for_others().unwrap(), PRIOR).unwrap();
         (0..10).for_each(|t| {
             both.learn(UserId(t), &row(3, &mut Key::root(26).fold(t).draws()), 1.0)
                 .unwrap()
         });
-        let start = both.start_for_others();
+        let start = both.start_for_others().unwrap();
         assert_eq!((start.people, start.rows, start.common.rows), (110.0, 2010.0, 2010));
     }
 
     #[test]
     fn a_new_feature_starts_from_the_prior() {
-        let old = known(100).start_for_others();
+        let old = known(100).start_for_others().unwrap();
         let new = Population::started(old.onto(&[Some(2), None, Some(0)], PRIOR.spread), PRIOR).unwrap();
         let whole = Population::started(old, PRIOR).unwrap();
         for (j, before) in [(0, 2), (2, 0)] {

@@ -28,6 +28,19 @@ const fn block_start(i: usize) -> usize {
     LANES * i * (i + 1) / 2
 }
 
+/// The columns of every row block that lie within `dim`, and how many of its rows do.
+fn pieces(dim: usize) -> impl Iterator<Item = (std::ops::Range<usize>, usize)> {
+    (0..dim.div_ceil(LANES)).map(move |i| {
+        let start = block_start(i);
+        (start..start + dim.min(LANES * (i + 1)), LANES.min(dim - LANES * i))
+    })
+}
+
+/// How many numbers [`Symmetric::pack`] appends for a matrix of this size.
+pub fn packed(dim: usize) -> usize {
+    pieces(dim).map(|(columns, rows)| columns.len() * rows).sum()
+}
+
 impl Symmetric {
     /// `value` on the diagonal, 0 elsewhere.
     pub fn diagonal(dim: usize, value: f64) -> Self {
@@ -54,6 +67,28 @@ impl Symmetric {
     /// The numbers as stored, to be overwritten on load.
     pub fn data_mut(&mut self) -> &mut [[f64; LANES]] {
         &mut self.blocks
+    }
+
+    /// Appends the numbers as stored, without those beyond `dim`: [`packed`] of them.
+    pub fn pack(&self, out: &mut Vec<f64>) {
+        for (columns, rows) in pieces(self.dim) {
+            self.blocks[columns]
+                .iter()
+                .for_each(|c| out.extend_from_slice(&c[..rows]));
+        }
+    }
+
+    /// Takes back what [`pack`](Symmetric::pack) appended for a matrix of this size.
+    pub fn unpack(&mut self, from: &[f64]) {
+        debug_assert_eq!(from.len(), packed(self.dim));
+        let mut from = from;
+        for (columns, rows) in pieces(self.dim) {
+            for column in &mut self.blocks[columns] {
+                let (first, rest) = from.split_at(rows);
+                column[..rows].copy_from_slice(first);
+                from = rest;
+            }
+        }
     }
 
     /// Element (i, j).
@@ -148,24 +183,21 @@ impl Symmetric {
         Some((out, condition))
     }
 
-    /// The same into a matrix of the same size; `work` grows to 2 · dim² numbers.
+    /// The same into a matrix of the same size; `work` grows to 2 · dim² numbers, dim rounded up to whole blocks.
     pub fn inverse_into(&self, out: &mut Symmetric, work: &mut Vec<f64>) -> Option<f64> {
-        let d = self.dim;
+        let len = padded(self.dim);
         work.clear();
-        work.resize(2 * d * d, 0.0);
-        let (l, inv) = work.split_at_mut(d * d);
-        let condition = self.cholesky_into(l)?;
-        // Columns of L⁻¹, then L⁻ᵀ L⁻¹.
-        for j in 0..d {
-            inv[j * d + j] = 1.0 / l[j * d + j];
-            for i in j + 1..d {
-                let s: f64 = (j..i).map(|k| l[i * d + k] * inv[k * d + j]).sum();
-                inv[i * d + j] = -s / l[i * d + i];
+        work.resize(2 * len * len, 0.0);
+        let (l, inverse) = work.split_at_mut(len * len);
+        for i in 0..self.dim {
+            for j in 0..=i {
+                l[i * len + j] = self.get(i, j);
             }
         }
-        for i in 0..d {
+        let condition = factor::invert(l, inverse, self.dim)?;
+        for i in 0..self.dim {
             for j in 0..=i {
-                out.set(i, j, (i..d).map(|k| inv[k * d + i] * inv[k * d + j]).sum());
+                out.set(i, j, l[i * len + j]);
             }
         }
         Some(condition)
@@ -222,6 +254,7 @@ fn fold(a: &[f64; LANES]) -> f64 {
     ((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7]))
 }
 
+mod factor;
 mod kernels;
 
 #[cfg(test)]
@@ -273,6 +306,20 @@ mod tests {
         p.rank_one(-0.3, &x);
         kernels::portable::rank_one(q.data_mut(), -0.3, &x);
         assert_eq!(p, q);
+    }
+
+    #[test]
+    fn packing_leaves_out_nothing() {
+        for dim in [1, 8, 12, 17] {
+            let (m, _) = example(dim);
+            let mut numbers = Vec::new();
+            m.pack(&mut numbers);
+            assert_eq!(numbers.len(), packed(dim));
+            let mut again = Symmetric::diagonal(dim, 7.0);
+            again.unpack(&numbers);
+            assert_eq!(again, m);
+        }
+        assert_eq!(packed(12), 8 * 8 + 4 * 12);
     }
 
     #[test]

@@ -333,7 +333,7 @@ impl Engine {
     fn repeated(&self, state: &State, id: &str, body: u64) -> Result<Option<Answer>> {
         let Some(Decided {
             logged, body: before, ..
-        }) = self.known_decision(state, id)
+        }) = self.known_decision(state, id)?
         else {
             return Ok(None);
         };

@@ -4,9 +4,10 @@ use super::Engine;
 use super::ask::{Feedback, Given, MAX_ID, Receipt, Status, Target, identity};
 use super::codec::Put;
 use super::event::{Event, GivenEvent};
-use super::state::{Open, State, decision_hash, feedback_hash};
+use super::state::{Open, State, decision_hash, feedback_hash, write};
 use crate::journal::{Commit, Location};
 use crate::{Error, Result};
+use oo_core::UserId;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
@@ -116,6 +117,11 @@ impl Engine {
                 });
             }
         };
+        if status == Status::Learned {
+            // Better refused than acknowledged and learned later.
+            let warmed = write(&self.serving).models.warm(UserId(user));
+            warmed.map_err(|e| Error::from(e).unread())?;
+        }
         let event = GivenEvent {
             decision_id,
             user,
@@ -152,8 +158,11 @@ impl Engine {
     fn known_feedback(&self, state: &State, id: &str, body: u64) -> Result<Option<Receipt>> {
         let mut buffer = Vec::new();
         for at in state.ids.places(feedback_hash(id)) {
-            let Ok(record) = self.journal.read(at, &mut buffer) else {
-                continue;
+            let record = match self.journal.read(at, &mut buffer) {
+                Ok(record) => record,
+                // What it says is not known: it may be this very feedback.
+                Err(e) if e.is_passing() => return Err(e.unread()),
+                Err(_) => continue,
             };
             let (seq, time) = (record.seq, record.time);
             let forgotten = time.saturating_add(state.rules.remember_ms) < self.stamps.now();
@@ -182,26 +191,27 @@ impl Engine {
 
     fn find(&self, state: &State, target: &Target) -> Result<Found> {
         match target {
-            Target::Decision(id) => Ok(self.find_decision(state, id)),
+            Target::Decision(id) => self.find_decision(state, id),
             Target::Tip { user, tip } => self.find_tip(state, user, tip),
         }
     }
 
-    fn find_decision(&self, state: &State, id: &str) -> Found {
-        let open = state.open.get(&decision_hash(id)).copied();
-        if let Some(open) = open
-            && self.fetch(open.at).is_ok_and(|d| d.logged.answer.decision_id == id)
-        {
-            return Found::Open(id.into(), open);
+    fn find_decision(&self, state: &State, id: &str) -> Result<Found> {
+        if let Some(open) = state.open.get(&decision_hash(id)).copied() {
+            match self.fetch(open.at) {
+                Ok(d) if d.logged.answer.decision_id == id => return Ok(Found::Open(id.into(), open)),
+                Err(e) if e.is_passing() => return Err(e.unread()),
+                _ => {}
+            }
         }
-        if let Some(decided) = self.known_decision(state, id) {
-            return Found::Closed(id.into(), identity(&decided.logged.user));
+        if let Some(decided) = self.known_decision(state, id)? {
+            return Ok(Found::Closed(id.into(), identity(&decided.logged.user)));
         }
-        match self.names.stamp(id) {
+        Ok(match self.names.stamp(id) {
             // Made here, and the window has passed. One whose window has not was lost with a crash.
             Some(time) if time.saturating_add(state.rules.wait_ms) <= self.stamps.now() => Found::Closed(id.into(), 0),
             _ => Found::Unknown(id.into()),
-        }
+        })
     }
 
     /// The user's latest decision that showed the tip: an open one that waits, else the latest at all.
@@ -212,7 +222,11 @@ impl Engine {
             if at == Location::NOWHERE {
                 break;
             }
-            let Ok(decided) = self.fetch(at) else { break };
+            let decided = match self.fetch(at) {
+                Ok(decided) => decided,
+                Err(e) if e.is_passing() => return Err(e.unread()),
+                Err(_) => break,
+            };
             let logged = &decided.logged;
             let id = &logged.answer.decision_id;
             if logged.user == user && logged.ids[logged.answer.chosen] == tip {

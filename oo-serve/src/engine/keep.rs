@@ -43,11 +43,7 @@ impl Engine {
     }
 
     fn snapshot_now(&self, kept: usize) -> Result<u64> {
-        let still = {
-            let mut state = self.state();
-            let serving = state::read(&self.serving);
-            snapshot::take(&mut state, &serving)
-        };
+        let still = self.still()?;
         // It must never know more than the journal does.
         self.journal.commit(still.seq).wait()?;
         if !snapshot::path(&self.dir, still.seq).exists() {
@@ -70,12 +66,15 @@ impl Engine {
     /// # Errors
     /// A packed model that cannot be read.
     pub fn fingerprint(&self) -> Result<String> {
-        let still = {
-            let mut state = self.state();
-            let serving = state::read(&self.serving);
-            snapshot::take(&mut state, &serving)
-        };
-        still.digest()
+        self.still()?.digest()
+    }
+
+    /// A copy of everything at this moment.
+    fn still(&self) -> Result<snapshot::Still> {
+        let mut state = self.state();
+        self.settle_owed(&mut state)?;
+        let serving = state::read(&self.serving);
+        Ok(snapshot::take(&mut state, &serving))
     }
 
     /// Puts another policy, or another state of one, in charge. Decisions under way end with the one they began with.
@@ -88,7 +87,7 @@ impl Engine {
         self.journal.writable()?;
         let generation = state::read(&self.serving).swapped.generation + 1;
         let swapped = keep(&self.dir, &self.settings, artefact, generation)?;
-        let next = install(&self.dir, &swapped, self.settings.hot_users, &self.settings.build)?;
+        let next = install(self.settings.home(&self.dir), &swapped)?;
         let next = Arc::new(RwLock::new(next));
         self.guard
             .trial(&next, self.settings.policy_timeout, &self.settings.shape);

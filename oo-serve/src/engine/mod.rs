@@ -86,6 +86,8 @@ pub struct Condition {
     pub updates: u64,
     /// Rewards that the policy refused.
     pub refused: u64,
+    /// Rewards that it could not learn yet, because the disk cannot be read now.
+    pub owed: usize,
 }
 
 impl Engine {
@@ -121,12 +123,28 @@ impl Engine {
         }
     }
 
+    /// Learns what could not be read when it was due.
+    fn settle_owed(&self, state: &mut State) -> Result<()> {
+        if state.owing() == 0 {
+            return Ok(());
+        }
+        let settled = state.settle(&self.serving, &|at| self.fetch(at));
+        self.shadows.learn(state.taught.take());
+        settled.map_err(Error::unread)
+    }
+
     /// Appends a record and applies it. Returns its number.
     fn put(&self, state: &mut State, event: &Event) -> Result<Mark> {
         self.put_at(state, event, self.stamps.now())
     }
 
     fn put_at(&self, state: &mut State, event: &Event, time: u64) -> Result<Mark> {
+        // What the record changes comes after everything that was due before it.
+        let learns = matches!(event, Event::Tick | Event::Given(_));
+        if !learns && state.is_due(time) {
+            self.put_at(state, &Event::Tick, time)?;
+        }
+        self.settle_owed(state)?;
         let mut payload = Vec::new();
         let kind = event.encode(&mut payload);
         let (seq, at) = self.journal.append(time, kind, &payload)?;
@@ -146,6 +164,7 @@ impl Engine {
     pub fn tick(&self) -> Result<()> {
         self.log_shadows()?;
         let mut state = self.state();
+        self.settle_owed(&mut state)?;
         if state.is_due(self.stamps.now()) {
             self.put(&mut state, &Event::Tick)?;
         }
@@ -180,9 +199,9 @@ impl Engine {
     /// A decision by its id.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when it is not known, or not any more.
+    /// [`Error::NotFound`] when it is not known, or not any more; [`Error::Unavailable`] when it cannot be read now.
     pub fn decision(&self, id: &str) -> Result<Logged> {
-        let found = self.known_decision(&self.state(), id);
+        let found = self.known_decision(&self.state(), id)?;
         found.map(|d| d.logged).ok_or_else(|| Error::NotFound {
             field: "decision_id",
             what: "decision",
@@ -191,13 +210,17 @@ impl Engine {
     }
 
     /// A decision that is open, or whose id the caller chose.
-    fn known_decision(&self, state: &State, id: &str) -> Option<Decided> {
+    fn known_decision(&self, state: &State, id: &str) -> Result<Option<Decided>> {
         let hash = state::decision_hash(id);
         let open = state.open.get(&hash).map(|o| o.at);
-        open.into_iter()
-            .chain(state.ids.places(hash))
-            .filter_map(|at| self.fetch(at).ok())
-            .find(|d| d.logged.answer.decision_id == id)
+        for at in open.into_iter().chain(state.ids.places(hash)) {
+            match self.fetch(at) {
+                Ok(d) if d.logged.answer.decision_id == id => return Ok(Some(d)),
+                Err(e) if e.is_passing() => return Err(e.unread()),
+                _ => {}
+            }
+        }
+        Ok(None)
     }
 
     /// The user's model and statistics start anew. Ends when it is on the disk.
@@ -249,6 +272,7 @@ impl Engine {
             generation: serving.swapped.generation,
             updates: serving.updates,
             refused: serving.refused,
+            owed: state.owing(),
         }
     }
 

@@ -2,6 +2,7 @@
 //! users who have not learned for a while can lie on the disk: only the latest stay unpacked.
 
 use super::settings::{Artefact, BuildPolicy};
+use crate::journal::disk::Disk;
 use crate::{Error, Result};
 use oo_core::{Batch, Decision, Key, Policy, Round, Shape, Spec, UserId};
 use oo_policies::state::Reader;
@@ -12,6 +13,17 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Where policies live, and how they are made.
+#[derive(Clone, Copy)]
+pub(crate) struct Home<'a> {
+    /// The state folder. It holds the file of packed models as well.
+    pub dir: &'a Path,
+    pub disk: &'a Arc<dyn Disk>,
+    pub build: &'a BuildPolicy,
+    /// Models of one user each that stay unpacked.
+    pub hot_users: usize,
+}
 
 /// See the module.
 pub(crate) enum Models {
@@ -46,7 +58,7 @@ pub(crate) struct Place {
 /// A file without a name for packed models. It is no truth: a start makes it again from the snapshot.
 struct Spill {
     dir: PathBuf,
-    file: Arc<File>,
+    packed: Packed,
     end: u64,
     garbage: u64,
 }
@@ -55,7 +67,7 @@ impl Spill {
     /// Garbage is tolerated up to this size.
     const TOLERATED: u64 = 64 << 20;
 
-    fn new(dir: &Path) -> Result<Self> {
+    fn new(dir: &Path, disk: &Arc<dyn Disk>) -> Result<Self> {
         static MADE: AtomicU64 = AtomicU64::new(0);
         let number = MADE.fetch_add(1, Ordering::Relaxed);
         let path = dir.join(format!("models.{}.{number}.tmp", std::process::id()));
@@ -70,14 +82,17 @@ impl Spill {
         std::fs::remove_file(&path).map_err(Error::io("remove", &path))?;
         Ok(Spill {
             dir: dir.into(),
-            file: Arc::new(file),
+            packed: Packed {
+                disk: Arc::clone(disk),
+                file: Arc::new(file),
+            },
             end: 0,
             garbage: 0,
         })
     }
 
     fn put(&mut self, bytes: &[u8]) -> std::io::Result<Place> {
-        self.file.write_all_at(bytes, self.end)?;
+        self.packed.file.write_all_at(bytes, self.end)?;
         let place = Place {
             offset: self.end,
             len: bytes.len() as u32,
@@ -87,11 +102,34 @@ impl Spill {
     }
 }
 
-fn get(file: &File, place: Place) -> oo_core::Result<Vec<u8>> {
-    let mut bytes = vec![0; place.len as usize];
-    file.read_exact_at(&mut bytes, place.offset)
-        .map_err(|e| oo_core::Error::Failed(format!("a packed model cannot be read: {e}")))?;
-    Ok(bytes)
+/// The file of packed models, to be read.
+#[derive(Clone)]
+pub(crate) struct Packed {
+    disk: Arc<dyn Disk>,
+    file: Arc<File>,
+}
+
+impl Packed {
+    fn get(&self, place: Place) -> oo_core::Result<Vec<u8>> {
+        let mut bytes = vec![0; place.len as usize];
+        let mut filled = 0;
+        while filled < bytes.len() {
+            let why = match self
+                .disk
+                .read_at(&self.file, &mut bytes[filled..], place.offset + filled as u64)
+            {
+                Ok(0) => "it ends too early".into(),
+                Ok(n) => {
+                    filled += n;
+                    continue;
+                }
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(e) => e.to_string(),
+            };
+            return Err(oo_core::Error::Failed(format!("a packed model cannot be read: {why}")));
+        }
+        Ok(bytes)
+    }
 }
 
 /// A copy of the models at one moment, cheap to take, to be written at leisure.
@@ -100,7 +138,7 @@ pub(crate) enum Frozen {
     Each {
         hot: Vec<(UserId, Vec<u8>)>,
         cold: Vec<(UserId, Place)>,
-        file: Arc<File>,
+        packed: Packed,
     },
 }
 
@@ -115,7 +153,7 @@ impl Frozen {
         };
         match self {
             Frozen::One(bytes) => item(0, bytes),
-            Frozen::Each { hot, cold, file } => {
+            Frozen::Each { hot, cold, packed } => {
                 let (mut hot, mut cold) = (hot.iter().peekable(), cold.iter().peekable());
                 loop {
                     let hot_first = match (hot.peek(), cold.peek()) {
@@ -130,7 +168,7 @@ impl Frozen {
                         let Some((user, place)) = cold.next() else {
                             return Ok(());
                         };
-                        item(user.0, &get(file, *place).map_err(std::io::Error::other)?)?;
+                        item(user.0, &packed.get(*place).map_err(std::io::Error::other)?)?;
                     }
                 }
             }
@@ -144,13 +182,13 @@ impl Frozen {
     /// # Errors
     /// A packed model that cannot be read.
     pub fn state(&self) -> oo_core::Result<Vec<u8>> {
-        let (hot, cold, file) = match self {
+        let (hot, cold, packed) = match self {
             Frozen::One(bytes) => return Ok(bytes.clone()),
-            Frozen::Each { hot, cold, file } => (hot, cold, file),
+            Frozen::Each { hot, cold, packed } => (hot, cold, packed),
         };
         let mut all: BTreeMap<UserId, Vec<u8>> = hot.iter().cloned().collect();
         for (user, place) in cold {
-            all.insert(*user, get(file, *place)?);
+            all.insert(*user, packed.get(*place)?);
         }
         let mut w = oo_policies::state::Writer::new(oo_policies::per_user::NAME, "");
         for (user, bytes) in &all {
@@ -162,11 +200,12 @@ impl Frozen {
 }
 
 impl Models {
-    /// The policy of an artefact. `dir` holds the file of packed models.
+    /// The policy of an artefact.
     ///
     /// # Errors
     /// A spec that cannot be built for the shape, a state that does not fit.
-    pub fn new(artefact: &Artefact, shape: &Shape, limit: usize, dir: &Path, build: &BuildPolicy) -> Result<Self> {
+    pub fn new(artefact: &Artefact, shape: &Shape, home: Home<'_>) -> Result<Self> {
+        let Home { dir, build, .. } = home;
         // A preset may stand for a policy a user; a name that the tables lack is for `build` to know.
         let spec = oo_policies::expand(&artefact.spec)?;
         let per_user = spec
@@ -191,9 +230,9 @@ impl Models {
             hot: HashMap::new(),
             turns: BTreeMap::new(),
             turn: 0,
-            limit: limit.max(1),
+            limit: home.hot_users.max(1),
             cold: HashMap::new(),
-            spill: Spill::new(dir)?,
+            spill: Spill::new(dir, home.disk)?,
         };
         if let Some(state) = &artefact.state {
             let mut r = Reader::new(oo_policies::per_user::NAME, "", state)?;
@@ -226,6 +265,17 @@ impl Models {
                 (None, Some(place)) => each.unpack(*place).is_ok_and(|p| p.contributions(round, i, out)),
                 (None, None) => each.blank.contributions(round, i, out),
             },
+        }
+    }
+
+    /// Makes sure that a user's model can learn now: one that lies packed is read.
+    ///
+    /// # Errors
+    /// A packed model that cannot be read; nothing is then changed.
+    pub fn warm(&mut self, user: UserId) -> oo_core::Result<()> {
+        match self {
+            Models::Each(each) if each.cold.contains_key(&user) => each.model(user).map(|_| ()),
+            _ => Ok(()),
         }
     }
 
@@ -264,7 +314,7 @@ impl Models {
                 Frozen::Each {
                     hot,
                     cold,
-                    file: Arc::clone(&each.spill.file),
+                    packed: each.spill.packed.clone(),
                 }
             }
         }
@@ -300,7 +350,7 @@ impl Each {
 
     fn unpack(&self, place: Place) -> oo_core::Result<Box<dyn Policy>> {
         let mut policy = (self.build)(&self.inner, &self.shape)?;
-        policy.load(&get(&self.spill.file, place)?)?;
+        policy.load(&self.spill.packed.get(place)?)?;
         Ok(policy)
     }
 
@@ -350,10 +400,10 @@ impl Each {
     }
 
     fn tidy(&mut self) -> Result<()> {
-        let mut spill = Spill::new(&self.spill.dir)?;
+        let mut spill = Spill::new(&self.spill.dir, &self.spill.packed.disk)?;
         let mut cold = HashMap::with_capacity(self.cold.len());
         for (user, place) in &self.cold {
-            let bytes = get(&self.spill.file, *place)?;
+            let bytes = self.spill.packed.get(*place)?;
             cold.insert(*user, spill.put(&bytes).map_err(Error::io("write", &spill.dir))?);
         }
         (self.spill, self.cold) = (spill, cold);

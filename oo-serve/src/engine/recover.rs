@@ -3,9 +3,9 @@
 use super::clock::Stamps;
 use super::event::{Decided, Event, Swapped};
 use super::guard::Guard;
-use super::models::Models;
+use super::models::{Home, Models};
 use super::names::Names;
-use super::settings::{Artefact, BuildPolicy, Settings};
+use super::settings::{Artefact, Settings};
 use super::shadow::Shadows;
 use super::state::{self, Mark, Serving, State};
 use super::{Engine, snapshot};
@@ -83,7 +83,8 @@ pub(crate) fn keep(dir: &Path, settings: &Settings, artefact: &Artefact, generat
 }
 
 /// The policy that a swap puts in charge. `updates` and `refused` begin at 0.
-pub(crate) fn install(dir: &Path, swapped: &Swapped, hot_users: usize, build: &BuildPolicy) -> Result<Serving> {
+pub(crate) fn install(home: Home<'_>, swapped: &Swapped) -> Result<Serving> {
+    let dir = home.dir;
     let damaged = |why: String| Error::Damaged {
         path: journal_dir(dir),
         why,
@@ -109,7 +110,7 @@ pub(crate) fn install(dir: &Path, swapped: &Swapped, hot_users: usize, build: &B
         state,
     };
     Ok(Serving {
-        models: Models::new(&artefact, &shape, hot_users, dir, build)?,
+        models: Models::new(&artefact, &shape, home)?,
         spec: swapped.spec.as_str().into(),
         swapped: swapped.clone(),
         updates: 0,
@@ -119,9 +120,7 @@ pub(crate) fn install(dir: &Path, swapped: &Swapped, hot_users: usize, build: &B
 
 /// A replay under way.
 pub(crate) struct Replay<'a> {
-    pub dir: &'a Path,
-    pub hot_users: usize,
-    pub build: &'a BuildPolicy,
+    pub home: Home<'a>,
     pub segments: &'a Segments,
     pub state: State,
     /// `None` before the first swap.
@@ -149,11 +148,13 @@ impl Replay<'_> {
         if let Some(serving) = &self.serving {
             let segments = self.segments;
             self.state.apply(mark, event, serving, &|at| fetch(segments, at));
+            // What could not be read is no reason to become something else than what the journal says.
+            self.state.settle(serving, &|at| fetch(segments, at))?;
         } else {
             self.state.begin(mark, event);
         }
         if let Event::Swapped(swapped) = event {
-            self.serving = Some(RwLock::new(install(self.dir, swapped, self.hot_users, self.build)?));
+            self.serving = Some(RwLock::new(install(self.home, swapped)?));
         }
         Ok(())
     }
@@ -176,12 +177,10 @@ pub(crate) fn open(dir: &Path, settings: Settings) -> Result<(Engine, Recovery)>
         fs::create_dir_all(dir).map_err(Error::io("make the folder", dir))?;
     }
     let lock = lock(dir)?;
-    let segments = Segments::new(&journal_dir(dir));
+    let segments = Segments::on(&journal_dir(dir), Arc::clone(&settings.disk));
     let mut recovery = Recovery::default();
     let mut replay = Replay {
-        dir,
-        hot_users: settings.hot_users,
-        build: &settings.build,
+        home: settings.home(dir),
         segments: &segments,
         state: State::new(settings.rules.clone()),
         serving: None,
@@ -201,7 +200,7 @@ pub(crate) fn open(dir: &Path, settings: Settings) -> Result<(Engine, Recovery)>
         Some(serving) => serving,
         None => {
             let first = keep(dir, &settings, &settings.policy, 1)?;
-            RwLock::new(install(dir, &first, settings.hot_users, &settings.build)?)
+            RwLock::new(install(settings.home(dir), &first)?)
         }
     };
     let stamps = Stamps::new(settings.clock.clone(), state.last.time);
@@ -252,8 +251,8 @@ impl Engine {
 
 /// The newest sound snapshot, or the state before the first record.
 fn newest(replay: &mut Replay<'_>, recovery: &mut Recovery) -> Result<()> {
-    for seq in snapshot::list(replay.dir)?.into_iter().rev() {
-        match snapshot::load(replay.dir, seq, replay.hot_users, replay.build) {
+    for seq in snapshot::list(replay.home.dir)?.into_iter().rev() {
+        match snapshot::load(replay.home, seq) {
             Ok((state, serving)) => {
                 replay.state = state;
                 replay.serving = Some(RwLock::new(serving));

@@ -1,10 +1,12 @@
 //! What an engine is opened with.
 
 use super::clock::{Clock, SystemClock};
+use super::models::Home;
 use crate::journal::disk::{Disk, RealDisk};
 use oo_core::tips::RewardSpec;
 use oo_core::{Policy, Shape, Spec};
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -104,6 +106,16 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Where the policies of a folder live.
+    pub(crate) fn home<'a>(&'a self, dir: &'a Path) -> Home<'a> {
+        Home {
+            dir,
+            disk: &self.disk,
+            build: &self.build,
+            hot_users: self.hot_users,
+        }
+    }
+
     /// A policy for rounds of a shape, and defaults for the rest.
     pub fn new(policy: Artefact, shape: Shape) -> Self {
         Settings {

@@ -8,9 +8,9 @@
 
 use super::codec::{Get, Put};
 use super::event::Swapped;
-use super::models::Frozen;
+use super::models::{Frozen, Home};
 use super::recover;
-use super::settings::{BuildPolicy, Rules};
+use super::settings::Rules;
 use super::state::{Counts, Early, Mark, Open, Serving, State, User};
 use crate::journal::{Location, disk::Disk, disk::Sink, fail};
 use crate::{Error, Result};
@@ -328,8 +328,8 @@ fn crc32c_matches(path: &Path) -> Result<bool> {
 }
 
 /// A snapshot, read back.
-pub(crate) fn load(dir: &Path, seq: u64, hot_users: usize, build: &BuildPolicy) -> Result<(State, Serving)> {
-    let path = path(dir, seq);
+pub(crate) fn load(home: Home<'_>, seq: u64) -> Result<(State, Serving)> {
+    let path = path(home.dir, seq);
     check(&path, |_| ())?;
     let damaged = |why: &str| Error::Damaged {
         path: path.clone(),
@@ -350,7 +350,7 @@ pub(crate) fn load(dir: &Path, seq: u64, hot_users: usize, build: &BuildPolicy) 
     if state.last.seq != seq {
         return Err(damaged("it is not of the record that its name says"));
     }
-    let mut serving = recover::install(dir, &swapped, hot_users, build)?;
+    let mut serving = recover::install(home, &swapped)?;
     (serving.updates, serving.refused) = (updates, refused);
     serving.models.clear();
     while exact(1)?[0] == 1 {

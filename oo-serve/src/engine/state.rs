@@ -71,6 +71,17 @@ pub(crate) struct Early {
     pub feedback: Option<Feedback>,
 }
 
+/// A reward that the policy is still owed: its decision or its model could not be read when it was due.
+#[derive(Clone, Copy)]
+struct Owed {
+    at: Location,
+    reward: f64,
+    feedback: Option<Feedback>,
+    time: u64,
+    /// Nobody gave it: the window ended.
+    default: bool,
+}
+
 /// Counts since the beginning of the journal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Counts {
@@ -210,6 +221,8 @@ pub(crate) struct State {
     /// The last stamp in each segment.
     pub segment_ends: BTreeMap<u32, u64>,
     log: Log,
+    /// In the order in which they are to be learned. Empty but while the disk cannot be read.
+    owed: VecDeque<Owed>,
     /// The last row taught, for the shadows; kept where there are any.
     pub taught: Taught,
 }
@@ -247,6 +260,7 @@ impl State {
             forgotten: BTreeMap::new(),
             segment_ends: BTreeMap::new(),
             log: Log::new(),
+            owed: VecDeque::new(),
             taught: Taught::default(),
         }
     }
@@ -346,10 +360,49 @@ impl State {
     }
 
     fn teach_default(&mut self, at: Location, time: u64, serving: &RwLock<Serving>, fetch: Fetch<'_>) {
-        if let (Some(reward), Ok(d)) = (self.rules.default_reward, fetch(at)) {
-            self.counts.defaults += 1;
-            self.teach(&d.logged, reward, None, time, serving);
+        if let Some(reward) = self.rules.default_reward {
+            let row = Owed {
+                at,
+                reward,
+                feedback: None,
+                time,
+                default: true,
+            };
+            self.owe(row, serving, fetch);
         }
+    }
+
+    /// A reward is to be learned: at once, unless something cannot be read; then it waits, and all others behind it, so
+    /// that their order is the journal's.
+    fn owe(&mut self, row: Owed, serving: &RwLock<Serving>, fetch: Fetch<'_>) {
+        self.owed.push_back(row);
+        // Whoever needs nothing to be owed asks for it and hears why; a decision goes on without.
+        let _ = self.settle(serving, fetch);
+    }
+
+    /// How many rewards wait for the disk to be readable.
+    pub fn owing(&self) -> usize {
+        self.owed.len()
+    }
+
+    /// Learns what is owed.
+    ///
+    /// # Errors
+    /// What cannot be read still; the rest waits.
+    pub fn settle(&mut self, serving: &RwLock<Serving>, fetch: Fetch<'_>) -> Result<()> {
+        while let Some(row) = self.owed.front().copied() {
+            match fetch(row.at) {
+                Ok(d) => {
+                    self.teach(&d.logged, row, serving)?;
+                    self.counts.defaults += u64::from(row.default);
+                }
+                Err(e) if e.is_passing() => return Err(e),
+                // Gone, as it is for a replay.
+                Err(_) => {}
+            }
+            self.owed.pop_front();
+        }
+        Ok(())
     }
 
     /// The same as [`apply`](State::apply) for a decision, from what of it matters here: id, whether the caller chose
@@ -383,8 +436,15 @@ impl State {
             open.waiting = false;
             self.counts.matched += 1;
             self.counts.extra += held.len() as u64 - 1;
-            if let (false, Ok(d)) = (observe, fetch(mark.at)) {
-                self.teach(&d.logged, early.reward, early.feedback, mark.time, serving);
+            if !observe {
+                let row = Owed {
+                    at: mark.at,
+                    reward: early.reward,
+                    feedback: early.feedback,
+                    time: mark.time,
+                    default: false,
+                };
+                self.owe(row, serving, fetch);
             }
         }
         // A decision of the same hash that is still open gives way; it has been found by its record until now.
@@ -415,8 +475,15 @@ impl State {
                 open.waiting = false;
                 let (at, learn) = (open.at, g.status == Status::Learned);
                 self.counts.learned += u64::from(learn);
-                if let (true, Ok(d)) = (learn, fetch(at)) {
-                    self.teach(&d.logged, reward, feedback, mark.time, serving);
+                if learn {
+                    let row = Owed {
+                        at,
+                        reward,
+                        feedback,
+                        time: mark.time,
+                        default: false,
+                    };
+                    self.owe(row, serving, fetch);
                 }
             }
             Status::Held => {
@@ -443,9 +510,14 @@ impl State {
         }
     }
 
-    /// The policy learns one row.
-    fn teach(&mut self, l: &Logged, reward: f64, feedback: Option<Feedback>, time: u64, serving: &RwLock<Serving>) {
+    /// The policy learns one row. Nothing has changed when its model cannot be read.
+    fn teach(&mut self, l: &Logged, row: Owed, serving: &RwLock<Serving>) -> Result<()> {
+        let Owed {
+            reward, feedback, time, ..
+        } = row;
         let user = user_id(&l.user);
+        let mut serving = write(serving);
+        serving.models.warm(user)?;
         let ids: Vec<ActionId> = l.ids.iter().map(|id| action_id(id)).collect();
         let round = Round {
             index: l.index,
@@ -470,7 +542,6 @@ impl State {
         if self.taught.wanted {
             self.taught.rows.push((l.clone(), reward, feedback));
         }
-        let mut serving = write(serving);
         let models = &mut serving.models;
         let batch = Batch::new(&self.log, std::slice::from_ref(&row));
         // A policy that panics refuses; what it is then, it is in a replay too.
@@ -479,6 +550,7 @@ impl State {
             Ok(Ok(())) => serving.updates += 1,
             _ => serving.refused += 1,
         }
+        Ok(())
     }
 
     /// Drops ids that are too old to matter. Whether an id is still known depends on its record's stamp alone, so this

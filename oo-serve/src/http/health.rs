@@ -20,8 +20,10 @@ pub async fn ready(call: Call) -> Answer {
     if call.app.draining.load(Ordering::Acquire) {
         return Err(Problem::unavailable("the server is stopping"));
     }
-    match call.app.engine.condition().journal.failure {
+    let condition = call.app.engine.condition();
+    match condition.journal.failure {
         Some(why) => Err(Problem::unavailable(format!("the journal cannot be written: {why}"))),
+        None if condition.owed > 0 => Err(Problem::unavailable("the journal cannot be read")),
         None => Ok(with_type("ok\n", "text/plain")),
     }
 }
@@ -32,7 +34,7 @@ pub async fn ready(call: Call) -> Answer {
 pub async fn health(call: Call) -> Answer {
     let app = &call.app;
     let condition = app.engine.condition();
-    let ok = condition.journal.failure.is_none() && !app.draining.load(Ordering::Acquire);
+    let ok = condition.journal.failure.is_none() && condition.owed == 0 && !app.draining.load(Ordering::Acquire);
     json(&json!({
         "ok": ok,
         "version": env!("CARGO_PKG_VERSION"),
@@ -132,6 +134,11 @@ pub async fn metrics(call: Call) -> Answer {
         "oo_journal_failed",
         "1 while the journal cannot be written.",
         f64::from(u8::from(c.journal.failure.is_some())),
+    );
+    text.gauge(
+        "oo_rewards_owed",
+        "Rewards that wait for the journal to be readable.",
+        c.owed as f64,
     );
     app.rollout.write(&mut text);
     Ok(with_type(text.finish(), "text/plain; version=0.0.4"))

@@ -161,7 +161,11 @@ fn note(candidates: &[Candidate<'_>]) -> Vec<u8> {
         return Vec::new();
     }
     let tips: Vec<Tip<'_>> = candidates.iter().map(Tip::of).collect();
-    serde_json::to_vec(&tips).unwrap_or_default()
+    let mut note = Vec::with_capacity(128 * tips.len());
+    match serde_json::to_writer(&mut note, &tips) {
+        Ok(()) => note,
+        Err(_) => Vec::new(),
+    }
 }
 
 fn best(scores: &[f64]) -> usize {

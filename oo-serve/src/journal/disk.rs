@@ -1,12 +1,12 @@
-//! The few things that are done to files, behind a trait: tests record them, lose what was not flushed, and fill the
-//! disk up.
+//! The few things that are done to files, behind a trait: tests record them, lose what was not flushed, fill the disk up,
+//! and break it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// Changes files. Reading goes past it.
+/// Changes files, and reads pieces of those that are in use. What reads a whole file goes past it.
 pub trait Disk: Send + Sync {
     /// An empty file, whatever was there.
     fn create(&self, path: &Path) -> io::Result<Box<dyn Sink>>;
@@ -18,6 +18,10 @@ pub trait Disk: Send + Sync {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Names in a folder survive a power cut from here on.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Bytes at a place, as many as there are, at least one before the end.
+    fn read_at(&self, file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+        file.read_at(bytes, offset)
+    }
 }
 
 /// A file to be written.

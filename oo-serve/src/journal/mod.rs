@@ -15,7 +15,7 @@ pub mod segments;
 mod writer;
 
 pub use record::Record;
-pub use segments::{Segments, read_at};
+pub use segments::Segments;
 pub use writer::{Commit, Health, Journal, Options};
 
 /// Where a record lies. It never moves, not even when others are forgotten.

@@ -1,19 +1,19 @@
 //! The files of a journal: `00000001.log`, `00000002.log`, … Reading them, one after another or a record at a place.
 
 use super::Location;
+use super::disk::{Disk, RealDisk};
 use super::record::{self, Found, HEAD, Head, Record, SEGMENT_HEAD};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom};
-use std::os::unix::fs::FileExt;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// The files of a folder.
-#[derive(Debug)]
 pub struct Segments {
     dir: PathBuf,
+    disk: Arc<dyn Disk>,
     open: RwLock<BTreeMap<u32, Arc<File>>>,
 }
 
@@ -37,8 +37,14 @@ pub struct End {
 impl Segments {
     /// The files of `dir`.
     pub fn new(dir: &Path) -> Self {
+        Self::on(dir, Arc::new(RealDisk))
+    }
+
+    /// The same, read through a disk of the caller's.
+    pub fn on(dir: &Path, disk: Arc<dyn Disk>) -> Self {
         Segments {
             dir: dir.into(),
+            disk,
             open: RwLock::default(),
         }
     }
@@ -182,12 +188,15 @@ impl Segments {
     /// Reads the record at a place into `buffer`.
     ///
     /// # Errors
-    /// A segment that is gone, a place where no sound record is.
+    /// A segment that is gone, a place where no sound record is, a disk that cannot be read now.
     pub fn read<'b>(&self, at: Location, buffer: &'b mut Vec<u8>) -> Result<Record<'b>> {
         let file = self.file(at.segment)?;
-        read_at(&file, at, buffer).map_err(|why| Error::Damaged {
-            path: self.path(at.segment),
-            why,
+        read_at(&*self.disk, &file, at, buffer).map_err(|e| match e.kind() {
+            io::ErrorKind::InvalidData => Error::Damaged {
+                path: self.path(at.segment),
+                why: e.to_string(),
+            },
+            _ => Error::io("read", self.path(at.segment))(e),
         })
     }
 
@@ -216,8 +225,9 @@ impl Segments {
     }
 }
 
-/// Reads the record at a place of a file; the error says what is there instead.
-pub fn read_at<'b>(file: &File, at: Location, buffer: &'b mut Vec<u8>) -> Result<Record<'b>, String> {
+/// Reads the record at a place of a file; an error of the kind `InvalidData` says what is there instead.
+fn read_at<'b>(disk: &dyn Disk, file: &File, at: Location, buffer: &'b mut Vec<u8>) -> io::Result<Record<'b>> {
+    let bad = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
     // Most records fit, so that one call is enough.
     const GUESS: usize = 4096;
     let mut want = GUESS;
@@ -225,19 +235,21 @@ pub fn read_at<'b>(file: &File, at: Location, buffer: &'b mut Vec<u8>) -> Result
         buffer.resize(want, 0);
         let mut filled = 0;
         while filled < want {
-            match file.read_at(&mut buffer[filled..], u64::from(at.offset) + filled as u64) {
+            match disk.read_at(file, &mut buffer[filled..], u64::from(at.offset) + filled as u64) {
                 Ok(0) => break,
                 Ok(n) => filled += n,
-                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(e.to_string()),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
             }
         }
         buffer.truncate(filled);
         let needs = match record::read(buffer, at) {
             Found::Record(_) => None,
-            Found::Needs(bytes) if filled < want => return Err(format!("no {bytes} bytes at offset {}", at.offset)),
+            Found::Needs(bytes) if filled < want => {
+                return Err(bad(format!("no {bytes} bytes at offset {}", at.offset)));
+            }
             Found::Needs(bytes) => Some(bytes.max(HEAD)),
-            Found::Bad(why) => return Err(why),
+            Found::Bad(why) => return Err(bad(why)),
         };
         match needs {
             Some(bytes) => want = bytes,
@@ -246,7 +258,7 @@ pub fn read_at<'b>(file: &File, at: Location, buffer: &'b mut Vec<u8>) -> Result
     }
     match record::read(buffer, at) {
         Found::Record(record) => Ok(record),
-        _ => Err("a record that changed while it was read".into()),
+        _ => Err(bad("a record that changed while it was read".into())),
     }
 }
 

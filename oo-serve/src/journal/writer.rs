@@ -140,7 +140,7 @@ impl Journal {
             }),
             work: Condvar::new(),
             done: Condvar::new(),
-            segments: Segments::new(dir),
+            segments: Segments::on(dir, Arc::clone(&options.disk)),
             options,
         });
         let thread = std::thread::Builder::new().name("journal".into()).spawn({

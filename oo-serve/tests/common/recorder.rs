@@ -4,6 +4,7 @@ use oo_core::Key;
 use oo_core::key::Draws;
 use oo_serve::journal::disk::{Disk, RealDisk, Sink};
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
@@ -17,6 +18,8 @@ pub enum Trouble {
     Full = 1,
     /// Writes, but does not flush.
     NoFlush = 2,
+    /// Writes and flushes, but nothing can be read.
+    Unreadable = 3,
 }
 
 enum Op {
@@ -108,6 +111,12 @@ impl Disk for Recording {
         RealDisk.sync_dir(dir)?;
         self.0.note(Op::SyncDir(dir.into()));
         Ok(())
+    }
+    fn read_at(&self, file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+        match self.0.is(Trouble::Unreadable) {
+            true => Err(io::Error::from_raw_os_error(5)),
+            false => RealDisk.read_at(file, bytes, offset),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -26,29 +27,42 @@ pub fn command() -> Command {
     command
 }
 
+/// Starts the program on a state folder and a port of its own, and waits until it listens.
+pub fn launch(state: &Path, args: &[&str]) -> (Child, SocketAddr) {
+    let mut command = command();
+    command
+        .args(["--listen", "127.0.0.1:0", "--log", "error", "--state"])
+        .arg(state);
+    let mut child = command.args(args).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    let addr = line
+        .split("http://")
+        .nth(1)
+        .and_then(|l| l.split(' ').next())
+        .map(str::parse);
+    let Some(Ok(addr)) = addr else {
+        panic!("the server did not start: {line}")
+    };
+    (child, addr)
+}
+
+/// What `oo-serve inspect` prints about a folder.
+pub fn inspect(state: &Path, how: &str) -> String {
+    let output = command().args(["inspect", how, "--state"]).arg(state).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
 impl Server {
     pub fn start(args: &[&str]) -> Server {
         Self::start_in(tempfile::tempdir().unwrap(), args)
     }
 
     pub fn start_in(dir: TempDir, args: &[&str]) -> Server {
-        let mut command = command();
-        command
-            .args(["--listen", "127.0.0.1:0", "--log", "error", "--state"])
-            .arg(dir.path().join("state"));
-        let mut child = command.args(args).stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let addr = line
-            .split("http://")
-            .nth(1)
-            .and_then(|l| l.split(' ').next())
-            .map(str::parse);
-        let Some(Ok(addr)) = addr else {
-            panic!("the server did not start: {line}")
-        };
+        let (child, addr) = launch(&dir.path().join("state"), args);
         Server { child, addr, dir }
     }
 

@@ -4,6 +4,9 @@
 mod change;
 mod client;
 mod contract;
+mod disk;
 mod input;
+mod kill;
+mod learning;
 mod shadows;
 mod strain;

@@ -100,7 +100,7 @@ fn line<'a>(set: &'a Dataset, folder: &Path) -> Line<'a> {
         features: set.features,
         classes: set.classes,
         licence: &set.licence,
-        present: set.files().iter().all(|f| folder.join(f.path).is_file()),
+        present: set.is_in(folder),
         file: &set.file,
         source: &set.original_url,
         citation: &set.citation,

@@ -1,10 +1,13 @@
 //! The program's commands, one file each.
 
 pub mod compare;
+pub mod completions;
 pub mod data;
+pub mod doctor;
 pub mod fit;
 pub mod gate;
 pub mod log;
+pub mod man;
 pub mod merge;
 pub mod migrate;
 pub mod ope;
@@ -14,7 +17,7 @@ pub mod reference;
 pub mod report;
 pub mod sensitivity;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -80,6 +83,15 @@ enum Command {
     Policies,
     /// List environments and wrappers with their options
     Environments,
+    /// Say what is here, what is missing, and which feature wants it
+    #[command(after_help = doctor::AFTER_HELP)]
+    Doctor(doctor::Args),
+    /// Print the completions of a shell
+    #[command(after_help = completions::AFTER_HELP)]
+    Completions(completions::Args),
+    /// Print the manual page, or write one a command
+    #[command(after_help = man::AFTER_HELP)]
+    Man(man::Args),
     /// Print docs/reference.md: everything that has a name, with options, types, ranges and defaults
     Reference,
 }
@@ -104,6 +116,7 @@ pub fn main() -> ExitCode {
     };
     let done = match cli.command {
         Command::Gate(args) => return gate_answer(gate::run(*args)),
+        Command::Doctor(args) => return answer(doctor::run(&args)),
         Command::Compare(args) => compare::run(*args),
         Command::Merge(args) => merge::run(args),
         Command::Fit(args) => fit::run(args),
@@ -116,10 +129,17 @@ pub fn main() -> ExitCode {
         Command::Sensitivity(args) => sensitivity::run(args),
         Command::Policies => policies::policies(),
         Command::Environments => policies::environments(),
+        Command::Completions(args) => completions::run(&args, &mut Cli::command()),
+        Command::Man(args) => man::run(&args, Cli::command()),
         Command::Reference => reference::run(),
     };
+    answer(done.map(|()| ExitCode::SUCCESS))
+}
+
+/// The exit code of a command, once its error was told.
+fn answer(done: anyhow::Result<ExitCode>) -> ExitCode {
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(e) => {
             // Nothing is left to do when stderr is closed too.
             let _ = writeln!(std::io::stderr(), "error: {e:#}");

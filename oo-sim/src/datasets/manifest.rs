@@ -3,6 +3,7 @@
 use super::convert::Rule;
 use oo_core::Error;
 use serde::Deserialize;
+use std::path::Path;
 use std::sync::LazyLock;
 
 /// What is known about one data set.
@@ -81,6 +82,11 @@ pub struct SetFile<'a> {
 }
 
 impl Dataset {
+    /// Whether all its files are in a data folder; what is in them is checked when they are read.
+    pub fn is_in(&self, folder: &Path) -> bool {
+        self.files().iter().all(|f| folder.join(f.path).is_file())
+    }
+
     /// The files of the set: the table or log, then the items of a log.
     pub fn files(&self) -> Vec<SetFile<'_>> {
         let table = SetFile {

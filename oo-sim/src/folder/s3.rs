@@ -26,7 +26,10 @@ const CREDENTIALS: [&[&str]; 5] = [
     &["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"],
     &["AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN"],
     &["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"],
-    &["AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"],
+    &[
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+    ],
     &["AWS_SKIP_SIGNATURE"],
 ];
 
@@ -50,7 +53,11 @@ impl Bucket {
         if !CREDENTIALS.iter().any(|names| has(names)) {
             bail!(
                 "no credentials for s3://{bucket}: expected {} in the environment",
-                CREDENTIALS[..4].iter().map(|n| n.join(" and ")).collect::<Vec<_>>().join(", or ")
+                CREDENTIALS[..4]
+                    .iter()
+                    .map(|n| n.join(" and "))
+                    .collect::<Vec<_>>()
+                    .join(", or ")
             );
         }
         let settings = AmazonS3Builder::from_env();
@@ -95,12 +102,17 @@ impl Bucket {
         }
         let cause = all.last().cloned().unwrap_or_default();
         let text = all.join(" ");
-        let code = text.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>"));
+        let code = text
+            .split_once("<Code>")
+            .and_then(|(_, rest)| rest.split_once("</Code>"));
         match (code.map(|(code, _)| code), &e) {
             (Some("NoSuchBucket"), _) => {
                 anyhow!("there is no bucket `{bucket}` at {endpoint}; make it, or name another")
             }
-            (Some(code), object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. }) => {
+            (
+                Some(code),
+                object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. },
+            ) => {
                 anyhow!("{endpoint} refuses the credentials of the environment for bucket `{bucket}`: {code}")
             }
             (None, object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. }) => {
@@ -147,9 +159,13 @@ impl Bucket {
 fn runtime() -> Result<&'static Runtime> {
     static RUNTIME: OnceLock<std::io::Result<Runtime>> = OnceLock::new();
     let made = RUNTIME.get_or_init(|| {
-        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build()
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_time()
+            .build()
     });
-    made.as_ref().map_err(|e| anyhow!("cannot start a thread for object storage: {e}"))
+    made.as_ref()
+        .map_err(|e| anyhow!("cannot start a thread for object storage: {e}"))
 }
 
 impl Folder for Bucket {
@@ -160,7 +176,11 @@ impl Folder for Bucket {
             Ok(bytes) => Ok(Some(bytes.into())),
             Err(e @ object_store::Error::NotFound { .. }) => {
                 // A bucket that is not there is no empty one.
-                if format!("{e:?}").contains("NoSuchBucket") { Err(self.explain(e)) } else { Ok(None) }
+                if format!("{e:?}").contains("NoSuchBucket") {
+                    Err(self.explain(e))
+                } else {
+                    Ok(None)
+                }
             }
             Err(e) => Err(self.explain(e)),
         }
@@ -172,7 +192,8 @@ impl Folder for Bucket {
             return self.put_parts(&path, bytes);
         }
         let payload = PutPayload::from(Bytes::copy_from_slice(bytes));
-        self.wait(self.store.put(&path, payload))?.map_err(|e| self.explain(e))?;
+        self.wait(self.store.put(&path, payload))?
+            .map_err(|e| self.explain(e))?;
         Ok(())
     }
 
@@ -188,7 +209,9 @@ impl Folder for Bucket {
 
     fn list(&self, folder: &str) -> Result<Vec<String>> {
         let path = self.path(folder)?;
-        let listed = self.wait(self.store.list_with_delimiter(Some(&path)))?.map_err(|e| self.explain(e))?;
+        let listed = self
+            .wait(self.store.list_with_delimiter(Some(&path)))?
+            .map_err(|e| self.explain(e))?;
         let names = listed.objects.iter().filter_map(|object| object.location.filename());
         let mut names: Vec<String> = names.map(|name| format!("{folder}/{name}")).collect();
         names.sort();

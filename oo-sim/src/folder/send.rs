@@ -30,7 +30,10 @@ impl Sender {
                         found.push(certificate);
                     }
                 }
-                ensure!(!found.is_empty(), "expected certificates between BEGIN and END lines, found none");
+                ensure!(
+                    !found.is_empty(),
+                    "expected certificates between BEGIN and END lines, found none"
+                );
                 Ok(found)
             };
             let found = read().with_context(|| format!("AWS_CA_BUNDLE: {}", file.display()))?;

@@ -3,6 +3,8 @@
 //! Everything goes through `libm`, compiled in, so that a result does not depend on the platform's own
 //! mathematics library.
 
+mod bulk;
+
 /// Density of the standard normal at `x`.
 pub fn density(x: f64) -> f64 {
     0.398_942_280_401_432_7 * libm::exp(-0.5 * x * x)
@@ -65,20 +67,7 @@ pub fn quantile(p: f64) -> f64 {
     if q.abs() <= CENTRE { central(q) } else { tail(p) }
 }
 
-/// [`quantile`] of every number, in place. The same bits, several times faster: the central region, where 85 % of
-/// uniform numbers lie, has no branch and runs in vector instructions.
-pub fn quantiles(p: &mut [f64]) {
-    for block in p.chunks_mut(64) {
-        let mut before = [0.5; 64];
-        before[..block.len()].copy_from_slice(block);
-        block.iter_mut().for_each(|p| *p = central(*p - 0.5));
-        for (x, p) in block.iter_mut().zip(before) {
-            if (p - 0.5).abs() > CENTRE {
-                *x = tail(p);
-            }
-        }
-    }
-}
+pub use bulk::quantiles;
 
 #[inline(always)]
 fn central(q: f64) -> f64 {
@@ -112,64 +101,71 @@ fn central(q: f64) -> f64 {
 
 fn tail(p: f64) -> f64 {
     let q = p - 0.5;
-    let tail = if q < 0.0 { p } else { 1.0 - p };
-    let r = libm::sqrt(-libm::log(tail));
-    let x = if r <= 5.0 {
-        let r = r - 1.6;
-        poly(
-            r,
-            &[
-                1.423_437_110_749_683_5,
-                4.630_337_846_156_546,
-                5.769_497_221_460_691,
-                3.647_848_324_763_204_5,
-                1.270_458_252_452_368_4,
-                0.241_780_725_177_450_6,
-                0.022_723_844_989_269_184,
-                7.745_450_142_783_414e-4,
-            ],
-        ) / poly(
-            r,
-            &[
-                1.0,
-                2.053_191_626_637_759,
-                1.676_384_830_183_803_8,
-                0.689_767_334_985_1,
-                0.148_103_976_427_480_08,
-                0.015_198_666_563_616_457,
-                5.475_938_084_995_345e-4,
-                1.050_750_071_644_416_9e-9,
-            ],
-        )
-    } else {
-        let r = r - 5.0;
-        poly(
-            r,
-            &[
-                6.657_904_643_501_103,
-                5.463_784_911_164_114,
-                1.784_826_539_917_291_3,
-                0.296_560_571_828_504_87,
-                0.026_532_189_526_576_124,
-                0.001_242_660_947_388_078_4,
-                2.711_555_568_743_487_6e-5,
-                2.010_334_399_292_288_1e-7,
-            ],
-        ) / poly(
-            r,
-            &[
-                1.0,
-                0.599_832_206_555_887_9,
-                0.136_929_880_922_735_8,
-                0.014_875_361_290_850_615,
-                7.868_691_311_456_133e-4,
-                1.846_318_317_510_054_8e-5,
-                1.421_511_758_316_446e-7,
-                2.044_263_103_389_939_8e-15,
-            ],
-        )
-    };
+    let r = libm::sqrt(-libm::log(if q < 0.0 { p } else { 1.0 - p }));
+    let x = if r <= FAR { near(r) } else { far(r) };
     if q < 0.0 { -x } else { x }
+}
+
+/// The tail up to here has a ratio of polynomials of its own.
+const FAR: f64 = 5.0;
+
+#[inline(always)]
+fn near(r: f64) -> f64 {
+    let r = r - 1.6;
+    poly(
+        r,
+        &[
+            1.423_437_110_749_683_5,
+            4.630_337_846_156_546,
+            5.769_497_221_460_691,
+            3.647_848_324_763_204_5,
+            1.270_458_252_452_368_4,
+            0.241_780_725_177_450_6,
+            0.022_723_844_989_269_184,
+            7.745_450_142_783_414e-4,
+        ],
+    ) / poly(
+        r,
+        &[
+            1.0,
+            2.053_191_626_637_759,
+            1.676_384_830_183_803_8,
+            0.689_767_334_985_1,
+            0.148_103_976_427_480_08,
+            0.015_198_666_563_616_457,
+            5.475_938_084_995_345e-4,
+            1.050_750_071_644_416_9e-9,
+        ],
+    )
+}
+
+fn far(r: f64) -> f64 {
+    let r = r - FAR;
+    poly(
+        r,
+        &[
+            6.657_904_643_501_103,
+            5.463_784_911_164_114,
+            1.784_826_539_917_291_3,
+            0.296_560_571_828_504_87,
+            0.026_532_189_526_576_124,
+            0.001_242_660_947_388_078_4,
+            2.711_555_568_743_487_6e-5,
+            2.010_334_399_292_288_1e-7,
+        ],
+    ) / poly(
+        r,
+        &[
+            1.0,
+            0.599_832_206_555_887_9,
+            0.136_929_880_922_735_8,
+            0.014_875_361_290_850_615,
+            7.868_691_311_456_133e-4,
+            1.846_318_317_510_054_8e-5,
+            1.421_511_758_316_446e-7,
+            2.044_263_103_389_939_8e-15,
+        ],
+    )
 }
 
 /// Horner's rule; the lowest coefficient first.
@@ -181,15 +177,6 @@ fn poly(x: f64, c: &[f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn many_at_once_give_the_same_bits() {
-        let mut all: Vec<f64> = (0..1000).map(|i| (f64::from(i) + 0.5) / 1000.0).collect();
-        all.extend([1e-300, 1e-17, 1.0 - 1e-16]);
-        let single: Vec<f64> = all.iter().map(|&p| quantile(p)).collect();
-        quantiles(&mut all);
-        assert_eq!(all, single);
-    }
 
     #[test]
     fn both_at_once_are_each() {

@@ -9,10 +9,13 @@ use crate::regress::Ridge;
 use crate::regress::symmetric::{dot, padded};
 use oo_core::{ActionId, Error, Key, Method, Result, normal};
 
-/// Draws side by side; four pairs.
-const LANES: usize = 8;
+mod winners;
+
+use winners::{LANES, Rows, winners};
+
+/// Pairs of draws side by side.
 const HALF: usize = LANES / 2;
-/// Normal numbers made at once.
+/// Normal numbers made at once: many are cheaper than four at a time.
 const NORMALS: usize = 64;
 
 /// Numbers of working memory for [`by_covariance`] of `n` variables.
@@ -56,7 +59,7 @@ pub fn by_covariance(
         }
     }
     factorise(n, factor);
-    count(sorted, &|i| &factor[i * n..i * n + i + 1], &[], draws, key, counts, z);
+    count(sorted, Rows::Lower(factor), &[], draws, key, counts, z);
     (0..n).for_each(|i| probs[i] = counts[rank(i)]);
     Method::MonteCarlo { draws }
 }
@@ -85,7 +88,7 @@ pub fn by_factor(
     }
     count(
         means,
-        &row,
+        Rows::Whole(factor, width),
         own,
         draws,
         key,
@@ -133,53 +136,30 @@ fn factorise(n: usize, k: &mut [f64]) {
     }
 }
 
-/// The frequencies, with the floor. `row(i)` may be shorter than the widest; `z` holds the normals of eight draws.
-fn count<'f>(
-    means: &[f64],
-    row: &dyn Fn(usize) -> &'f [f64],
-    own: &[f64],
-    draws: u32,
-    key: Key,
-    probs: &mut [f64],
-    z: &mut [f64],
-) {
+/// The frequencies, with the floor. `z` holds the normals of eight draws.
+fn count(means: &[f64], rows: Rows<'_>, own: &[f64], draws: u32, key: Key, probs: &mut [f64], z: &mut [f64]) {
     let weight = 1.0 / f64::from(draws + 1);
     probs.fill(weight / means.len() as f64);
-    let width = z.len() / LANES - own.len();
     let mut stream = key.draws();
+    let (mut normals, mut used) = ([0.0; NORMALS], NORMALS);
+    let (eights, _) = z.as_chunks_mut::<LANES>();
     let mut left = draws as usize;
     while left > 0 {
-        let (eights, _) = z.as_chunks_mut::<LANES>();
-        for some in eights.chunks_mut(NORMALS / HALF) {
-            // Many normals at once are cheaper than four at a time.
-            let mut normals = [0.0; NORMALS];
-            let normals = &mut normals[..HALF * some.len()];
-            stream.normals(normals);
-            for (eight, plus) in some.iter_mut().zip(normals.as_chunks::<HALF>().0) {
-                for l in 0..HALF {
-                    (eight[l], eight[HALF + l]) = (plus[l], -plus[l]);
-                }
+        for eight in &mut *eights {
+            if used == NORMALS {
+                stream.normals(&mut normals);
+                used = 0;
             }
+            for l in 0..HALF {
+                let plus = normals[used + l];
+                (eight[l], eight[HALF + l]) = (plus, -plus);
+            }
+            used += HALF;
         }
-        let mut best = [f64::NEG_INFINITY; LANES];
-        let mut winner = [0usize; LANES];
-        for (i, mean) in means.iter().enumerate() {
-            let mut sample = [*mean; LANES];
-            for (f, z) in row(i).iter().zip(eights.iter()) {
-                (0..LANES).for_each(|l| sample[l] += f * z[l]);
-            }
-            if let Some(sd) = own.get(i) {
-                (0..LANES).for_each(|l| sample[l] += sd * eights[width + i][l]);
-            }
-            for l in 0..LANES {
-                if sample[l] > best[l] {
-                    (best[l], winner[l]) = (sample[l], i);
-                }
-            }
-        }
+        let winner = winners(means, rows, own, eights);
         // The last eight may be more than are asked for; a pair is lanes l and l + 4.
         for l in (0..LANES).map(|l| l / 2 + l % 2 * (LANES / 2)).take(left) {
-            probs[winner[l]] += weight;
+            probs[winner[l] as usize] += weight;
         }
         left -= left.min(LANES);
     }

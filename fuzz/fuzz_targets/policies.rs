@@ -1,0 +1,4 @@
+//! Bodies of `POST /policies`, through the whole route.
+#![no_main]
+
+oo_fuzz::bodies!("/policies");

@@ -1,0 +1,195 @@
+//! What joins a decision and its feedback: ids, windows, the default reward, clocks that jump: R5 to R8 and R15 of the
+//! serving facts.
+
+use crate::common::{Request, copy, done, settings};
+use crate::timed::{SECOND, START, WAIT, decide, early, give, open};
+use oo_serve::engine::clock::ManualClock;
+use oo_serve::engine::{Given, Status, Target};
+use oo_serve::{Engine, Feedback};
+use std::time::Duration;
+
+/// R5.
+#[test]
+fn a_feedback_id_counts_once() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), ManualClock::at(START));
+    let mut engine = open(dir.path(), &clock);
+    let id = decide(&engine, 1, None);
+    let receipts: Vec<_> = std::thread::scope(|scope| {
+        let send = || scope.spawn(|| give(&engine, &id, "f"));
+        let threads: Vec<_> = (0..4).map(|_| send()).collect();
+        threads.into_iter().map(|t| t.join().unwrap()).collect()
+    });
+    assert_eq!(receipts.iter().filter(|r| !r.repeated).count(), 1);
+    let first = receipts.iter().find(|r| !r.repeated).unwrap().clone();
+    let repeated = oo_serve::Receipt {
+        repeated: true,
+        ..first.clone()
+    };
+    for hours in [0, 0, 0, 0, 6, 6, 6, 5] {
+        drop(engine);
+        clock.advance(Duration::from_secs(hours * 3600));
+        engine = open(dir.path(), &clock);
+        assert_eq!(give(&engine, &id, "f"), repeated);
+    }
+    assert_eq!(engine.stats(&Request::new(1, 10).user).unwrap().pulls, 1);
+    let other = engine.feedback(&done(&id, Some("f"), 60_001)).map(|_| ()).unwrap_err();
+    assert_eq!((other.status(), other.field()), (422, Some("feedback_id")));
+    // A decision, likewise.
+    let named = Request::new(2, 10);
+    let first = named.ask(Some("d"), |ask| engine.decide(ask)).unwrap();
+    let again = named.ask(Some("d"), |ask| engine.decide(ask)).unwrap();
+    assert!(again.repeated && (again.chosen, &again.probs) == (first.chosen, &first.probs));
+    let other = Request::new(3, 10)
+        .ask(Some("d"), |ask| engine.decide(ask))
+        .unwrap_err();
+    assert_eq!((other.status(), other.field()), (422, Some("decision_id")));
+}
+
+/// R6.
+#[test]
+fn the_next_decision_knows_the_last_feedback() {
+    let dir = tempfile::tempdir().unwrap();
+    let (engine, _) = Engine::open(dir.path(), settings("lin-ts+per-user")).unwrap();
+    for i in 0..200 {
+        let before = Request::new(i, 3).ask(None, |ask| engine.decide(ask)).unwrap();
+        give(&engine, &before.decision_id, &format!("f{i}"));
+        let after = Request::new(i, 3).ask(None, |ask| engine.decide(ask)).unwrap();
+        assert_eq!((before.updates, after.updates), (i, i + 1));
+        assert_ne!(before.scores, after.scores, "{i}");
+    }
+}
+
+/// R7.
+#[test]
+fn early_and_late_feedback() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), ManualClock::at(START));
+    let engine = open(dir.path(), &clock);
+    let take = |f: &Feedback| engine.feedback(f).and_then(|p| p.wait());
+    let unknown = take(&done("to come", Some("x"), 0)).unwrap_err();
+    assert_eq!((unknown.status(), unknown.field()), (404, Some("decision_id")));
+    // Two minutes early, less a second; and a second too early.
+    assert_eq!(take(&early("to come", "early")).unwrap().status, Status::Held);
+    assert_eq!(take(&early("too late", "too early")).unwrap().status, Status::Held);
+    clock.advance(119 * SECOND);
+    decide(&engine, 1, Some("to come"));
+    clock.advance(2 * SECOND);
+    decide(&engine, 2, Some("too late"));
+    let counts = engine.condition().counts;
+    assert_eq!((counts.held, counts.matched, counts.unmatched), (2, 1, 1));
+    assert_eq!(engine.stats(&Request::new(1, 10).user).unwrap().pulls, 1);
+    assert_eq!(engine.stats(&Request::new(2, 10).user).unwrap().pulls, 0);
+    // A second before the window ends, and a second after.
+    let (in_time, late) = (decide(&engine, 3, None), decide(&engine, 4, None));
+    clock.advance(WAIT - SECOND);
+    assert_eq!(
+        take(&done(&in_time, Some("in time"), 0)).unwrap().status,
+        Status::Learned
+    );
+    clock.advance(2 * SECOND);
+    assert_eq!(take(&done(&late, Some("late"), 0)).unwrap().status, Status::Late);
+    // A name that was made here is known for ever, one of the caller's for as long as ids are remembered.
+    clock.advance(30 * 86_400 * SECOND);
+    let updates = engine.condition().updates;
+    for i in 0..100 {
+        assert_eq!(
+            take(&done(&late, Some(&format!("month {i}")), 0)).unwrap().status,
+            Status::Late
+        );
+    }
+    assert_eq!(engine.condition().updates, updates);
+    assert_eq!((engine.condition().open, engine.condition().held), (0, 0));
+    assert_eq!(take(&done("nothing", Some("y"), 0)).unwrap_err().status(), 404);
+}
+
+/// R8.
+#[test]
+fn the_default_reward_comes_once() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), ManualClock::at(START));
+    let engine = open(dir.path(), &clock);
+    let user = Request::new(1, 10).user;
+    for _ in 0..5 {
+        decide(&engine, 1, None);
+        clock.advance(SECOND);
+    }
+    let answered = decide(&engine, 1, None);
+    give(&engine, &answered, "f");
+    clock.advance(WAIT - 3 * SECOND);
+    engine.tick().unwrap();
+    let some = engine.stats(&user).unwrap();
+    assert!(some.pulls > 1 && some.pulls < 6, "{some:?}");
+    // As a kill in the middle leaves it.
+    engine.flush().unwrap();
+    let killed = tempfile::tempdir().unwrap();
+    copy(dir.path(), killed.path());
+    drop(engine);
+    for dir in [dir.path(), killed.path(), killed.path()] {
+        let engine = open(dir, &clock);
+        clock.advance(10 * SECOND);
+        engine.tick().unwrap();
+        engine.tick().unwrap();
+        let stats = engine.stats(&user).unwrap();
+        assert_eq!((stats.pulls, stats.cumulative_reward), (6, 1.0 - 5.0 * 0.5));
+        assert_eq!(engine.condition().counts.defaults, 5);
+    }
+}
+
+/// R15.
+#[test]
+fn a_clock_that_jumps_moves_no_window() {
+    const HOUR: u64 = 3_600_000;
+    for wall in [START - HOUR, START + HOUR] {
+        let (dir, clock) = (tempfile::tempdir().unwrap(), ManualClock::at(START));
+        let engine = open(dir.path(), &clock);
+        let id = decide(&engine, 1, None);
+        clock.set_wall(wall);
+        engine.tick().unwrap();
+        clock.advance(WAIT - SECOND);
+        engine.tick().unwrap();
+        assert_eq!(give(&engine, &id, "f").status, Status::Learned, "{wall}");
+        let receipt = give(&engine, &decide(&engine, 2, None), "g");
+        assert_eq!(receipt.time, START + 599_000);
+        drop(engine);
+        // Over a restart stamps go on from the wall clock, but never back.
+        let engine = open(dir.path(), &clock);
+        let receipt = give(&engine, &decide(&engine, 3, None), "h");
+        assert_eq!(receipt.time, (wall + 599_000).max(START + 599_000));
+        // What a client says is logged only.
+        let id = decide(&engine, 4, None);
+        let skewed = Feedback {
+            client_time: Some(7),
+            ..done(&id, None, 0)
+        };
+        assert_eq!(
+            engine.feedback(&skewed).unwrap().wait().unwrap().status,
+            Status::Learned
+        );
+    }
+}
+
+#[test]
+fn a_feedback_may_name_the_tip() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), ManualClock::at(START));
+    let engine = open(dir.path(), &clock);
+    let request = Request::new(1, 10);
+    let answer = request.ask(None, |ask| engine.decide(ask)).unwrap();
+    let tip = request.ids[answer.chosen].clone();
+    let about = |user: &str, tip: &str| Feedback {
+        target: Target::Tip {
+            user: user.into(),
+            tip: tip.into(),
+        },
+        feedback_id: None,
+        given: Given::Reward(0.25),
+        client_time: None,
+        early: false,
+    };
+    let receipt = engine.feedback(&about(&request.user, &tip)).unwrap().wait().unwrap();
+    assert_eq!(
+        (receipt.decision_id, receipt.status, receipt.reward),
+        (answer.decision_id, Status::Learned, 0.25)
+    );
+    let again = engine.feedback(&about(&request.user, &tip)).unwrap().wait().unwrap();
+    assert_eq!(again.status, Status::Extra);
+    let unknown = engine.feedback(&about("nobody", &tip)).map(|_| ()).unwrap_err();
+    assert_eq!((unknown.status(), unknown.field()), (404, Some("tip_id")));
+}
