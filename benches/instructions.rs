@@ -1,23 +1,20 @@
-//! Instructions of every hot path, counted by callgrind. `benches/gate` runs this and compares.
+//! Instructions of every hot path under gungraun, which also shows where they are spent and compares with the run before.
+//! The gate counts the same program by itself: `benches/gate` says why.
 //!
-//! Each case is a process of its own: this program again, with `count` and the case's number among all cases, so that no
-//! case depends on what ran before it.
+//! `cargo install gungraun-runner --version 0.20.0`, then `cargo bench --bench instructions [NAME]`
 
 use gungraun::{Bench, BinaryBenchmark, BinaryBenchmarkConfig, BinaryBenchmarkGroup, Callgrind, Command};
-use oo_benches::cases::{self, counted};
+use oo_benches::cases;
 
 /// Collection is on inside this function only.
 const COUNTED: &str = "--toggle-collect=*oo_benches::cases::counted*";
 
 fn add_cases(group: &mut BinaryBenchmarkGroup) {
-    let program = std::env::current_exe().expect("the path of this program");
     let mut benchmarks: Vec<(&str, BinaryBenchmark)> = Vec::new();
     for (number, case) in cases::all().into_iter().enumerate() {
-        let command = Command::new(&program)
-            .args(["count".into(), number.to_string()])
-            .build();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hot"));
         let mut bench = Bench::new(case.name);
-        bench.command(command);
+        bench.command(command.args(["count".into(), number.to_string()]).build());
         if benchmarks.last().is_none_or(|(name, _)| *name != case.group) {
             benchmarks.push((case.group, BinaryBenchmark::new(case.group)));
         }
@@ -38,27 +35,12 @@ mod groups {
         benchmarks = |group: &mut BinaryBenchmarkGroup| crate::add_cases(group)
     );
 }
+use groups::hot;
 
-fn count_all() {
-    use groups::hot;
-    gungraun::main!(
-        config = BinaryBenchmarkConfig::default()
-            .tool(Callgrind::with_args([COUNTED]))
-            // No second thread does a share of the work that would then not be counted.
-            .env("RAYON_NUM_THREADS", "1");
-        binary_benchmark_groups = hot
-    );
-    main();
-}
-
-fn main() {
-    let mut args = std::env::args().skip(1);
-    match (args.next().as_deref(), args.next()) {
-        (Some("count"), Some(number)) => {
-            let number: usize = number.parse().expect("the number of a case");
-            let mut work = cases::all()[number].prepare();
-            counted(&mut *work);
-        }
-        _ => count_all(),
-    }
-}
+gungraun::main!(
+    config = BinaryBenchmarkConfig::default()
+        .tool(Callgrind::with_args([COUNTED]))
+        // No second thread does a share of the work that would then not be counted.
+        .env("RAYON_NUM_THREADS", "1");
+    binary_benchmark_groups = hot
+);

@@ -17,6 +17,12 @@ pub fn seconds(mut work: impl FnMut()) -> f64 {
         .fold(f64::INFINITY, f64::min)
 }
 
+/// 2000 contexts, row-major, that the benches go through again and again.
+pub fn contexts(dim: usize) -> Vec<f32> {
+    let mut draws = Key::root(1).draws();
+    (0..2000 * dim).map(|_| draws.normal() as f32).collect()
+}
+
 /// Rounds a second of a policy that decides and learns, with `dim` context features and `arms` fixed actions.
 ///
 /// # Panics
@@ -29,8 +35,7 @@ pub fn rounds_a_second(spec: &str, dim: usize, arms: usize, rounds: usize) -> f6
     };
     let mut policy = oo_policies::build(&Spec::parse(spec).expect("a valid spec"), &shape).expect("a policy");
     let ids: Vec<ActionId> = (0..arms as u64).map(ActionId).collect();
-    let mut draws = Key::root(1).draws();
-    let contexts: Vec<f32> = (0..2000 * dim).map(|_| draws.normal() as f32).collect();
+    let contexts = contexts(dim);
     let (mut decision, mut log) = (Decision::new(), Log::new());
     let mut run = || {
         for t in 0..rounds {

@@ -344,19 +344,36 @@ fn unfinished<'a>(plan: &Plan, all: &[Cell<'a>], store: &Store, pool: &rayon::Th
     pool.install(|| all.par_iter().filter_map(open).collect())
 }
 
+/// Who hears of cells as they finish, from many threads.
+pub trait Watch: Sync {
+    /// A cell was run and is in the store.
+    fn finished(&self, _plan: &Plan, _store: &Store, _cell: Cell<'_>, _records: &Records) {}
+}
+
+/// Nobody.
+impl Watch for () {}
+
+impl<T: Watch> Watch for Option<T> {
+    fn finished(&self, plan: &Plan, store: &Store, cell: Cell<'_>, records: &Records) {
+        if let Some(watch) = self {
+            watch.finished(plan, store, cell, records);
+        }
+    }
+}
+
 /// Runs every cell that the store does not hold yet. Returns how many were run.
 ///
 /// # Errors
 /// The error of the first failing cell in the plan's order; finished cells stay.
-pub fn run(plan: &Plan, store: &Store, threads: usize) -> Result<usize> {
-    run_cells(plan, &cells(plan), store, threads)
+pub fn run(plan: &Plan, store: &Store, threads: usize, watch: &dyn Watch) -> Result<usize> {
+    run_cells(plan, &cells(plan), store, threads, watch)
 }
 
 /// The same for some of the plan's cells.
 ///
 /// # Errors
 /// As [`run`].
-pub fn run_cells(plan: &Plan, all: &[Cell<'_>], store: &Store, threads: usize) -> Result<usize> {
+pub fn run_cells(plan: &Plan, all: &[Cell<'_>], store: &Store, threads: usize, watch: &dyn Watch) -> Result<usize> {
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .build()
@@ -373,6 +390,7 @@ pub fn run_cells(plan: &Plan, all: &[Cell<'_>], store: &Store, threads: usize) -
             .map(|&cell| {
                 let records = run_cell(plan, cell)?;
                 store.write_cell(plan, cell, &records)?;
+                watch.finished(plan, store, cell, &records);
                 bar.inc(1);
                 Ok(())
             })

@@ -130,6 +130,22 @@ impl Store {
         self.folder.as_ref()
     }
 
+    /// The name of a cell, a digest of everything that its numbers depend on.
+    ///
+    /// # Errors
+    /// None in practice: an identity can be written as JSON.
+    pub fn name(&self, plan: &Plan, cell: Cell<'_>) -> Result<String> {
+        Identity::of(plan, cell).name()
+    }
+
+    /// The path of a cell's rounds in the folder.
+    ///
+    /// # Errors
+    /// As [`name`](Self::name).
+    pub fn relative(&self, plan: &Plan, cell: Cell<'_>) -> Result<PathBuf> {
+        Ok(self.file(plan, cell, "parquet")?.into())
+    }
+
     fn file(&self, plan: &Plan, cell: Cell<'_>, extension: &str) -> Result<String> {
         Ok(format!("cells/{}.{extension}", Identity::of(plan, cell).name()?))
     }

@@ -3,8 +3,10 @@
 use super::{BadInput, print};
 use crate::experiment::{Experiment, Overrides, Plan, split_specs};
 use crate::folder::Location;
+use crate::mlflow::{self, Comparison};
 use crate::shard::Shard;
 use crate::store::Store;
+use crate::summary::{Summary, Timings};
 use crate::{runner, shard, summary, table, until_decided};
 use anyhow::Result;
 use clap::ValueEnum;
@@ -82,6 +84,8 @@ pub struct Args {
     list: bool,
     #[command(flatten)]
     telling: Telling,
+    #[command(flatten)]
+    mlflow: mlflow::Options,
 }
 
 /// How results are shown.
@@ -143,6 +147,7 @@ fn plan(args: &Args) -> Result<Plan> {
 /// [`BadInput`] before any work; anything else while running.
 pub fn run(args: Args) -> Result<()> {
     let mut plan = plan(&args).map_err(BadInput)?;
+    let destination = args.mlflow.destination().map_err(BadInput)?;
     let out = args
         .out
         .unwrap_or_else(|| PathBuf::from("runs").join(&plan.experiment.name).into());
@@ -158,22 +163,32 @@ pub fn run(args: Args) -> Result<()> {
     }
     let store = Store::open(&out)?;
     store.write_text("experiment.toml", &plan.experiment.to_toml()?)?;
-    if plan.experiment.max_seeds.is_some() {
-        until_decided::run(&mut plan, &store, threads)?;
-        store.write_text("experiment.toml", &plan.experiment.to_toml()?)?;
-    } else {
-        runner::run(&plan, &store, threads)?;
+    let log = Comparison::begin(destination.as_ref(), &plan, &store);
+    let mut work = || -> Result<(Summary, Timings)> {
+        if plan.experiment.max_seeds.is_some() {
+            until_decided::run(&mut plan, &store, threads, &log)?;
+            store.write_text("experiment.toml", &plan.experiment.to_toml()?)?;
+        } else {
+            runner::run(&plan, &store, threads, &log)?;
+        }
+        tell(&plan, &store, &args.telling)
+    };
+    let done = work();
+    match (log, &done) {
+        (Some(log), Ok((summary, timings))) => log.end(&plan, &store, summary, timings),
+        (Some(log), Err(e)) => log.fail(&store, e),
+        (None, _) => {}
     }
-    tell(&plan, &store, &args.telling)
+    done.map(drop)
 }
 
-/// Runs one share of the cells. There is nothing to conclude from it.
+/// Runs one share of the cells. There is nothing to conclude from it, and nothing to log.
 fn run_shard(plan: &Plan, shard: Shard, out: &Location, threads: usize) -> Result<()> {
     shard::check(&plan.experiment).map_err(BadInput)?;
     let store = Store::open(out)?;
     shard::claim(plan, &store).map_err(BadInput)?;
     let cells = shard.cells(plan);
-    let run = runner::run_cells(plan, &cells, &store, threads)?;
+    let run = runner::run_cells(plan, &cells, &store, threads, &())?;
     print(&format!(
         "Shard {shard}: {} of {} cells, {run} run now, {} there before, in {out}\n",
         cells.len(),
@@ -183,14 +198,15 @@ fn run_shard(plan: &Plan, shard: Shard, out: &Location, threads: usize) -> Resul
 }
 
 /// Writes the results of a run whose cells are all there, and prints them.
-pub(super) fn tell(plan: &Plan, store: &Store, telling: &Telling) -> Result<()> {
+pub(super) fn tell(plan: &Plan, store: &Store, telling: &Telling) -> Result<(Summary, Timings)> {
     let summary = summary::summarize(plan, store)?;
     let timings = summary::timings(plan, store)?;
     let json = serde_json::to_string_pretty(&summary)? + "\n";
     store.write_text("summary.json", &json)?;
     store.write_text("timings.json", &(serde_json::to_string_pretty(&timings)? + "\n"))?;
     match telling.format {
-        Format::Json => print(&json),
-        Format::Table => print(&table::render(&summary, &timings, telling.by)),
+        Format::Json => print(&json)?,
+        Format::Table => print(&table::render(&summary, &timings, telling.by))?,
     }
+    Ok((summary, timings))
 }

@@ -37,5 +37,5 @@ pub struct Args {
 pub fn run(args: Args) -> Result<()> {
     let merged = shard::gather(&args.shards, &args.out).map_err(BadInput)?;
     let (plan, store) = merged.write(&args.out)?;
-    tell(&plan, &store, &args.telling)
+    tell(&plan, &store, &args.telling).map(drop)
 }
