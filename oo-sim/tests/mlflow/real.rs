@@ -245,7 +245,7 @@ fn what_is_logged_is_there_and_the_champion_is_served() {
     // The gate's winner is the champion, and what it replaces the challenger.
     let gate = |champion: &str, challenger: &str| {
         let rule = folder.path().join("rule.toml");
-        std::fs::write(&rule, "looks = 1\n[run]\nmin_decisions = 100\nmin_clusters = 8\n").unwrap();
+        std::fs::write(&rule, "non_inferiority_margin = 1.0\n[run]\nmin_clusters = 8\n").unwrap();
         let of = [
             "--champion",
             champion,
