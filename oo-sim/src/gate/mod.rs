@@ -212,7 +212,10 @@ pub fn report_folder(job: &Job) -> Result<Location> {
 
 /// Where the record of looks is: `gate` in the folder of the run, or beside the log. It stays with the evidence wherever
 /// the report goes, so that no look goes past it.
-fn record_folder(job: &Job) -> Result<Location> {
+///
+/// # Errors
+/// A log without a file name.
+pub fn record_folder(job: &Job) -> Result<Location> {
     match (&job.run, &job.log) {
         (Some(run), _) => Ok(run.join("gate")),
         (None, Some(log)) => {
@@ -256,7 +259,13 @@ mod tests {
     #[test]
     fn the_documents_rule_is_a_rule() {
         let page = include_str!("../../../docs/gate.md");
-        let block = page.split("```toml rule.toml\n").nth(1).unwrap().split("```").next().unwrap();
+        let block = page
+            .split("```toml rule.toml\n")
+            .nth(1)
+            .unwrap()
+            .split("```")
+            .next()
+            .unwrap();
         let rule: Rule = parse_toml(block).unwrap();
         rule.check().unwrap();
         // Every key is there, so the page is the reference of rules.

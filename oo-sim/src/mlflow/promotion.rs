@@ -70,8 +70,15 @@ pub fn promotion(destination: &Destination, job: &Job, report: &Report, model: &
     .map(|(key, value)| (key.to_string(), value.to_string()))
     .collect();
     let mut artefacts = Vec::new();
-    for file in ["report.json", "report.html", "looks.json"] {
-        let bytes = read(&reports.join(file))?;
+    // The record of looks stays with the evidence, wherever the report goes.
+    let record = gate::record_folder(job)?;
+    let record = here(&record)?;
+    for (folder, file) in [
+        (reports.as_path(), "report.json"),
+        (reports.as_path(), "report.html"),
+        (record, "looks.json"),
+    ] {
+        let bytes = read(&folder.join(file))?;
         artefacts.push(spool.keep(&format!("gate/{file}"), &bytes)?);
     }
     let mut models = Vec::new();
