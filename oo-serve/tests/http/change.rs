@@ -313,7 +313,7 @@ fn a_launch_needs_the_gate() {
     let refused = server.post("/policies", r#"{"action":"launch"}"#);
     let detail = refused.json()["detail"].as_str().unwrap().to_string();
     assert!(
-        refused.status == 409 && detail.contains("undecided") && detail.contains("users of each arm"),
+        refused.status == 409 && detail.contains("undecided") && detail.contains("decisions of each policy"),
         "{detail}"
     );
     experiment(&server, 60..500, 0.5);
