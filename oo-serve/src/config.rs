@@ -3,7 +3,9 @@
 //! One struct is all three, so a new option is one field: clap reads it from the command line and from `OO_…`, serde
 //! reads it from the file.
 
+use crate::engine::{Join, Rules, Settings, Suppress};
 use crate::http::auth::Keys;
+use crate::http::is_tips;
 use oo_core::{Shape, features};
 use serde::Deserialize;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -49,6 +51,21 @@ pub struct Options {
     /// Seconds that a decision waits for its feedback [default: 3600]
     #[arg(long, env = "OO_WAIT", value_name = "SECONDS")]
     pub wait: Option<u64>,
+    /// What several feedbacks of one decision come to: first (learned at once), or last, sum, mean, min or max of all that
+    /// come inside the wait window (learned when it ends) [default: first]
+    #[arg(long, env = "OO_JOIN", value_name = "RULE")]
+    pub join: Option<Join>,
+    /// How long a tip stays away after a reaction: off, or done=SPAN,dismiss=SPAN,snooze=SPAN, where SPAN is ever, never or
+    /// a number with s, m, h or d [default: done=ever,dismiss=ever,snooze=1h for the features of tips, off for others]
+    #[arg(long, env = "OO_SUPPRESS", value_name = "SPANS")]
+    pub suppress: Option<String>,
+    /// Days that a person's profile looks back in the journal, at most 3650; 0 leaves it to the caller [default: 30]
+    #[arg(long, env = "OO_PROFILE_DAYS", value_name = "DAYS")]
+    pub profile_days: Option<u64>,
+    /// Days without decision or feedback, or of a file under --signals, after which a profile counts as unknown
+    /// [default: as --profile-days]
+    #[arg(long, env = "OO_PROFILE_MAX_AGE", value_name = "DAYS")]
+    pub profile_max_age: Option<u64>,
     /// Root of every draw [default: 0]
     #[arg(long, env = "OO_SEED", value_name = "NUMBER")]
     pub seed: Option<u64>,
@@ -102,6 +119,13 @@ pub struct Options {
     /// Seconds for a request's body, and for the peer to read the answer [default: 9]
     #[arg(long, env = "OO_BODY_TIMEOUT", value_name = "SECONDS")]
     pub body_timeout: Option<u64>,
+    /// Address of an OpenTelemetry collector (OTLP over HTTP), as in http://127.0.0.1:4318, that is sent a span a request;
+    /// only in builds with the feature `otlp` [default: none, nothing is sent]
+    #[arg(long, env = "OO_OTLP", value_name = "URL")]
+    pub otlp: Option<String>,
+    /// Share of the traces that begin here and are sent; those of callers go as they say [default: 1]
+    #[arg(long, env = "OO_OTLP_SHARE", value_name = "SHARE")]
+    pub otlp_share: Option<f64>,
     /// Threads that serve [default: one a core]
     #[arg(long, env = "OO_THREADS", value_name = "N")]
     pub threads: Option<usize>,
@@ -191,7 +215,53 @@ pub struct Limits {
     pub write_timeout: Duration,
 }
 
+/// Days that a profile looks back unless told otherwise.
+const PROFILE_DAYS: u64 = oo_core::tips::history::WINDOW_DAYS;
+const DAY_MS: u64 = 86_400_000;
+
 impl Options {
+    /// How much of people's history is kept and what for: into the settings.
+    ///
+    /// # Errors
+    /// Options that contradict each other, or that cannot be read.
+    pub fn people(&self, settings: &mut Settings) -> Result<(), String> {
+        let tips = is_tips(&settings.shape);
+        let replay = self.replay.unwrap_or(false);
+        settings.suppress = match self.suppress.as_deref() {
+            Some("off") => None,
+            Some(_) if settings.shape.actions.is_some() => {
+                return Err("option `suppress`: with `actions` every action is there in every round".into());
+            }
+            Some(_) if replay => {
+                return Err("option `suppress`: a replay decides among the simulator's own candidates".into());
+            }
+            Some(text) => Some(text.parse().map_err(|e| format!("option `suppress`: {e}"))?),
+            None => (tips && !replay).then(Suppress::default),
+        };
+        let days = self
+            .profile_days
+            .unwrap_or(if tips && !replay { PROFILE_DAYS } else { 0 });
+        if days > 3650 {
+            return Err(format!("option `profile-days`: expected at most 3650, got {days}"));
+        }
+        if days > 0 && replay {
+            return Err("option `profile-days`: a replay takes its features from the simulator".into());
+        }
+        settings.profile_age_ms = self.profile_max_age.unwrap_or(days).saturating_mul(DAY_MS);
+        if days == 0 {
+            settings.profile_age_ms = 0;
+        }
+        settings.rules = Rules {
+            join: self.join.unwrap_or_default(),
+            window_ms: match settings.suppress {
+                Some(_) => days.max(1) * DAY_MS,
+                None => days * DAY_MS,
+            },
+            ..settings.rules.clone()
+        };
+        Ok(())
+    }
+
     /// Reads the file of `--config`.
     ///
     /// # Errors
@@ -208,9 +278,9 @@ impl Options {
             ($($field:ident)*) => { Options { $($field: self.$field.or(below.$field)),* } };
         }
         merge! {
-            listen state policy shadows mode reward default_reward wait seed replay durability retention snapshot_every
-            policy_timeout context candidate actions signals keys connections concurrency candidates body header_timeout
-            body_timeout threads log
+            listen state policy shadows mode reward default_reward wait join suppress profile_days profile_max_age seed replay
+            durability retention snapshot_every policy_timeout context candidate actions signals keys connections concurrency
+            candidates body header_timeout body_timeout otlp otlp_share threads log
         }
     }
 

@@ -3,8 +3,8 @@
 //!
 //! - The population stability index of a histogram against its reference: Σ (p − q)·ln(p/q) over its bins, each share
 //!   raised to at least 10⁻⁴. Below 0.1 nothing happened; above 0.25 somebody should look.
-//! - A two-sided cumulative sum of standardised rewards with allowance ½: S⁺ = max(0, S⁺ + z − ½), S⁻ likewise for −z. A
-//!   lasting shift of one standard deviation passes 5 after about ten rewards; without a shift that takes about 930.
+//! - A two-sided cumulative sum of standardised values with allowance ½: S⁺ = max(0, S⁺ + z − ½), S⁻ likewise for −z. A
+//!   lasting shift of one standard deviation passes 5 after about ten values; without a shift that takes about 930.
 //!
 //! Siddiqi (2006), Credit Risk Scorecards, for the index; Page (1954), Biometrika 41, and Montgomery (2009), §9.1, for
 //! the sums and their run lengths.
@@ -182,12 +182,10 @@ impl Drift {
             "gauge",
             "Population stability index against training; above 0.25 is a shift.",
         );
-        let own = [("prediction", &watches.prediction), ("reward", &watches.reward)];
-        for (kind, name, watch) in own
-            .map(|(kind, w)| (kind, "", w))
-            .into_iter()
-            .chain(watches.features.iter().map(|(n, w)| ("feature", n.as_str(), w)))
-        {
+        let own = [("prediction", "", &watches.prediction), ("reward", "", &watches.reward)];
+        let features = watches.features.iter().map(|(n, w)| ("feature", n.as_str(), w));
+        let all: Vec<_> = own.into_iter().chain(features).collect();
+        for &(kind, name, watch) in &all {
             if let Some(index) = watch.index() {
                 out.sample("oo_drift_psi", &[("of", kind), ("name", name)], index);
             }
@@ -197,9 +195,10 @@ impl Drift {
             "gauge",
             "Cumulative sums in standard deviations of training; above 5 is a shift.",
         );
-        for (kind, watch) in own {
-            out.sample("oo_drift_cusum", &[("of", kind), ("side", "high")], watch.high);
-            out.sample("oo_drift_cusum", &[("of", kind), ("side", "low")], watch.low);
+        for &(kind, name, watch) in &all {
+            for (side, sum) in [("high", watch.high), ("low", watch.low)] {
+                out.sample("oo_drift_cusum", &[("of", kind), ("name", name), ("side", side)], sum);
+            }
         }
     }
 }
@@ -236,14 +235,14 @@ mod tests {
         assert!(lines(&drift, "oo_drift_psi{of=\"feature\"")[0] < 0.03);
         // 1,000 first ones became the reference of the prediction.
         assert!(lines(&drift, "oo_drift_psi{of=\"prediction\"")[0] < 0.1);
-        let before = lines(&drift, "oo_drift_cusum{of=\"reward\",side=\"high\"")[0];
+        let before = lines(&drift, "oo_drift_cusum{of=\"reward\",name=\"\",side=\"high\"")[0];
         for _ in 0..2000 {
             drift.decision(std::iter::once(draws.normal() as f32 + 1.5), draws.normal());
         }
         (0..60).for_each(|_| drift.reward(draws.normal() + 1.0));
         assert!(lines(&drift, "oo_drift_psi{of=\"feature\"")[0] > 0.25);
         // 60 steps of mean ½ and sd 1: 30 ± 7.7; below 5 at 3.2 sd, for this one seed.
-        assert!(lines(&drift, "oo_drift_cusum{of=\"reward\",side=\"high\"")[0] > before + 5.0);
+        assert!(lines(&drift, "oo_drift_cusum{of=\"reward\",name=\"\",side=\"high\"")[0] > before + 5.0);
     }
 
     #[test]
@@ -251,5 +250,51 @@ mod tests {
         let drift = Drift::new(["c".to_string()].iter(), None);
         (0..3000).for_each(|_| drift.decision(std::iter::once(1.0), 0.0));
         assert_eq!(lines(&drift, "oo_drift_psi{of=\"feature\""), [0.0]);
+    }
+
+    /// Ten bins of a tenth each against 200 values, half of them in the first bin and half in the last; and five values
+    /// against mean 2 and deviation 4.
+    #[test]
+    fn indices_and_sums_by_hand() {
+        let tenths = Shares {
+            edges: (1..10).map(f64::from).collect(),
+            shares: vec![0.1; 10],
+            mean: 2.0,
+            sd: 4.0,
+        };
+        let summary = Summary {
+            features: BTreeMap::from([("x".to_string(), tenths.clone())]),
+            prediction: Some(tenths.clone()),
+            reward: Some(tenths),
+        };
+        let names = ["x".to_string()];
+        let drift = Drift::new(names.iter(), Some(summary.clone()));
+        for i in 0..200 {
+            let x = f64::from(i % 2) * 100.0;
+            drift.decision(std::iter::once(x as f32), x);
+            drift.reward(x);
+        }
+        // 2·(0.5 − 0.1)·ln 5 + 8·(0.0001 − 0.1)·ln 0.001
+        let by_hand = 0.8 * 5.0f64.ln() + 8.0 * (1e-4 - 0.1) * 1e-3f64.ln();
+        for of in ["feature", "prediction", "reward"] {
+            let index = lines(&drift, &format!("oo_drift_psi{{of=\"{of}\""))[0];
+            assert!((index - by_hand).abs() < 1e-9, "{of}: {index} {by_hand}");
+        }
+        let drift = Drift::new(names.iter(), Some(summary));
+        for x in [6.0, 10.0, 0.0, -2.0, -8.0f32] {
+            drift.decision(std::iter::once(x), f64::from(x));
+            drift.reward(f64::from(x));
+        }
+        // z: 1, 2, −½, −1, −2½. High: ½, 2, 1, 0, 0. Low: 0, 0, 0, ½, 2½.
+        for of in ["feature", "prediction", "reward"] {
+            let sum = |side: &str| {
+                let name = if of == "feature" { "x" } else { "" };
+                lines(
+                    &drift,
+                    &format!("oo_drift_cusum{{of=\"{of}\",name=\"{name}\",side=\"{side}\""),
+                )[0]
+            };
+            assert_eq!((sum("high"), sum("low")), (0.0, 2.5), "{of}");
+        }
     }
 }

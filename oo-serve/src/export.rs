@@ -1,5 +1,5 @@
 //! The journal as the Parquet log that `oo-sim ope` reads: production is the next experiment. The format is `oo` of
-//! docs/logs.md, version 1.
+//! docs/logs.md, by the one table of columns that both programs have.
 //!
 //! A decision has the reward that it taught: that of its feedback, or the default one. Late and extra feedback is in the
 //! journal and not in the log. Observed decisions are left out, since nobody saw what they chose, and so are those of
@@ -10,15 +10,15 @@ use crate::engine::settings::BuildPolicy;
 use crate::inspect;
 use crate::journal::Segments;
 use crate::{Error, Result, engine::recover};
+use oo_core::log::schema::{self, COLUMNS, Cells, Header, NOTE, VERSION};
 use oo_core::tips::Feedback;
-use oo_core::{ActionId, Candidates, Log, Method, Round, Row, Shape, UserId};
+use oo_core::{ActionId, Candidates, Log, Round, Row, Shape, UserId};
 use polars_core::prelude::{
     Column, DataFrame, DataType, Field, Float32Type, Float64Type, ListBuilderTrait, ListPrimitiveChunkedBuilder,
-    PolarsNumericType, Schema, UInt64Type,
+    NamedFrom, PolarsNumericType, Schema, Series, UInt64Type,
 };
 use polars_core::series::IntoSeries;
 use polars_io::parquet::write::{BatchedWriter, KeyValueMetadata, ParquetWriter};
-use serde_json::json;
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::path::Path;
@@ -58,20 +58,25 @@ pub fn export(dir: &Path, to: &Path) -> Result<Exported> {
 }
 
 fn write(dir: &Path, to: &Path, taught: &Taught, shape: &Shape, policy: &str) -> Result<Exported> {
-    let header = json!({
-        "version": 1,
-        "shape": shape,
-        "policy": policy,
-        "origin": "oo-serve",
-    });
-    let note = KeyValueMetadata::from_static(vec![("oo-log".into(), header.to_string())]);
+    let header = Header {
+        version: VERSION,
+        shape: shape.clone(),
+        policy: policy.into(),
+        origin: "oo-serve".into(),
+        seed: None,
+        reward: None,
+        actions: Vec::new(),
+    };
+    let header = serde_json::to_string(&header).expect("a header is plain data");
+    let note = KeyValueMetadata::from_static(vec![(NOTE.into(), header)]);
     let file = File::create(to).map_err(Error::io("create", to))?;
     let polars = |e: polars_core::error::PolarsError| Error::Damaged {
         path: to.into(),
         why: e.to_string(),
     };
     let writer = ParquetWriter::new(file).with_key_value_metadata(Some(note));
-    let mut file: BatchedWriter<File> = writer.batched(&schema()).map_err(polars)?;
+    let schema = Schema::from_iter(COLUMNS.iter().map(|c| Field::new(c.name.into(), dtype(&c.cells))));
+    let mut file: BatchedWriter<File> = writer.batched(&schema).map_err(polars)?;
     let (mut log, mut times, mut bytes) = (Log::new(), Vec::new(), 0);
     let mut done = Exported::default();
     let segments = Segments::new(&recover::journal_dir(dir));
@@ -121,78 +126,60 @@ fn write(dir: &Path, to: &Path, taught: &Taught, shape: &Shape, policy: &str) ->
     Ok(done)
 }
 
-fn list_of(inner: DataType) -> DataType {
-    DataType::List(Box::new(inner))
-}
-
-/// The columns, in the order of the file.
-fn schema() -> Schema {
-    let columns = [
-        ("index", DataType::UInt64),
-        ("user", DataType::UInt64),
-        ("time", DataType::UInt64),
-        ("context", list_of(DataType::Float32)),
-        ("candidates", list_of(DataType::UInt64)),
-        ("features", list_of(DataType::Float32)),
-        ("probs", list_of(DataType::Float64)),
-        ("chosen", DataType::UInt32),
-        ("propensity", DataType::Float64),
-        ("method", DataType::String),
-        ("draws", DataType::UInt32),
-        ("reward", DataType::Float64),
-        ("reaction", DataType::String),
-        ("dwell_ms", DataType::UInt64),
-    ];
-    Schema::from_iter(columns.map(|(name, dtype)| Field::new(name.into(), dtype)))
+/// The type of a column in a file.
+fn dtype(cells: &Cells) -> DataType {
+    let list = |inner: DataType| DataType::List(Box::new(inner));
+    match cells {
+        Cells::U64(_) => DataType::UInt64,
+        Cells::U32(_) => DataType::UInt32,
+        Cells::F64(_) => DataType::Float64,
+        Cells::Text(_) => DataType::String,
+        Cells::F32s(_) => list(DataType::Float32),
+        Cells::F64s(_) => list(DataType::Float64),
+        Cells::Ids(_) => list(DataType::UInt64),
+    }
 }
 
 fn frame(log: &Log, times: &[u64]) -> polars_core::error::PolarsResult<DataFrame> {
-    fn each<'l, T>(log: &'l Log, of: impl Fn(Row<'l>) -> T) -> Vec<T> {
-        (0..log.len()).map(|i| of(log.row(i))).collect()
+    let columns = COLUMNS.iter().map(|c| column(c, log, times)).collect();
+    DataFrame::new(log.len(), columns)
+}
+
+fn column(column: &schema::Column, log: &Log, times: &[u64]) -> Column {
+    fn single<T>(log: &Log, times: &[u64], of: fn(&Row<'_>, u64) -> Option<T>) -> Vec<Option<T>> {
+        times
+            .iter()
+            .enumerate()
+            .map(|(i, time)| of(&log.row(i), *time))
+            .collect()
     }
     fn lists<'l, T: PolarsNumericType>(
-        log: &'l Log,
         (name, inner): (&str, DataType),
-        of: impl Fn(Row<'l>, &mut Vec<T::Native>),
-    ) -> Column {
+        log: &'l Log,
+        fill: impl Fn(Row<'l>, &mut Vec<T::Native>),
+    ) -> Series {
         let mut builder = ListPrimitiveChunkedBuilder::<T>::new(name.into(), log.len(), log.len() * 16, inner);
         let mut values = Vec::new();
         for i in 0..log.len() {
             values.clear();
-            of(log.row(i), &mut values);
+            fill(log.row(i), &mut values);
             builder.append_slice(&values);
         }
-        builder.finish().into_series().into()
+        builder.finish().into_series()
     }
-    let draws = |method| match method {
-        Method::MonteCarlo { draws } => Some(draws),
-        _ => None,
+    let name = column.name;
+    let series = match column.cells {
+        Cells::U64(of) => Series::new(name.into(), single(log, times, of)),
+        Cells::U32(of) => Series::new(name.into(), single(log, times, of)),
+        Cells::F64(of) => Series::new(name.into(), single(log, times, of)),
+        Cells::Text(of) => Series::new(name.into(), single(log, times, of)),
+        Cells::F32s(of) => lists::<Float32Type>((name, DataType::Float32), log, |r, out| out.extend_from_slice(of(&r))),
+        Cells::F64s(of) => lists::<Float64Type>((name, DataType::Float64), log, |r, out| out.extend_from_slice(of(&r))),
+        Cells::Ids(of) => lists::<UInt64Type>((name, DataType::UInt64), log, |r, out| {
+            out.extend(of(&r).iter().map(|id| id.0));
+        }),
     };
-    let columns = vec![
-        Column::new("index".into(), each(log, |r| r.round.index)),
-        Column::new("user".into(), each(log, |r| r.round.user.0)),
-        Column::new("time".into(), times),
-        lists::<Float32Type>(log, ("context", DataType::Float32), |r, out| {
-            out.extend_from_slice(r.round.context)
-        }),
-        lists::<UInt64Type>(log, ("candidates", DataType::UInt64), |r, out| {
-            out.extend(r.round.candidates.ids.iter().map(|id| id.0))
-        }),
-        lists::<Float32Type>(log, ("features", DataType::Float32), |r, out| {
-            out.extend_from_slice(r.round.candidates.features)
-        }),
-        lists::<Float64Type>(log, ("probs", DataType::Float64), |r, out| {
-            out.extend_from_slice(r.probs)
-        }),
-        Column::new("chosen".into(), each(log, |r| r.chosen as u32)),
-        Column::new("propensity".into(), each(log, |r| r.propensity())),
-        Column::new("method".into(), each(log, |r| r.method.name())),
-        Column::new("draws".into(), each(log, |r| draws(r.method))),
-        Column::new("reward".into(), each(log, |r| r.reward)),
-        Column::new("reaction".into(), each(log, |r| r.feedback.map(|f| f.reaction.name()))),
-        Column::new("dwell_ms".into(), each(log, |r| r.feedback.and_then(|f| f.dwell_ms))),
-    ];
-    DataFrame::new(log.len(), columns)
+    series.into()
 }
 
 /// The builder of every policy that the library has.

@@ -2,11 +2,12 @@
 //! what the snapshots say. It takes nothing from the running server's word, only from the files.
 
 use crate::engine::event::Event;
+use crate::engine::join::{Join, Joined};
 use crate::engine::models::Home;
 use crate::engine::recover::{self, Replay};
 use crate::engine::settings::Rules;
 use crate::engine::state::{self, Counts, State};
-use crate::engine::{Given, Status, snapshot};
+use crate::engine::{Status, snapshot};
 use crate::export::{self, Taught};
 use crate::journal::Segments;
 use crate::journal::disk::{Disk, RealDisk};
@@ -42,6 +43,8 @@ pub struct Report {
     pub feedback_ids: u64,
     /// Feedback ids that were taken more than once within the time that ids are remembered.
     pub feedback_ids_twice: u64,
+    /// Feedbacks that were taken into a reward that is learned at the end of its window.
+    pub joined: u64,
     /// Feedbacks that taught, with the sum of their rewards.
     pub learned: u64,
     /// The sum of the rewards that taught.
@@ -86,7 +89,7 @@ pub struct Snapshot {
     pub equals_replay: Option<bool>,
 }
 
-/// Looks at a folder. With `rules`, feedback is worth what those say instead of what it was worth at its time.
+/// Looks at a folder. With `rules`, feedback is worth what their reward spec says instead of what it was worth at its time.
 ///
 /// # Errors
 /// A folder that cannot be read, or was written by a newer version.
@@ -173,6 +176,7 @@ pub fn inspect(dir: &Path, rules: Option<Rules>) -> Result<Report> {
                         let twice = !ids.insert(id);
                         report.feedback_ids_twice += u64::from(twice);
                     }
+                    report.joined += u64::from(g.status == Status::Joined);
                     if g.status == Status::Learned {
                         report.learned += 1;
                         report.learned_reward += g.reward;
@@ -258,8 +262,10 @@ pub(crate) fn taught(dir: &Path) -> Result<(Taught, Shape, String)> {
     let from = replay.state.last.seq;
     replay.state.taught.wanted = true;
     let mut taught = Taught::new();
-    // Decisions before the replay begins, by their ids.
+    // Decisions before the replay begins, by their ids; and what the feedbacks of those come to that are learned late.
     let mut before = HashMap::new();
+    let mut joins: HashMap<String, Joined> = HashMap::new();
+    let mut join = Join::First;
     for segment in &list {
         segments.scan(*segment, |r| {
             if r.seq > from {
@@ -276,16 +282,25 @@ pub(crate) fn taught(dir: &Path) -> Result<(Taught, Shape, String)> {
                     before.insert(d.logged.answer.decision_id, r.seq);
                 }
                 Ok(Event::Given(g)) if g.status == Status::Learned => {
-                    let feedback = match g.given {
-                        Given::Reaction(f) => Some(f),
-                        Given::Reward(_) => None,
-                    };
+                    let feedback = g.given.feedback();
                     taught.extend(before.get(&g.decision_id).map(|seq| (*seq, (g.reward, feedback))));
                 }
+                Ok(Event::Given(g)) if g.status == Status::Joined => {
+                    let joined = joins.entry(g.decision_id).or_insert_with(|| Joined::new(join));
+                    joined.add(g.reward, g.given.feedback());
+                }
+                Ok(Event::Rules(rules)) => join = rules.join,
                 _ => {}
             }
             Ok(())
         })?;
+    }
+    // What the replay taught stands; what is still open has taught nothing.
+    for (id, joined) in joins {
+        let open = replay.state.joins.contains_key(&state::decision_hash(&id));
+        if let Some(seq) = before.get(&id).filter(|_| !open) {
+            taught.entry(*seq).or_insert((joined.reward(), joined.feedback));
+        }
     }
     let Some(serving) = &replay.serving else {
         return Err(Error::Damaged {
@@ -361,6 +376,7 @@ pub fn command(dir: &Path, rules: Option<Rules>, json: bool) -> Result<String> {
         "learned",
         format!("{}, rewards {}", report.learned, report.learned_reward),
     );
+    line("joined", report.joined.to_string());
     match &report.replay {
         None => line(
             "replay",

@@ -18,6 +18,8 @@ pub mod http;
 pub mod inspect;
 pub mod journal;
 pub mod metrics;
+#[cfg(feature = "otlp")]
+pub mod otlp;
 pub mod rollout;
 pub mod signals;
 

@@ -164,6 +164,8 @@ struct Prepared {
     signals: Option<Box<dyn SignalSource>>,
     limits: oo_serve::config::Limits,
     keys: http::auth::Keys,
+    #[cfg(feature = "otlp")]
+    spans: Option<oo_serve::otlp::Spans>,
 }
 
 fn prepare(config: Option<&Path>, given: Options) -> Result<Prepared, String> {
@@ -207,6 +209,7 @@ fn prepare(config: Option<&Path>, given: Options) -> Result<Prepared, String> {
     if let Some(seconds) = options.wait {
         settings.rules.wait_ms = seconds.saturating_mul(1000);
     }
+    options.people(&mut settings)?;
     settings.seed = options.seed.unwrap_or(0);
     settings.durability = match options.durability {
         Some(Durable::Process) => Durability::Process,
@@ -226,6 +229,19 @@ fn prepare(config: Option<&Path>, given: Options) -> Result<Prepared, String> {
         }
         None => None,
     };
+    #[cfg(not(feature = "otlp"))]
+    if options.otlp.is_some() {
+        let remedy = "this program was built without it; build it with `--features otlp`";
+        return Err(format!("option `otlp`: {remedy}"));
+    }
+    #[cfg(feature = "otlp")]
+    let spans = match &options.otlp {
+        Some(address) => {
+            let spans = oo_serve::otlp::Spans::new(address, options.otlp_share.unwrap_or(1.0));
+            Some(spans.map_err(|e| format!("option `otlp`: {e}"))?)
+        }
+        None => None,
+    };
     Ok(Prepared {
         options,
         settings,
@@ -234,6 +250,8 @@ fn prepare(config: Option<&Path>, given: Options) -> Result<Prepared, String> {
         signals,
         limits,
         keys,
+        #[cfg(feature = "otlp")]
+        spans,
     })
 }
 
@@ -266,6 +284,8 @@ async fn run(prepared: Prepared, began: Instant) -> Result<()> {
         signals,
         limits,
         keys,
+        #[cfg(feature = "otlp")]
+        spans,
     } = prepared;
     let listen = options.listen.unwrap_or(oo_serve::config::LISTEN);
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -287,16 +307,13 @@ async fn run(prepared: Prepared, began: Instant) -> Result<()> {
     let replay = options.replay.unwrap_or(false);
     // As the simulator makes the key of a cell.
     let replay = replay.then(|| oo_core::Key::root(seed).name("policy").name(&canonical));
-    let app = Arc::new(App::new(
-        engine.clone(),
-        signals,
-        keys,
-        limits,
-        mode,
-        replay,
-        rollout,
-        listen,
-    ));
+    #[cfg_attr(not(feature = "otlp"), expect(unused_mut, reason = "only the feature changes it"))]
+    let mut app = App::new(engine.clone(), signals, keys, limits, mode, replay, rollout, listen);
+    #[cfg(feature = "otlp")]
+    {
+        app.spans = spans;
+    }
+    let app = Arc::new(app);
     let condition = engine.condition();
     tracing::info!(
         %listen,
@@ -339,6 +356,10 @@ async fn run(prepared: Prepared, began: Instant) -> Result<()> {
     http::server::serve(listener, app.clone(), router, stop).await;
     keeper.abort();
     app.rollout.close();
+    #[cfg(feature = "otlp")]
+    if let Some(spans) = &app.spans {
+        spans.close();
+    }
     let last = tokio::task::spawn_blocking(move || engine.flush());
     last.await?.context("writing the end of the journal")?;
     tracing::info!(shed = app.metrics.shed.load(Ordering::Relaxed), "stopped");

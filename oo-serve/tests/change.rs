@@ -245,8 +245,11 @@ fn fixture_settings() -> Settings {
 #[test]
 #[ignore = "writes the fixture of the present format, once a format"]
 fn write_the_fixture() {
-    let dir = fixture(1);
-    let (engine, _) = Engine::open(&dir, fixture_settings()).unwrap();
+    let dir = fixture(2);
+    let mut settings = fixture_settings();
+    settings.rules.window_ms = 30 * 86_400_000;
+    settings.rules.join = oo_serve::engine::Join::Mean;
+    let (engine, _) = Engine::open(&dir, settings).unwrap();
     for i in 0..20 {
         let id = Request::new(i, 4)
             .ask(Some(&format!("d{i}")), |ask| engine.decide(ask))
@@ -261,25 +264,39 @@ fn write_the_fixture() {
             engine.snapshot().unwrap();
         }
     }
-    std::fs::write(dir.join("expected"), engine.fingerprint().unwrap()).unwrap();
+    engine.flush().unwrap();
+    let replay = inspect::inspect(&dir, None).unwrap().replay.unwrap();
+    std::fs::write(dir.join("expected"), replay.model).unwrap();
 }
 
-/// R26: what version N−1 wrote opens. There is one format so far, so N−1 is what the first release writes.
+/// R26: what older versions wrote opens, with the models that they had (`expected`, SHA-256), from the snapshot and by
+/// replay alone. Format 2 has people's histories and rewards that are joined.
 #[test]
 fn folders_of_every_format_open() {
-    let dir = tempfile::tempdir().unwrap();
-    copy(&fixture(1), dir.path());
-    let expected = std::fs::read_to_string(dir.path().join("expected")).unwrap();
-    let (engine, recovery) = Engine::open(dir.path(), fixture_settings()).unwrap();
-    assert_eq!(
-        (recovery.losses, engine.fingerprint().unwrap()),
-        (vec![], expected.clone())
-    );
-    drop(engine);
-    // And by replay alone.
-    std::fs::remove_dir_all(dir.path().join("snapshots")).unwrap();
-    let (engine, recovery) = Engine::open(dir.path(), fixture_settings()).unwrap();
-    assert_eq!((recovery.snapshot, engine.fingerprint().unwrap()), (None, expected));
+    for format in [1, 2] {
+        let dir = tempfile::tempdir().unwrap();
+        copy(&fixture(format), dir.path());
+        let expected = std::fs::read_to_string(dir.path().join("expected")).unwrap();
+        let mut settings = fixture_settings();
+        if format == 2 {
+            settings.rules.window_ms = 30 * 86_400_000;
+            settings.rules.join = oo_serve::engine::Join::Mean;
+        }
+        let model = || inspect::inspect(dir.path(), None).unwrap().replay.unwrap().model;
+        assert_eq!(model(), expected, "format {format}");
+        let (engine, recovery) = Engine::open(dir.path(), settings.clone()).unwrap();
+        assert_eq!((recovery.losses, recovery.snapshot.is_some()), (vec![], true));
+        let live = engine.fingerprint().unwrap();
+        assert_eq!(engine.profile("user-1").is_some(), format == 2);
+        drop(engine);
+        std::fs::remove_dir_all(dir.path().join("snapshots")).unwrap();
+        let (engine, recovery) = Engine::open(dir.path(), settings).unwrap();
+        assert_eq!(
+            (recovery.snapshot, engine.fingerprint().unwrap()),
+            (None, live),
+            "format {format}"
+        );
+    }
 }
 
 /// R26: what version N+1 wrote is refused, and nothing of it is touched.
@@ -314,13 +331,13 @@ fn newer_formats_are_refused() {
         .unwrap()
         .path();
     let mut bytes = std::fs::read(&snapshot).unwrap();
-    bytes[8] = 2;
+    bytes[8] = 3;
     let end = bytes.len() - 4;
     let crc = crc32c::crc32c(&bytes[..end]);
     bytes[end..].copy_from_slice(&crc.to_le_bytes());
     std::fs::write(&snapshot, bytes).unwrap();
     let error = Engine::open(dir.path(), fixture_settings()).map(|_| ()).unwrap_err();
-    assert!(matches!(error, Error::Format { found: 2, .. }), "{error}");
+    assert!(matches!(error, Error::Format { found: 3, .. }), "{error}");
 }
 
 #[test]

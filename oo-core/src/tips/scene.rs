@@ -6,7 +6,17 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
 pub struct Moment(pub u64);
 
+/// Days between 1969-12-29, a Monday, and 1970-01-01.
+const MONDAY: i64 = 3;
+
 impl Moment {
+    /// The moment that a clock shows which counts milliseconds since 1970 by the person's time; the first Monday before
+    /// counts as the earliest.
+    pub fn from_unix_ms(local_ms: i64) -> Moment {
+        let minutes = local_ms.div_euclid(60_000) + MONDAY * 1440;
+        Moment(minutes.max(0) as u64)
+    }
+
     /// Hour of the day with its fraction, in [0, 24).
     pub fn hour(self) -> f64 {
         (self.0 % 1440) as f64 / 60.0

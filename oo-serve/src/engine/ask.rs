@@ -36,6 +36,22 @@ pub struct Ask<'a> {
     pub body: Option<u64>,
     /// True to log the decision without ever teaching the policy by it (log-only mode).
     pub observe: bool,
+    /// Minutes that the person's clock is ahead of UTC.
+    pub ahead: i16,
+    /// Candidates of the request that were kept away; only logged.
+    pub suppressed: &'a [Suppressed],
+}
+
+/// A candidate that was kept away from a decision.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Suppressed {
+    /// Its id.
+    pub id: String,
+    /// What the person said of it.
+    #[serde(rename = "reason")]
+    pub reaction: Reaction,
+    /// When it may come back, milliseconds since 1970; `None` for never.
+    pub until: Option<u64>,
 }
 
 /// Why this candidate.
@@ -120,6 +136,14 @@ pub enum Given {
 }
 
 impl Given {
+    /// The reaction, where that is what happened.
+    pub fn feedback(&self) -> Option<oo_core::tips::Feedback> {
+        match self {
+            Given::Reaction(feedback) => Some(*feedback),
+            Given::Reward(_) => None,
+        }
+    }
+
     /// A reaction without dwell.
     pub fn reaction(reaction: Reaction) -> Given {
         Given::Reaction(oo_core::tips::Feedback {
@@ -145,6 +169,15 @@ pub struct Feedback {
     pub early: bool,
 }
 
+/// What may be said with a feedback besides.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Hints<'a> {
+    /// Whose feedback. With it a decision is found that has been closed for long.
+    pub user: Option<&'a str>,
+    /// When the tip may come back, milliseconds since 1970.
+    pub until: Option<u64>,
+}
+
 /// What became of a feedback.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -159,16 +192,19 @@ pub enum Status {
     Extra,
     /// The decision was only observed: logged, not learned.
     Observed,
+    /// Taken into the decision's reward, which is learned when the wait window ends.
+    Joined,
 }
 
 impl Status {
     /// All statuses, in the order of their codes.
-    pub const ALL: [Status; 5] = [
+    pub const ALL: [Status; 6] = [
         Status::Learned,
         Status::Held,
         Status::Late,
         Status::Extra,
         Status::Observed,
+        Status::Joined,
     ];
 }
 
@@ -223,6 +259,10 @@ pub struct Logged {
     pub note: Vec<u8>,
     /// True when nothing is learned from it.
     pub observe: bool,
+    /// Minutes that the person's clock was ahead of UTC.
+    pub ahead: i16,
+    /// Candidates that were kept away.
+    pub suppressed: Vec<Suppressed>,
     /// The answer that was given.
     pub answer: Answer,
 }

@@ -1,10 +1,10 @@
 //! A request to choose, from its check to its record.
 
 use super::ask::{Answer, Ask, MAX_CANDIDATES, MAX_ID, MAX_NOTE, action_id, identity};
-use super::event::{BEFORE_BYTES, Decided, DecidedParts, VERSION, kind};
+use super::event::{BEFORE_BYTES, Decided, DecidedParts, kind, version};
 use super::guard::By;
 use super::offer::Choice;
-use super::state::{Mark, State, read};
+use super::state::{Brief, Mark, State, read};
 use super::{Engine, codec::Put};
 use crate::journal::fail;
 use crate::{Error, Result};
@@ -292,6 +292,8 @@ impl Engine {
             reason: by.reason,
             observe: ask.observe,
             note: ask.note,
+            ahead: ask.ahead,
+            suppressed: ask.suppressed,
         };
         parts.encode(payload);
         let mut state = self.state();
@@ -304,10 +306,19 @@ impl Engine {
         let before = state.users.get(&user).map_or(0, |u| u.last.bits());
         payload[..BEFORE_BYTES].copy_from_slice(&before.to_le_bytes());
         let time = self.stamps.now();
-        let (seq, at) = self.journal.append(time, (kind::DECIDED, VERSION), payload)?;
+        let (seq, at) = self
+            .journal
+            .append(time, (kind::DECIDED, version(kind::DECIDED)), payload)?;
         fail::point("apply.before");
-        let parts = (id, ask.decision_id.is_some(), user, ask.observe);
-        state.apply_decided(Mark { seq, time, at }, parts, &self.serving, &|at| self.fetch(at));
+        let brief = Brief {
+            id,
+            named: ask.decision_id.is_some(),
+            user,
+            observe: ask.observe,
+            tip: ids[chosen].0,
+            ahead: ask.ahead,
+        };
+        state.apply_decided(Mark { seq, time, at }, brief, &self.serving, &|at| self.fetch(at));
         fail::point("apply.after");
         self.shadows.learn(state.taught.take());
         drop(state);
@@ -327,6 +338,14 @@ impl Engine {
             repeated: false,
         };
         Ok((answer, contributions))
+    }
+
+    /// The answer that was given under an id of the caller's, to a request with this digest.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when the request was another.
+    pub fn answered(&self, id: &str, body: u64) -> Result<Option<Answer>> {
+        self.repeated(&self.state(), id, body)
     }
 
     /// The answer that was given under this id.

@@ -1,6 +1,6 @@
 //! What the journal's records say. A kind and its version never change their meaning; a new meaning gets a new version.
 
-use super::ask::{Answer, Given, Logged, Reason, Status};
+use super::ask::{Answer, Given, Logged, Reason, Status, Suppressed, identity};
 use super::codec::{Get, Put};
 use super::settings::Rules;
 use crate::journal::{Location, Record};
@@ -20,8 +20,13 @@ pub(crate) mod kind {
     pub const SHADOW: u8 = 8;
 }
 
-/// The version of every payload written today.
-pub(crate) const VERSION: u8 = 1;
+/// The version of a kind's payload that is written today; older ones are read as well.
+pub(crate) const fn version(kind: u8) -> u8 {
+    match kind {
+        kind::DECIDED | kind::GIVEN => 2,
+        _ => 1,
+    }
+}
 
 /// A decision with what the journal needs besides.
 #[derive(Clone, PartialEq, Debug)]
@@ -55,6 +60,28 @@ pub struct GivenEvent {
     pub status: Status,
     /// Under the rules of its time.
     pub reward: f64,
+    /// What it is about, where that was found.
+    pub about: Option<About>,
+    /// When the tip may come back, where the caller said so.
+    pub until: Option<u64>,
+}
+
+/// The tip that a feedback is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct About {
+    /// Number of the decision's record.
+    pub seq: u64,
+    /// The tip that it showed.
+    pub tip: u64,
+}
+
+impl About {
+    pub(crate) fn of(l: &Logged) -> About {
+        About {
+            seq: l.seq,
+            tip: identity(&l.ids[l.answer.chosen]),
+        }
+    }
 }
 
 /// Another policy, or another state of one.
@@ -148,6 +175,8 @@ pub(crate) struct DecidedParts<'a> {
     pub reason: Reason,
     pub observe: bool,
     pub note: &'a [u8],
+    pub ahead: i16,
+    pub suppressed: &'a [Suppressed],
 }
 
 /// The first eight bytes of a decision's payload: the place of the user's decision before it. It is known last.
@@ -177,7 +206,26 @@ impl DecidedParts<'_> {
         out.u8(self.reason as u8);
         out.u8(u8::from(self.observe));
         out.bytes(self.note);
+        out.u32(self.ahead as u16 as u32);
+        out.u32(self.suppressed.len() as u32);
+        for s in self.suppressed {
+            out.text(&s.id);
+            out.u8(s.reaction as u8);
+            out.option(s.until);
+        }
     }
+}
+
+fn suppressed(from: &mut Get<'_>) -> Option<Vec<Suppressed>> {
+    let mut all = Vec::new();
+    for _ in 0..from.u32()? {
+        all.push(Suppressed {
+            id: from.text()?.into(),
+            reaction: *Reaction::ALL.get(from.u8()? as usize)?,
+            until: from.option()?,
+        });
+    }
+    Some(all)
 }
 
 fn decided(r: &Record<'_>) -> Option<Decided> {
@@ -205,6 +253,10 @@ fn decided(r: &Record<'_>) -> Option<Decided> {
     let reason = *Reason::ALL.get(from.u8()? as usize)?;
     let observe = from.u8()? == 1;
     let note = from.bytes()?.to_vec();
+    let (ahead, suppressed) = match r.version {
+        1 => (0, Vec::new()),
+        _ => (from.u32()? as u16 as i16, suppressed(&mut from)?),
+    };
     let holds = from.done() && n > 0 && probs.len() == n && scores.len() == n && chosen < n && features.len() % n == 0;
     holds.then_some(Decided {
         named,
@@ -219,6 +271,8 @@ fn decided(r: &Record<'_>) -> Option<Decided> {
             index,
             note,
             observe,
+            ahead,
+            suppressed,
             answer: Answer {
                 decision_id,
                 chosen,
@@ -257,9 +311,12 @@ impl GivenEvent {
         out.option(self.client_time);
         out.u8(self.status as u8);
         out.f64(self.reward);
+        out.option(self.about.map(|a| a.seq));
+        out.u64(self.about.map_or(0, |a| a.tip));
+        out.option(self.until);
     }
 
-    fn decode(payload: &[u8]) -> Option<Self> {
+    fn decode(payload: &[u8], version: u8) -> Option<Self> {
         let mut from = Get(payload);
         let decision_id = from.text()?.to_string();
         let user = from.u64()?;
@@ -274,7 +331,7 @@ impl GivenEvent {
                 dwell_ms: value,
             }),
         };
-        let event = GivenEvent {
+        let mut event = GivenEvent {
             decision_id,
             user,
             feedback_id: has_id.then_some(id),
@@ -283,7 +340,14 @@ impl GivenEvent {
             client_time: from.option()?,
             status: *Status::ALL.get(from.u8()? as usize)?,
             reward: from.f64()?,
+            about: None,
+            until: None,
         };
+        if version > 1 {
+            let (seq, tip) = (from.option()?, from.u64()?);
+            event.about = seq.map(|seq| About { seq, tip });
+            event.until = from.option()?;
+        }
         from.done().then_some(event)
     }
 }
@@ -348,13 +412,15 @@ impl Event {
                     reason: a.reason,
                     observe: l.observe,
                     note: &l.note,
+                    ahead: l.ahead,
+                    suppressed: &l.suppressed,
                 };
                 parts.encode(out);
                 out[..BEFORE_BYTES].copy_from_slice(&d.before.bits().to_le_bytes());
                 kind::DECIDED
             }
         };
-        (kind, VERSION)
+        (kind, version(kind))
     }
 
     /// What a record says; the error says why it cannot be understood.
@@ -362,16 +428,19 @@ impl Event {
         if r.kind == crate::journal::record::BLANK {
             return Ok(Event::Blank);
         }
-        if r.version != VERSION {
+        if r.version == 0 || r.version > version(r.kind) {
             return Err(format!(
-                "record {} of kind {} has version {}; this program knows version {VERSION}",
-                r.seq, r.kind, r.version
+                "record {} of kind {} has version {}; this program knows versions up to {}",
+                r.seq,
+                r.kind,
+                r.version,
+                version(r.kind)
             ));
         }
         let mut from = Get(r.payload);
         let event = match r.kind {
             kind::DECIDED => decided(r).map(|d| Event::Decided(Box::new(d))),
-            kind::GIVEN => GivenEvent::decode(r.payload).map(|g| Event::Given(Box::new(g))),
+            kind::GIVEN => GivenEvent::decode(r.payload, r.version).map(|g| Event::Given(Box::new(g))),
             kind::TICK => Some(Event::Tick),
             kind::RULES => from
                 .text()

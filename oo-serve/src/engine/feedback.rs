@@ -1,9 +1,10 @@
 //! A feedback, from its check to its receipt.
 
 use super::Engine;
-use super::ask::{Feedback, Given, MAX_ID, Receipt, Status, Target, identity};
+use super::ask::{Feedback, Given, Hints, MAX_ID, Receipt, Status, Target, identity};
 use super::codec::Put;
-use super::event::{Event, GivenEvent};
+use super::event::{About, Event, GivenEvent};
+use super::join::Join;
 use super::state::{Open, State, decision_hash, feedback_hash, write};
 use crate::journal::{Commit, Location};
 use crate::{Error, Result};
@@ -53,14 +54,14 @@ impl Future for Pending {
 /// What a feedback was found to be about.
 enum Found {
     /// Inside its window.
-    Open(String, Open),
-    /// A decision once, but not any more.
-    Closed(String, u64),
+    Open(String, Open, About),
+    /// A decision once, but not any more; whose and about what, where that is known.
+    Closed(String, Option<(u64, About)>),
     /// Nothing that is known.
     Unknown(String),
 }
 
-fn digest(f: &Feedback) -> u64 {
+fn digest(f: &Feedback, until: Option<u64>) -> u64 {
     let mut bytes = Vec::new();
     match &f.target {
         Target::Decision(id) => bytes.text(id),
@@ -76,6 +77,9 @@ fn digest(f: &Feedback) -> u64 {
         }
         Given::Reward(reward) => bytes.f64(reward),
     }
+    if until.is_some() {
+        bytes.option(until);
+    }
     // The client's time is left out: a retry may carry a new one.
     let high = crc32c::crc32c(&bytes);
     let low = crc32c::crc32c_append(!high, &bytes);
@@ -90,9 +94,17 @@ impl Engine {
     /// early); [`Error::Conflict`] for a feedback id that was used with another body; [`Error::Unavailable`] when the
     /// disk does not take records now.
     pub fn feedback(&self, feedback: &Feedback) -> Result<Pending> {
+        self.feedback_with(feedback, Hints::default())
+    }
+
+    /// [`feedback`](Engine::feedback), with what may be said besides.
+    ///
+    /// # Errors
+    /// As [`feedback`](Engine::feedback).
+    pub fn feedback_with(&self, feedback: &Feedback, hints: Hints<'_>) -> Result<Pending> {
         check(feedback)?;
         self.journal.writable()?;
-        let body = digest(feedback);
+        let body = digest(feedback, hints.until);
         let mut state = self.state();
         if let Some(id) = &feedback.feedback_id
             && let Some(receipt) = self.known_feedback(&state, id, body)?
@@ -100,15 +112,25 @@ impl Engine {
             return Ok(self.pending(receipt));
         }
         let now = self.stamps.now();
-        let (decision_id, status, user) = match self.find(&state, &feedback.target)? {
-            Found::Open(id, open) if open.deadline > now => match open {
-                Open { waiting: false, .. } => (id, Status::Extra, open.user),
-                Open { observe: true, .. } => (id, Status::Observed, open.user),
-                _ => (id, Status::Learned, open.user),
-            },
-            Found::Open(id, open) => (id, Status::Late, open.user),
-            Found::Closed(id, user) => (id, Status::Late, user),
-            Found::Unknown(id) if feedback.early => (id, Status::Held, 0),
+        let (decision_id, status, whose) = match self.find(&state, &feedback.target, hints.user)? {
+            Found::Open(id, open, about) => {
+                let status = match open {
+                    Open { deadline, .. } if deadline <= now => Status::Late,
+                    Open {
+                        waiting: true,
+                        observe: true,
+                        ..
+                    } => Status::Observed,
+                    Open { waiting: true, .. } if state.rules.join == Join::First => Status::Learned,
+                    Open { waiting: true, .. } => Status::Joined,
+                    // The first feedback settled which rule the decision goes by.
+                    _ if state.joins.contains_key(&decision_hash(&id)) => Status::Joined,
+                    _ => Status::Extra,
+                };
+                (id, status, Some((open.user, about)))
+            }
+            Found::Closed(id, whose) => (id, Status::Late, whose),
+            Found::Unknown(id) if feedback.early => (id, Status::Held, None),
             Found::Unknown(id) => {
                 return Err(Error::NotFound {
                     field: "decision_id",
@@ -117,20 +139,22 @@ impl Engine {
                 });
             }
         };
-        if status == Status::Learned {
+        if let (Status::Learned, Some((user, _))) = (status, whose) {
             // Better refused than acknowledged and learned later.
             let warmed = write(&self.serving).models.warm(UserId(user));
             warmed.map_err(|e| Error::from(e).unread())?;
         }
         let event = GivenEvent {
             decision_id,
-            user,
+            user: whose.map_or(0, |(user, _)| user),
             feedback_id: feedback.feedback_id.clone(),
             body,
             given: feedback.given,
             client_time: feedback.client_time,
             status,
             reward: state.reward(&feedback.given),
+            about: whose.map(|(_, about)| about),
+            until: hints.until,
         };
         let event = Event::Given(Box::new(event));
         let mark = self.put_at(&mut state, &event, now)?;
@@ -189,29 +213,48 @@ impl Engine {
         Ok(None)
     }
 
-    fn find(&self, state: &State, target: &Target) -> Result<Found> {
+    fn find(&self, state: &State, target: &Target, user: Option<&str>) -> Result<Found> {
         match target {
-            Target::Decision(id) => self.find_decision(state, id),
+            Target::Decision(id) => self.find_decision(state, id, user),
             Target::Tip { user, tip } => self.find_tip(state, user, tip),
         }
     }
 
-    fn find_decision(&self, state: &State, id: &str) -> Result<Found> {
+    fn find_decision(&self, state: &State, id: &str, user: Option<&str>) -> Result<Found> {
         if let Some(open) = state.open.get(&decision_hash(id)).copied() {
             match self.fetch(open.at) {
-                Ok(d) if d.logged.answer.decision_id == id => return Ok(Found::Open(id.into(), open)),
+                Ok(d) if d.logged.answer.decision_id == id => {
+                    return Ok(Found::Open(id.into(), open, About::of(&d.logged)));
+                }
                 Err(e) if e.is_passing() => return Err(e.unread()),
                 _ => {}
             }
         }
-        if let Some(decided) = self.known_decision(state, id)? {
-            return Ok(Found::Closed(id.into(), identity(&decided.logged.user)));
+        if let Some(d) = self.known_decision(state, id)? {
+            let whose = (identity(&d.logged.user), About::of(&d.logged));
+            return Ok(Found::Closed(id.into(), Some(whose)));
         }
         Ok(match self.names.stamp(id) {
             // Made here, and the window has passed. One whose window has not was lost with a crash.
-            Some(time) if time.saturating_add(state.rules.wait_ms) <= self.stamps.now() => Found::Closed(id.into(), 0),
+            Some(time) if time.saturating_add(state.rules.wait_ms) <= self.stamps.now() => {
+                let whose = user.and_then(|user| self.find_among(state, user, id));
+                Found::Closed(id.into(), whose)
+            }
             _ => Found::Unknown(id.into()),
         })
+    }
+
+    /// A decision among the user's latest.
+    fn find_among(&self, state: &State, user: &str, id: &str) -> Option<(u64, About)> {
+        let mut at = state.users.get(&identity(user))?.last;
+        for _ in 0..TIP_DEPTH {
+            let decided = (at != Location::NOWHERE).then(|| self.fetch(at).ok())??;
+            if decided.logged.answer.decision_id == id {
+                return Some((identity(user), About::of(&decided.logged)));
+            }
+            at = decided.before;
+        }
+        None
     }
 
     /// The user's latest decision that showed the tip: an open one that waits, else the latest at all.
@@ -230,13 +273,14 @@ impl Engine {
             let logged = &decided.logged;
             let id = &logged.answer.decision_id;
             if logged.user == user && logged.ids[logged.answer.chosen] == tip {
+                let about = About::of(logged);
                 match state.open.get(&decision_hash(id)).filter(|o| o.at == at) {
-                    Some(open) if open.waiting => return Ok(Found::Open(id.clone(), *open)),
+                    Some(open) if open.waiting => return Ok(Found::Open(id.clone(), *open, about)),
                     Some(open) => {
-                        latest.get_or_insert(Found::Open(id.clone(), *open));
+                        latest.get_or_insert(Found::Open(id.clone(), *open, about));
                     }
                     None => {
-                        latest.get_or_insert(Found::Closed(id.clone(), identity(user)));
+                        latest.get_or_insert(Found::Closed(id.clone(), Some((identity(user), about))));
                     }
                 }
             }

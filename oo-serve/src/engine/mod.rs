@@ -13,22 +13,26 @@ mod decide;
 pub mod event;
 mod feedback;
 mod guard;
+pub mod join;
 mod keep;
 pub(crate) mod models;
 mod names;
 mod offer;
+pub mod people;
 pub(crate) mod recover;
 pub mod settings;
 pub mod shadow;
 pub(crate) mod snapshot;
 pub(crate) mod state;
 
-pub use ask::{Answer, Ask, Feedback, Given, Logged, Reason, Receipt, Stats, Status, Target};
+pub use ask::{Answer, Ask, Feedback, Given, Hints, Logged, Reason, Receipt, Stats, Status, Suppressed, Target};
 pub use feedback::Pending;
+pub use join::Join;
 pub use keep::Compaction;
 pub use offer::Choice;
+pub use people::{Known, Person, Seen};
 pub use recover::Recovery;
-pub use settings::{Artefact, Durability, Rules, Settings};
+pub use settings::{Artefact, Durability, Rules, Settings, Suppress};
 pub use state::Counts;
 
 use crate::journal::{Health, Journal, Location, fail};
@@ -196,17 +200,52 @@ impl Engine {
         found
     }
 
-    /// A decision by its id.
+    /// A decision by its id. One that was named here and has been closed for long is looked for in the file of its time,
+    /// which takes as long as reading that.
     ///
     /// # Errors
     /// [`Error::NotFound`] when it is not known, or not any more; [`Error::Unavailable`] when it cannot be read now.
     pub fn decision(&self, id: &str) -> Result<Logged> {
-        let found = self.known_decision(&self.state(), id)?;
+        let known = self.known_decision(&self.state(), id)?;
+        let found = match (known, self.names.stamp(id)) {
+            (Some(found), _) => Some(found),
+            (None, Some(made)) => self.search(id, made)?,
+            (None, None) => None,
+        };
         found.map(|d| d.logged).ok_or_else(|| Error::NotFound {
             field: "decision_id",
             what: "decision",
             id: id.into(),
         })
+    }
+
+    /// Looks for a decision of this name, made at this time, in the journal.
+    fn search(&self, id: &str, made: u64) -> Result<Option<Decided>> {
+        /// From the making of a name to the stamp of its record, at most: a policy that is waited for, a busy machine.
+        const SPAN_MS: u64 = 60_000;
+        let segments = self.journal.segments();
+        let list = segments.list()?;
+        let begins_before = |segment: &u32| segments.first_time(*segment).is_ok_and(|t| t.is_some_and(|t| t < made));
+        let from = list.partition_point(begins_before).saturating_sub(1);
+        for &segment in &list[from..] {
+            let mut found = None;
+            let mut past = false;
+            segments.scan_while(segment, None, |r| {
+                if r.kind == event::kind::DECIDED
+                    && (made..=made + SPAN_MS).contains(&r.time)
+                    && let Ok(Event::Decided(d)) = Event::decode(&r)
+                    && d.logged.answer.decision_id == id
+                {
+                    found = Some(*d);
+                }
+                past = r.time > made + SPAN_MS;
+                Ok(found.is_none() && !past)
+            })?;
+            if found.is_some() || past {
+                return Ok(found);
+            }
+        }
+        Ok(None)
     }
 
     /// A decision that is open, or whose id the caller chose.

@@ -1,6 +1,7 @@
 //! What an engine is opened with.
 
 use super::clock::{Clock, SystemClock};
+use super::join::Join;
 use super::models::Home;
 use crate::journal::disk::{Disk, RealDisk};
 use oo_core::tips::RewardSpec;
@@ -34,6 +35,13 @@ pub struct Rules {
     pub default_reward: Option<f64>,
     /// How long ids are remembered, in milliseconds.
     pub remember_ms: u64,
+    /// How several feedbacks of one decision make one reward.
+    #[serde(default)]
+    pub join: Join,
+    /// How long a person's history reaches back, in milliseconds; 0 keeps none. Histories begin with the rule: what was
+    /// decided before is not looked up.
+    #[serde(default)]
+    pub window_ms: u64,
 }
 
 impl Default for Rules {
@@ -44,8 +52,72 @@ impl Default for Rules {
             early_ms: 120_000,
             default_reward: None,
             remember_ms: 48 * 3_600_000,
+            join: Join::First,
+            window_ms: 0,
         }
     }
+}
+
+/// How long a tip stays away after what the person said of it, in milliseconds; `None` for ever, 0 not at all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Suppress {
+    /// After done.
+    pub done_ms: Option<u64>,
+    /// After dismiss.
+    pub dismiss_ms: Option<u64>,
+    /// After snooze, where the feedback does not say until when.
+    pub snooze_ms: Option<u64>,
+}
+
+impl Default for Suppress {
+    fn default() -> Self {
+        Suppress {
+            done_ms: None,
+            dismiss_ms: None,
+            snooze_ms: Some(3_600_000),
+        }
+    }
+}
+
+impl std::str::FromStr for Suppress {
+    type Err = String;
+
+    /// Reads `done=ever,dismiss=7d,snooze=90m`; what is left out is as by default.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut suppress = Suppress::default();
+        for part in text.split(',') {
+            let expected = || format!("expected done=…, dismiss=… or snooze=…, got `{part}`");
+            let (name, value) = part.split_once('=').ok_or_else(expected)?;
+            let span = match name.trim() {
+                "done" => &mut suppress.done_ms,
+                "dismiss" => &mut suppress.dismiss_ms,
+                "snooze" => &mut suppress.snooze_ms,
+                _ => return Err(expected()),
+            };
+            *span = span_ms(value.trim()).ok_or_else(|| {
+                format!("expected ever, never, or a number with s, m, h or d (as in 90m), got `{value}`")
+            })?;
+        }
+        Ok(suppress)
+    }
+}
+
+/// `ever` is `Some(None)`.
+fn span_ms(text: &str) -> Option<Option<u64>> {
+    match text {
+        "ever" => return Some(None),
+        "never" => return Some(Some(0)),
+        _ => {}
+    }
+    let unit = match text.chars().last()? {
+        's' => 1000,
+        'm' => 60_000,
+        'h' => 3_600_000,
+        'd' => 86_400_000,
+        _ => return None,
+    };
+    let number: u64 = text[..text.len() - 1].parse().ok()?;
+    Some(Some(number.checked_mul(unit)?))
 }
 
 /// A policy to serve: its spec, and what it has learned elsewhere.
@@ -83,6 +155,10 @@ pub struct Settings {
     pub shape: Shape,
     /// How rewards are made.
     pub rules: Rules,
+    /// What keeps a tip away from [`Engine::person`](crate::Engine::person)'s candidates; `None` keeps all in.
+    pub suppress: Option<Suppress>,
+    /// A profile whose last decision or feedback is older, in milliseconds, counts as unknown.
+    pub profile_age_ms: u64,
     /// Root of every draw.
     pub seed: u64,
     /// When a feedback is acknowledged.
@@ -122,6 +198,8 @@ impl Settings {
             policy,
             shape,
             rules: Rules::default(),
+            suppress: None,
+            profile_age_ms: u64::MAX,
             seed: 0,
             durability: Durability::default(),
             policy_timeout: Duration::from_millis(20),
@@ -133,5 +211,46 @@ impl Settings {
             clock: Arc::new(SystemClock::default()),
             disk: Arc::new(RealDisk),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_read_and_refused() {
+        let read = |text: &str| text.parse::<Suppress>();
+        let all = Suppress {
+            done_ms: None,
+            dismiss_ms: Some(7 * 86_400_000),
+            snooze_ms: Some(90 * 60_000),
+        };
+        assert_eq!(read("done=ever, dismiss=7d, snooze=90m"), Ok(all));
+        assert_eq!(read("done=never").unwrap().done_ms, Some(0));
+        assert_eq!(read("snooze=1h").unwrap(), Suppress::default());
+        for bad in [
+            "",
+            "done",
+            "done=",
+            "done=7",
+            "done=-1d",
+            "other=1d",
+            "done=1w",
+            "done=99999999999999999999d",
+            "snooze=é",
+        ] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+    }
+
+    /// What a release without them wrote still says what it said.
+    #[test]
+    fn rules_of_before_are_read() {
+        let mut old = serde_json::to_value(Rules::default()).unwrap();
+        let fields = old.as_object_mut().unwrap();
+        fields.remove("join");
+        fields.remove("window_ms");
+        assert_eq!(serde_json::from_value::<Rules>(old).unwrap(), Rules::default());
     }
 }

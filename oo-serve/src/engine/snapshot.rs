@@ -8,7 +8,9 @@
 
 use super::codec::{Get, Put};
 use super::event::Swapped;
+use super::join::{Join, Joined};
 use super::models::{Frozen, Home};
+use super::people::History;
 use super::recover;
 use super::settings::Rules;
 use super::state::{Counts, Early, Mark, Open, Serving, State, User};
@@ -22,7 +24,7 @@ use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 /// The snapshots' format. Rises when older programs could misread it.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 const MAGIC: &[u8; 8] = b"oOsnap\r\n";
 
 pub(crate) fn folder(dir: &Path) -> PathBuf {
@@ -94,6 +96,10 @@ pub(crate) fn take(state: &mut State, serving: &Serving) -> Still {
         [*id, u.decisions, u.pulls, u.sum.to_bits(), u.updated, u.last.bits()]
             .into_iter()
             .for_each(|v| out.u64(v));
+        out.u8(u8::from(u.history.is_some()));
+        if let Some(history) = &u.history {
+            history.encode(&mut out);
+        }
     }
     let open: Vec<_> = state
         .due
@@ -116,7 +122,16 @@ pub(crate) fn take(state: &mut State, serving: &Serving) -> Still {
                 .into_iter()
                 .for_each(|v| out.u64(v));
             put_feedback(&mut out, e.feedback);
+            out.option(e.until);
         }
+    }
+    out.u64(state.joins.len() as u64);
+    for (hash, joined) in &state.joins {
+        out.u64(*hash);
+        out.u8(joined.join as u8);
+        out.u64(joined.n);
+        out.f64(joined.value);
+        put_feedback(&mut out, joined.feedback);
     }
     let due = state
         .early_due
@@ -343,9 +358,11 @@ pub(crate) fn load(home: Home<'_>, seq: u64) -> Result<(State, Serving)> {
         Ok(bytes)
     };
     let start = exact(20)?;
+    let format = u32::from_le_bytes(start[8..12].try_into().expect("four bytes"));
     let length = u32::from_le_bytes(start[16..20].try_into().expect("four bytes")) as usize;
     let head = exact(length)?;
-    let (state, swapped, updates, refused) = parse(&head).ok_or_else(|| damaged("its state does not hold together"))?;
+    let (state, swapped, updates, refused) =
+        parse(&head, format).ok_or_else(|| damaged("its state does not hold together"))?;
     drop(head);
     if state.last.seq != seq {
         return Err(damaged("it is not of the record that its name says"));
@@ -361,7 +378,8 @@ pub(crate) fn load(home: Home<'_>, seq: u64) -> Result<(State, Serving)> {
     Ok((state, serving))
 }
 
-fn parse(head: &[u8]) -> Option<(State, Swapped, u64, u64)> {
+/// Format 1 had neither histories nor joins.
+fn parse(head: &[u8], format: u32) -> Option<(State, Swapped, u64, u64)> {
     let mut from = Get(head);
     let (seq, time, at) = (from.u64()?, from.u64()?, Location::from_bits(from.u64()?));
     let rules: Rules = serde_json::from_str(from.text()?).ok()?;
@@ -380,13 +398,17 @@ fn parse(head: &[u8]) -> Option<(State, Swapped, u64, u64)> {
     state.users.reserve((n as usize).min(1 << 20));
     for _ in 0..n {
         let id = from.u64()?;
-        let user = User {
+        let mut user = User {
             decisions: from.u64()?,
             pulls: from.u64()?,
             sum: from.f64()?,
             updated: from.u64()?,
             last: Location::from_bits(from.u64()?),
+            history: None,
         };
+        if format > 1 && from.u8()? == 1 {
+            user.history = Some(Box::new(History::decode(&mut from)?));
+        }
         state.users.insert(id, user);
     }
     for _ in 0..from.u64()? {
@@ -412,9 +434,20 @@ fn parse(head: &[u8]) -> Option<(State, Swapped, u64, u64)> {
                 time: from.u64()?,
                 reward: from.f64()?,
                 feedback: get_feedback(&mut from)?,
+                until: if format > 1 { from.option()? } else { None },
             });
         }
         state.early.insert(hash, held);
+    }
+    for _ in 0..if format > 1 { from.u64()? } else { 0 } {
+        let hash = from.u64()?;
+        let joined = Joined {
+            join: *Join::ALL.get(from.u8()? as usize)?,
+            n: from.u64()?,
+            value: from.f64()?,
+            feedback: get_feedback(&mut from)?,
+        };
+        state.joins.insert(hash, joined);
     }
     for _ in 0..from.u64()? {
         state.early_due.push_back((from.u64()?, from.u64()?));

@@ -3,7 +3,9 @@
 
 use super::ask::{Answer, Given, Logged, Stats, Status, action_id, identity, user_id};
 use super::event::{Decided, Event, GivenEvent, Swapped};
+use super::join::{Join, Joined};
 use super::models::Models;
+use super::people::History;
 use super::settings::Rules;
 use crate::Result;
 use crate::journal::Location;
@@ -25,7 +27,7 @@ pub(crate) struct Serving {
 }
 
 /// A user.
-#[derive(Clone, Copy, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default)]
 pub(crate) struct User {
     pub decisions: u64,
     pub pulls: u64,
@@ -33,6 +35,8 @@ pub(crate) struct User {
     pub updated: u64,
     /// The latest decision; each names the one before it.
     pub last: Location,
+    /// What the person was shown and said; where such is kept.
+    pub history: Option<Box<History>>,
 }
 
 impl User {
@@ -69,6 +73,8 @@ pub(crate) struct Early {
     pub time: u64,
     pub reward: f64,
     pub feedback: Option<Feedback>,
+    /// When a snoozed tip may come back, where the caller said so.
+    pub until: Option<u64>,
 }
 
 /// A reward that the policy is still owed: its decision or its model could not be read when it was due.
@@ -78,12 +84,23 @@ struct Owed {
     reward: f64,
     feedback: Option<Feedback>,
     time: u64,
-    /// Nobody gave it: the window ended.
-    default: bool,
+    by: By,
+}
+
+/// What a reward comes from.
+#[derive(Clone, Copy)]
+enum By {
+    /// One feedback.
+    Given,
+    /// All of them, at the end of the window.
+    Joined,
+    /// Nobody gave one until the window ended.
+    Default,
 }
 
 /// Counts since the beginning of the journal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct Counts {
     /// Decisions.
     pub decisions: u64,
@@ -105,6 +122,10 @@ pub struct Counts {
     pub expired: u64,
     /// Default rewards learned.
     pub defaults: u64,
+    /// Feedbacks taken into the reward of a decision that is learned when its window ends.
+    pub joined: u64,
+    /// Such rewards learned.
+    pub aggregates: u64,
 }
 
 /// Where the records of ids are. A hash and a place each; whether it is the right one, the record says.
@@ -198,6 +219,21 @@ pub(crate) struct Mark {
     pub at: Location,
 }
 
+/// What of a decision matters to the state.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Brief<'a> {
+    pub id: &'a str,
+    /// The caller chose the id.
+    pub named: bool,
+    pub user: u64,
+    /// Nothing is learned from it.
+    pub observe: bool,
+    /// The chosen candidate.
+    pub tip: u64,
+    /// Minutes that the person's clock is ahead of UTC.
+    pub ahead: i16,
+}
+
 /// Finds decisions again.
 pub(crate) type Fetch<'f> = &'f dyn Fn(Location) -> Result<Decided>;
 
@@ -206,7 +242,7 @@ pub(crate) struct State {
     /// The last record applied.
     pub last: Mark,
     pub rules: Rules,
-    /// True to ignore recorded rules and rewards: a replay under other rules.
+    /// True to ignore the recorded reward specs and rewards: a replay under another spec.
     pub overruled: bool,
     pub users: HashMap<u64, User, Plain>,
     pub open: HashMap<u64, Open, Plain>,
@@ -214,6 +250,8 @@ pub(crate) struct State {
     pub due: VecDeque<u64>,
     pub early: BTreeMap<u64, Vec<Early>>,
     pub early_due: VecDeque<(u64, u64)>,
+    /// Rewards of open decisions that are learned when their window ends, by the decision's hash.
+    pub joins: BTreeMap<u64, Joined>,
     pub ids: Ids,
     pub counts: Counts,
     /// Users to be blanked, with the number of the record that says so.
@@ -255,6 +293,7 @@ impl State {
             due: VecDeque::new(),
             early: BTreeMap::new(),
             early_due: VecDeque::new(),
+            joins: BTreeMap::new(),
             ids: Ids::default(),
             counts: Counts::default(),
             forgotten: BTreeMap::new(),
@@ -278,8 +317,20 @@ impl State {
     /// Applies a record from before the first policy.
     pub fn begin(&mut self, mark: Mark, event: &Event) {
         self.move_to(mark);
-        if let (Event::Rules(rules), false) = (event, self.overruled) {
-            self.rules = (**rules).clone();
+        if let Event::Rules(rules) = event {
+            self.rule(rules);
+        }
+    }
+
+    /// Other rules; whoever replays under another reward spec keeps that.
+    fn rule(&mut self, rules: &Rules) {
+        let reward = self.overruled.then(|| self.rules.reward.clone());
+        self.rules = rules.clone();
+        if let Some(reward) = reward {
+            self.rules.reward = reward;
+        }
+        if self.rules.window_ms == 0 {
+            self.users.values_mut().for_each(|u| u.history = None);
         }
     }
 
@@ -289,23 +340,32 @@ impl State {
         match event {
             Event::Decided(d) => {
                 let l = &d.logged;
-                let parts = (l.answer.decision_id.as_str(), d.named, identity(&l.user), l.observe);
-                self.apply_decided(mark, parts, serving, fetch);
+                let brief = Brief {
+                    id: &l.answer.decision_id,
+                    named: d.named,
+                    user: identity(&l.user),
+                    observe: l.observe,
+                    tip: identity(&l.ids[l.answer.chosen]),
+                    ahead: l.ahead,
+                };
+                self.apply_decided(mark, brief, serving, fetch);
             }
             Event::Given(g) => self.apply_given(mark, g, serving, fetch),
             other => {
                 self.pass(mark, serving, fetch);
                 match other {
-                    Event::Rules(rules) if !self.overruled => self.rules = (**rules).clone(),
+                    Event::Rules(rules) => self.rule(rules),
                     Event::Reset(user) => {
                         write(serving).models.forget(UserId(*user));
                         if let Some(u) = self.users.get_mut(user) {
-                            (u.pulls, u.sum, u.updated) = (0, 0.0, mark.time);
+                            (u.pulls, u.sum, u.updated, u.history) = (0, 0.0, mark.time, None);
                         }
                     }
                     Event::Forgotten(user) => {
                         write(serving).models.forget(UserId(*user));
                         self.users.remove(user);
+                        self.joins
+                            .retain(|hash, _| self.open.get(hash).is_some_and(|o| o.user != *user));
                         self.open.retain(|_, o| o.user != *user);
                         self.forgotten.insert(*user, mark.seq);
                     }
@@ -332,7 +392,16 @@ impl State {
                 Some(open) => {
                     self.due.pop_front();
                     self.open.remove(&hash);
-                    if open.waiting && !open.observe {
+                    if let Some(joined) = self.joins.remove(&hash) {
+                        let row = Owed {
+                            at: open.at,
+                            reward: joined.reward(),
+                            feedback: joined.feedback,
+                            time: mark.time,
+                            by: By::Joined,
+                        };
+                        self.owe(row, serving, fetch);
+                    } else if open.waiting && !open.observe {
                         self.counts.expired += 1;
                         self.teach_default(open.at, mark.time, serving, fetch);
                     }
@@ -366,7 +435,7 @@ impl State {
                 reward,
                 feedback: None,
                 time,
-                default: true,
+                by: By::Default,
             };
             self.owe(row, serving, fetch);
         }
@@ -394,7 +463,11 @@ impl State {
             match fetch(row.at) {
                 Ok(d) => {
                     self.teach(&d.logged, row, serving)?;
-                    self.counts.defaults += u64::from(row.default);
+                    match row.by {
+                        By::Given => {}
+                        By::Joined => self.counts.aggregates += 1,
+                        By::Default => self.counts.defaults += 1,
+                    }
                 }
                 Err(e) if e.is_passing() => return Err(e),
                 // Gone, as it is for a replay.
@@ -405,15 +478,16 @@ impl State {
         Ok(())
     }
 
-    /// The same as [`apply`](State::apply) for a decision, from what of it matters here: id, whether the caller chose
-    /// it, user, whether it is only observed.
-    pub fn apply_decided(
-        &mut self,
-        mark: Mark,
-        (id, named, user, observe): (&str, bool, u64, bool),
-        serving: &RwLock<Serving>,
-        fetch: Fetch<'_>,
-    ) {
+    /// The same as [`apply`](State::apply) for a decision, from what of it matters here.
+    pub fn apply_decided(&mut self, mark: Mark, brief: Brief<'_>, serving: &RwLock<Serving>, fetch: Fetch<'_>) {
+        let Brief {
+            id,
+            named,
+            user,
+            observe,
+            tip,
+            ahead,
+        } = brief;
         self.pass(mark, serving, fetch);
         self.counts.decisions += 1;
         let known = self.users.entry(user).or_default();
@@ -430,21 +504,43 @@ impl State {
             waiting: true,
             observe,
         };
-        let held = self.early.remove(&hash).unwrap_or_default();
-        let first = held.iter().find(|e| e.time + self.rules.early_ms > mark.time).copied();
-        if let Some(early) = first {
+        // Of one with the same hash that gives way.
+        self.joins.remove(&hash);
+        let window = self.rules.window_ms;
+        if let Some(history) = self.history(user) {
+            history.show(mark.seq, mark.time, window, tip, ahead);
+        }
+        let mut held = self.early.remove(&hash).unwrap_or_default();
+        held.retain(|e| e.time + self.rules.early_ms > mark.time);
+        if let (Some(first), false) = (held.first().copied(), held.is_empty()) {
             open.waiting = false;
             self.counts.matched += 1;
-            self.counts.extra += held.len() as u64 - 1;
-            if !observe {
-                let row = Owed {
-                    at: mark.at,
-                    reward: early.reward,
-                    feedback: early.feedback,
-                    time: mark.time,
-                    default: false,
-                };
-                self.owe(row, serving, fetch);
+            match self.rules.join {
+                _ if observe => self.counts.extra += held.len() as u64 - 1,
+                Join::First => {
+                    self.counts.extra += held.len() as u64 - 1;
+                    let row = Owed {
+                        at: mark.at,
+                        reward: first.reward,
+                        feedback: first.feedback,
+                        time: mark.time,
+                        by: By::Given,
+                    };
+                    self.owe(row, serving, fetch);
+                }
+                join => {
+                    self.counts.joined += held.len() as u64;
+                    let mut joined = Joined::new(join);
+                    held.iter().for_each(|e| joined.add(e.reward, e.feedback));
+                    self.joins.insert(hash, joined);
+                }
+            }
+        }
+        if let Some(history) = self.history(user) {
+            for e in held {
+                if let Some(feedback) = e.feedback {
+                    history.hear(mark.seq, mark.time, tip, feedback, e.until);
+                }
             }
         }
         // A decision of the same hash that is still open gives way; it has been found by its record until now.
@@ -460,16 +556,26 @@ impl State {
             self.ids.insert(feedback_hash(id), mark.at);
         }
         let hash = decision_hash(&g.decision_id);
-        let feedback = match g.given {
-            Given::Reaction(f) => Some(f),
-            Given::Reward(_) => None,
-        };
+        let feedback = g.given.feedback();
         let reward = if self.overruled {
             self.reward(&g.given)
         } else {
             g.reward
         };
+        if let (Some(about), Some(feedback)) = (&g.about, feedback)
+            && let Some(history) = self.history(g.user)
+        {
+            history.hear(about.seq, mark.time, about.tip, feedback, g.until);
+        }
         match g.status {
+            Status::Joined => {
+                let Some(open) = self.open.get_mut(&hash) else { return };
+                open.waiting = false;
+                self.counts.joined += 1;
+                let join = self.rules.join;
+                let joined = self.joins.entry(hash).or_insert_with(|| Joined::new(join));
+                joined.add(reward, feedback);
+            }
             Status::Learned | Status::Observed => {
                 let Some(open) = self.open.get_mut(&hash) else { return };
                 open.waiting = false;
@@ -481,7 +587,7 @@ impl State {
                         reward,
                         feedback,
                         time: mark.time,
-                        default: false,
+                        by: By::Given,
                     };
                     self.owe(row, serving, fetch);
                 }
@@ -495,6 +601,7 @@ impl State {
                     time: mark.time,
                     reward,
                     feedback,
+                    until: g.until,
                 });
             }
             Status::Late => self.counts.late += 1,

@@ -1,7 +1,7 @@
 //! What requests and answers look like. Requests borrow from the body; unknown fields are refused, since a misspelt
 //! field that is silently left out costs a week.
 
-use crate::engine::{Reason, Status};
+use crate::engine::{Reason, Status, Suppressed};
 use oo_core::tips::Reaction;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
@@ -175,8 +175,7 @@ pub struct Candidate<'a> {
     pub due: Option<When>,
     /// How long it takes; 30 by default.
     pub effort_minutes: Option<f64>,
-    /// Recent showings of this very task, faded: 0 fresh, 3 worn out. 0 by default: the server does not
-    /// count showings.
+    /// Recent showings of this very task, faded: 0 fresh, 3 worn out. By default what the journal says of this person.
     pub shown_recently: Option<f64>,
 }
 
@@ -252,8 +251,8 @@ pub struct Context<'a> {
     pub features: Option<Features<'a>>,
     /// The person's time; the server's by default.
     pub now: Option<When>,
-    /// Aggregates over the person's last 30 days; by default those of the signal source, where the candidates come from
-    /// one that has them, else all unknown. The server computes none from its journal.
+    /// Aggregates over the person's last 30 days. What is left out is that of the signal source, where the candidates
+    /// come from one that has it, else what the journal says of this person.
     pub profile: Option<ProfileBody>,
 }
 
@@ -289,7 +288,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Context<'a> {
     }
 }
 
-/// Aggregates over a person's last 30 days; what is left out counts as unknown.
+/// Aggregates over a person's last 30 days.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ProfileBody {
@@ -477,6 +476,14 @@ pub struct RecommendAnswer<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub arm: Option<&'a str>,
+    /// Candidates that were kept away from the draw for what the person said of them: id, reason (done, dismiss,
+    /// snooze), until (milliseconds since 1970, null for ever).
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[schema(value_type = Vec<Object>)]
+    pub suppressed: &'a [Suppressed],
+    /// Milliseconds since the last decision or feedback behind the person's profile, where that of the journal was used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile_age_ms: Option<u64>,
     /// True when the decision had been made before.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub repeated: bool,
@@ -503,7 +510,7 @@ pub struct FeedbackRequest<'a> {
     /// A tip: the user's latest open decision that showed it.
     #[schema(value_type = Option<String>)]
     pub tip_id: Option<Id<'a>>,
-    /// Whose tip; needed with `tip_id`.
+    /// Whose tip; needed with `tip_id`. With `decision_id` it lets a feedback that comes after the wait window find its tip.
     #[schema(value_type = Option<String>)]
     pub user_id: Option<Id<'a>>,
     /// What the person did. One of `reaction` and `reward` is needed.
@@ -513,6 +520,9 @@ pub struct FeedbackRequest<'a> {
     pub reward: Option<f64>,
     /// Milliseconds between showing and reaction.
     pub dwell_ms: Option<u64>,
+    /// With a snooze (or a done, a dismiss): when the tip may come back, instead of what `--suppress` says.
+    #[schema(value_type = Option<String>)]
+    pub until: Option<When>,
     /// When it happened, by the client's clock; logged. Refused when more than five minutes ahead of the server's.
     #[schema(value_type = Option<String>)]
     pub at: Option<When>,
@@ -530,7 +540,8 @@ pub struct FeedbackAnswer<'a> {
     /// The decision.
     #[schema(value_type = String)]
     pub decision_id: &'a str,
-    /// learned, held (waits for its decision), late, extra (the decision had its feedback), observed or refused.
+    /// learned, joined (counts in the decision's reward, which is learned when the wait window ends), held (waits for its
+    /// decision), late, extra (the decision had its feedback) or observed.
     #[schema(value_type = String)]
     pub status: Status,
     /// Under the reward spec in force.

@@ -4,7 +4,7 @@ use super::contract::*;
 use super::problem::{Problem, parse};
 use super::{Answer, Call, json};
 use crate::engine::ask::MAX_ID;
-use crate::engine::{Durability, Feedback, Given, Target};
+use crate::engine::{Durability, Feedback, Given, Hints, Target};
 use oo_core::tips;
 
 /// A client's clock may be ahead by so much.
@@ -80,15 +80,22 @@ pub async fn feedback(call: Call) -> Answer {
         Some(id) => Some(id.to_string()),
         None => header_id(&call)?,
     };
+    let hints = Hints {
+        user: request.user_id.as_deref(),
+        until: request.until.map(|until| until.utc_ms(0).max(0) as u64),
+    };
     let receipt = app
         .engine
-        .feedback(&Feedback {
-            target,
-            feedback_id,
-            given,
-            client_time: client_time.map(|t| t.max(0) as u64),
-            early: request.early,
-        })?
+        .feedback_with(
+            &Feedback {
+                target,
+                feedback_id,
+                given,
+                client_time: client_time.map(|t| t.max(0) as u64),
+                early: request.early,
+            },
+            hints,
+        )?
         .await?;
     app.rollout.learned(&receipt);
     let settings = app.engine.settings();

@@ -102,6 +102,12 @@ pub async fn metrics(call: Call) -> Answer {
             c.counts.extra,
         ),
         (
+            "oo_feedbacks_joined_total",
+            "Feedbacks taken into a reward that is learned when its window ends.",
+            c.counts.joined,
+        ),
+        ("oo_joined_rewards_total", "Such rewards learned.", c.counts.aggregates),
+        (
             "oo_decisions_expired_total",
             "Decisions whose window ended without feedback.",
             c.counts.expired,

@@ -20,6 +20,7 @@ mod recommend;
 mod rounds;
 mod routes;
 
+pub use rounds::is_tips;
 pub use routes::router;
 
 use crate::config::{Limits, Mode};
@@ -76,6 +77,9 @@ pub struct App {
     pub metrics: Metrics,
     /// Requests at once.
     pub permits: Semaphore,
+    /// Where requests are told of.
+    #[cfg(feature = "otlp")]
+    pub spans: Option<crate::otlp::Spans>,
     large: Semaphore,
     started: Instant,
 }
@@ -103,6 +107,8 @@ impl App {
             signals,
             keys: RwLock::new(Arc::new(keys)),
             permits: Semaphore::new(limits.concurrency),
+            #[cfg(feature = "otlp")]
+            spans: None,
             large: Semaphore::new(LARGE_BODIES),
             limits,
             mode,
@@ -175,6 +181,8 @@ impl Endpoint {
         let started = Instant::now();
         let header = request.headers().get("traceparent").map(HeaderValue::as_bytes);
         let trace = Trace::of(header);
+        #[cfg(feature = "otlp")]
+        let method = request.method().clone();
         app.metrics.in_flight.fetch_add(1, Ordering::Relaxed);
         let answered = self.guarded(&app, path, request, act).await;
         app.metrics.in_flight.fetch_sub(1, Ordering::Relaxed);
@@ -189,6 +197,16 @@ impl Endpoint {
         });
         let (status, took) = (response.status().as_u16(), started.elapsed());
         app.metrics.route(self.id).count(status, took);
+        #[cfg(feature = "otlp")]
+        if let Some(spans) = &app.spans {
+            spans.tell(crate::otlp::Told {
+                trace: &trace,
+                method: &method,
+                route: routes::NAMES[self.id],
+                status,
+                took,
+            });
+        }
         // What the caller records is recorded here; the rest on request.
         if trace.sampled {
             tracing::info!(%trace, parent = trace.parent, route = routes::NAMES[self.id], status, micros = took.as_micros() as u64, "request");

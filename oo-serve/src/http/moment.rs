@@ -1,13 +1,9 @@
-//! Times as they stand in requests, and the person's clock behind the features.
+//! Times as they stand in requests.
 //!
 //! The grammar is RFC 3339's, with two shorter forms: without an offset it is the person's own clock, and a date alone
 //! is its first minute. Leap seconds count as the second before.
 
 use super::contract::When;
-use oo_core::tips::Moment;
-
-/// Days between 1969-12-29, a Monday, and 1970-01-01.
-const MONDAY: i64 = 3;
 
 /// Reads `2026-11-24`, `2026-11-24T09:30`, `2026-11-24T09:30:00.5`, each of the latter with `Z` or `+01:00` behind.
 pub fn parse(text: &str) -> Option<When> {
@@ -62,12 +58,6 @@ pub fn parse(text: &str) -> Option<When> {
         local_ms: midnight + (hour * 3600 + minute * 60 + second.min(59)) * 1000 + ms,
         offset,
     })
-}
-
-/// What the features call now: minutes since a Monday by the person's clock.
-pub fn moment(local_ms: i64) -> Moment {
-    let minutes = local_ms.div_euclid(60_000) + MONDAY * 1440;
-    Moment(minutes.max(0) as u64)
 }
 
 struct Rest<'a>(&'a [u8]);
@@ -156,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_week_begins_on_monday() {
-        let at = |text: &str| moment(parse(text).unwrap().local_ms);
+        let at = |text: &str| oo_core::tips::Moment::from_unix_ms(parse(text).unwrap().local_ms);
         assert_eq!((at("2026-11-23").weekday(), at("2026-11-29").weekday()), (0, 6));
         assert!((at("2026-11-24T18:30").hour() - 18.5).abs() < 1e-12);
     }

@@ -2,8 +2,9 @@
 
 use super::problem::Problem;
 use super::{Answer, Call, json};
-use crate::engine::Logged;
+use crate::engine::{Logged, Seen};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 /// Vectors that `GET /features/{user}` returns.
 const LAST: usize = 100;
@@ -16,7 +17,8 @@ fn stranger(user: &str) -> Problem {
 /// What a person got and what came of it.
 #[utoipa::path(get, path = "/stats/{user}", tag = "look", params(("user" = String, Path)),
     responses(
-        (status = 200, description = "{decisions, pulls, cumulative_reward, estimated_mean, last_updated}"),
+        (status = 200, description = "{decisions, pulls, cumulative_reward, estimated_mean, last_updated, profile}; the \
+            profile by the journal with as_of, age_ms and whether it is fresh enough to be used, null where none is kept"),
         (status = 404, description = "A stranger", body = Problem, content_type = "application/problem+json"),
     ), security((), ("bearer" = [])))]
 pub async fn stats(call: Call) -> Answer {
@@ -24,13 +26,15 @@ pub async fn stats(call: Call) -> Answer {
     let stats = call.app.engine.stats(user).ok_or_else(|| stranger(user))?;
     let mut value = serde_json::to_value(stats).unwrap_or_default();
     value["user_id"] = user.into();
+    value["profile"] = json!(call.app.engine.profile(user));
     json(&value)
 }
 
 /// The feature vectors of a person's last 100 decisions, the latest first.
 #[utoipa::path(get, path = "/features/{user}", tag = "look", params(("user" = String, Path)),
     responses(
-        (status = 200, description = "{user_id, names, vectors: [{ts, decision_id, tip_id, features, score, propensity}]}"),
+        (status = 200, description = "{user_id, names, vectors: [{ts, decision_id, tip_id, tip, policy, reason, features, \
+            score, propensity}], profile, tips: [{tip_id, shown_recently, suppressed}]}"),
         (status = 404, description = "A stranger", body = Problem, content_type = "application/problem+json"),
     ), security((), ("bearer" = [])))]
 pub async fn features(call: Call) -> Answer {
@@ -42,9 +46,21 @@ pub async fn features(call: Call) -> Answer {
     let read = tokio::task::spawn_blocking(move || app.engine.history(&name, LAST)).await;
     let history = read.map_err(|_| Problem::unavailable("the history cannot be read"))?;
     let vectors: Vec<Value> = history.iter().map(vector).collect();
+    let shown: BTreeSet<&str> = history.iter().map(|l| l.ids[l.answer.chosen].as_str()).collect();
+    let seen = call.app.engine.seen(user, shown.iter().copied());
+    let tips: Vec<Value> = shown.iter().zip(seen).map(|(id, seen)| tip(id, seen)).collect();
+    let profile = call.app.engine.profile(user);
     let shape = &call.app.engine.settings().shape;
     let names: Vec<&String> = shape.context.iter().chain(&shape.candidate).collect();
-    json(&json!({"user_id": user, "names": names, "vectors": vectors}))
+    json(&json!({"user_id": user, "names": names, "vectors": vectors, "profile": profile, "tips": tips}))
+}
+
+fn tip(id: &str, seen: Seen) -> Value {
+    json!({
+        "tip_id": id,
+        "shown_recently": seen.shown_recently,
+        "suppressed": seen.kept.map(|(reaction, until)| json!({"reason": reaction, "until": until})),
+    })
 }
 
 fn vector(logged: &Logged) -> Value {
@@ -54,10 +70,19 @@ fn vector(logged: &Logged) -> Value {
         "ts": answer.time,
         "decision_id": answer.decision_id,
         "tip_id": logged.ids[answer.chosen],
+        "tip": shown(logged),
+        "policy": &*answer.policy,
+        "reason": super::contract::reason(answer.reason),
         "features": features,
         "score": answer.scores[answer.chosen],
         "propensity": answer.propensity(),
     })
+}
+
+/// The tip as it was shown, where texts came with it.
+fn shown(logged: &Logged) -> Option<Value> {
+    let tips: Vec<Value> = serde_json::from_slice(&logged.note).unwrap_or_default();
+    tips.into_iter().nth(logged.answer.chosen)
 }
 
 /// A decision as it stands in the journal.
@@ -71,14 +96,13 @@ pub async fn decision(call: Call) -> Answer {
     let read = tokio::task::spawn_blocking(move || app.engine.decision(&id)).await;
     let logged = read.map_err(|_| Problem::unavailable("the journal cannot be read"))??;
     let answer = &logged.answer;
-    let tips: Vec<Value> = serde_json::from_slice(&logged.note).unwrap_or_default();
     json(&json!({
         "decision_id": answer.decision_id,
         "ts": answer.time,
         "seq": logged.seq,
         "user_id": logged.user,
         "chosen": logged.ids[answer.chosen],
-        "tip": tips.get(answer.chosen),
+        "tip": shown(&logged),
         "propensity": answer.propensity(),
         "candidates": logged.ids,
         "probabilities": answer.probs,
@@ -91,10 +115,11 @@ pub async fn decision(call: Call) -> Answer {
         "updates": answer.updates,
         "reason": super::contract::reason(answer.reason),
         "observed_only": logged.observe,
+        "suppressed": logged.suppressed,
     }))
 }
 
-/// Starts a person's model and statistics anew; the records stay.
+/// Starts a person's model, statistics, profile and suppressed tips anew; the records stay.
 #[utoipa::path(post, path = "/reset/{user}", tag = "change", params(("user" = String, Path)),
     responses((status = 200, description = "{user_id, reset: true}, on the disk")), security((), ("bearer" = [])))]
 pub async fn reset(call: Call) -> Answer {

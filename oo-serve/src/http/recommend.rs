@@ -2,12 +2,14 @@
 
 use super::contract::*;
 use super::problem::{Problem, parse};
-use super::rounds::{Around, Numbers, numbers};
+use super::rounds::{Around, Numbers, is_tips, numbers};
 use super::{Answer, App, Call, json};
-use crate::engine::{self, Ask};
+use crate::config::Mode;
+use crate::engine::{self, Ask, Known, Suppressed};
 use crate::rollout::Decided;
 use crate::signals::{SignalError, Signals};
 use serde_json::json;
+use std::borrow::Cow;
 
 /// The strongest contributions that are told.
 const TOLD: usize = 5;
@@ -15,7 +17,8 @@ const TOLD: usize = 5;
 /// Decides for one person.
 ///
 /// The answer names the tip, its probability, everybody's probability, and why. The decision is written down; tell what
-/// came of it with `POST /feedback`.
+/// came of it with `POST /feedback`. Tips that the person has done, dismissed or snoozed are kept away (`suppressed`); when
+/// none is left, `tip` is null, `reason` is nothing_left, and no decision is made.
 #[utoipa::path(post, path = "/recommend", tag = "decide", request_body = RecommendRequest<'static>,
     responses(
         (status = 200, description = "Decided", body = RecommendAnswer<'static>),
@@ -79,21 +82,59 @@ fn check_candidates(app: &App, candidates: &[Candidate<'_>]) -> Result<(), Probl
     }
 }
 
-/// Numbers for the engine; `bring` stands for the candidates where the request has none.
-fn prepare(app: &App, request: &RecommendRequest<'_>, signals: Option<&Signals>) -> Result<Numbers, Problem> {
-    let candidates = candidates(request, signals);
-    check_candidates(app, candidates)?;
-    let around = Around {
-        now_ms: app.engine.settings().clock.wall(),
-        ahead: signals.map_or(0, |s| s.utc_offset_minutes),
-        profile: signals.and_then(|s| s.profile).unwrap_or_default(),
+/// A request with everything that the engine needs.
+struct Prepared<'r> {
+    candidates: Cow<'r, [Candidate<'r>]>,
+    numbers: Numbers,
+    suppressed: Vec<Suppressed>,
+    /// The journal's profile, where it was used.
+    known: Option<Known>,
+}
+
+fn prepare<'r>(
+    app: &App,
+    request: &'r RecommendRequest<'_>,
+    signals: Option<&'r Signals>,
+) -> Result<Prepared<'r>, Problem> {
+    let mut candidates = Cow::Borrowed(candidates(request, signals));
+    check_candidates(app, &candidates)?;
+    let settings = app.engine.settings();
+    // Who decides elsewhere has decided.
+    let keeps_away = settings.suppress.is_some() && app.mode == Mode::Serve;
+    let profiles = settings.profile_age_ms > 0 && is_tips(&settings.shape);
+    let person = match settings.rules.window_ms > 0 && (keeps_away || profiles) {
+        true => app.engine.person(&request.user_id, candidates.iter().map(|c| &*c.id)),
+        false => engine::Person::default(),
     };
-    numbers(
-        &app.engine.settings().shape,
-        request.context.as_ref(),
+    let known = person.known.filter(|k| k.fresh && profiles);
+    let now_ms = settings.clock.wall();
+    let fresh = |s: &&Signals| {
+        let age = s.profile_at.map_or(0, |at| now_ms.saturating_sub(at));
+        age <= settings.profile_age_ms
+    };
+    let around = Around {
+        now_ms,
+        ahead: signals.map_or(0, |s| s.utc_offset_minutes),
+        profile: signals.filter(fresh).and_then(|s| s.profile).unwrap_or_default(),
+        known: known.map(|k| k.profile).unwrap_or_default(),
+        shown: if profiles { &person.shown } else { &[] },
+    };
+    // All of them are checked, those that are kept away as well.
+    let mut numbers = numbers(&settings.shape, request.context.as_ref(), &candidates, &around)?;
+    let mut suppressed = Vec::new();
+    if keeps_away && !person.suppressed.is_empty() {
+        let goes = |i: usize| person.suppressed.binary_search_by_key(&i, |(at, _)| *at).is_ok();
+        numbers.drop_rows(settings.shape.candidate.len(), goes);
+        let kept = candidates.iter().enumerate().filter(|(i, _)| !goes(*i));
+        candidates = Cow::Owned(kept.map(|(_, c)| c.clone()).collect());
+        suppressed = person.suppressed.into_iter().map(|(_, s)| s).collect();
+    }
+    Ok(Prepared {
         candidates,
-        &around,
-    )
+        numbers,
+        suppressed,
+        known,
+    })
 }
 
 fn candidates<'r>(request: &'r RecommendRequest<'_>, signals: Option<&'r Signals>) -> &'r [Candidate<'r>] {
@@ -105,9 +146,22 @@ fn candidates<'r>(request: &'r RecommendRequest<'_>, signals: Option<&'r Signals
 }
 
 fn decide(app: &App, request: &RecommendRequest<'_>, signals: Option<Signals>, body: &[u8]) -> Answer {
-    let signals = signals.as_ref();
-    let numbers = prepare(app, request, signals)?;
-    let candidates = candidates(request, signals);
+    let prepared = prepare(app, request, signals.as_ref())?;
+    let Prepared {
+        candidates,
+        numbers,
+        suppressed,
+        ..
+    } = &prepared;
+    let body = hash_bytes(body);
+    if candidates.is_empty() {
+        // What was decided before the last tip went is still what was decided.
+        let before = request.decision_id.as_deref().map(|id| app.engine.answered(id, body));
+        return match before.transpose()?.flatten() {
+            Some(answer) => again(app, request, &answer),
+            None => json(&json!({"tip": null, "reason": "nothing_left", "suppressed": suppressed})),
+        };
+    }
     let ids: Vec<&str> = candidates.iter().map(|c| &*c.id).collect();
     let note = note(candidates);
     let index = match app.replay {
@@ -124,14 +178,16 @@ fn decide(app: &App, request: &RecommendRequest<'_>, signals: Option<Signals>, b
         features: &numbers.features,
         note: &note,
         // The numbers may depend on the clock; the body does not.
-        body: Some(hash_bytes(body)),
+        body: Some(body),
+        ahead: numbers.ahead,
+        suppressed,
         ..Ask::default()
     };
     let decided = app.rollout.decide(app, &ask)?;
     if decided.answer.repeated {
         return again(app, request, &decided.answer);
     }
-    tell(app, request, candidates, &numbers, &decided)
+    tell(app, request, &prepared, &decided)
 }
 
 fn round_number(request: &RecommendRequest<'_>) -> Result<u64, Problem> {
@@ -187,13 +243,8 @@ fn ranking<'r>(ids: impl Iterator<Item = &'r str>, probs: &[f64], scores: &[f64]
     rows
 }
 
-fn tell(
-    app: &App,
-    request: &RecommendRequest<'_>,
-    candidates: &[Candidate<'_>],
-    numbers: &Numbers,
-    decided: &Decided,
-) -> Answer {
+fn tell(app: &App, request: &RecommendRequest<'_>, prepared: &Prepared<'_>, decided: &Decided) -> Answer {
+    let (candidates, numbers) = (&prepared.candidates, &prepared.numbers);
     let answer = &decided.answer;
     let chosen = answer.chosen;
     let shape = &app.engine.settings().shape;
@@ -237,6 +288,8 @@ fn tell(
             contributions,
         },
         arm: decided.arm(),
+        suppressed: &prepared.suppressed,
+        profile_age_ms: prepared.known.map(|k| k.age_ms),
         repeated: false,
     })
 }
@@ -267,6 +320,7 @@ fn again(app: &App, request: &RecommendRequest<'_>, answer: &engine::Answer) -> 
         "reason": reason(answer.reason),
         "method": answer.method.name(),
         "explanation": {"explored": answer.scores[chosen] < answer.scores[best(&answer.scores)]},
+        "suppressed": logged.suppressed,
         "repeated": true,
     }))
 }
@@ -284,8 +338,15 @@ pub async fn score(call: Call) -> Answer {
         Some(_) => None,
         None => Some(from_source(app, &request.user_id).await?),
     };
-    let numbers = prepare(app, &request, signals.as_ref())?;
-    let candidates = candidates(&request, signals.as_ref());
+    let Prepared {
+        candidates,
+        numbers,
+        suppressed,
+        ..
+    } = prepare(app, &request, signals.as_ref())?;
+    if candidates.is_empty() {
+        return json(&json!({"tip_id": null, "reason": "nothing_left", "suppressed": suppressed}));
+    }
     let ids: Vec<&str> = candidates.iter().map(|c| &*c.id).collect();
     let answer = app.engine.propose(&Ask {
         user: &request.user_id,
@@ -303,5 +364,6 @@ pub async fn score(call: Call) -> Answer {
         "updates": answer.updates,
         "reason": reason(answer.reason),
         "ranking": ranking(ids.iter().copied(), &answer.probs, &answer.scores, request.n),
+        "suppressed": suppressed,
     }))
 }

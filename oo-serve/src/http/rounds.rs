@@ -2,7 +2,6 @@
 //! code that the simulator uses.
 
 use super::contract::{Candidate, Context, Features, ProfileBody, When};
-use super::moment::moment;
 use super::problem::Problem;
 use crate::engine::ask::identity;
 use oo_core::tips::{Moment, Profile, Task};
@@ -14,13 +13,17 @@ const MAX_MINUTES: f64 = 525_600.0;
 
 /// What the features of tips need besides the request.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Around {
+pub struct Around<'a> {
     /// The server's time, milliseconds since 1970.
     pub now_ms: u64,
     /// Minutes that the person's clock is ahead of UTC, where the request does not say.
     pub ahead: i32,
-    /// Aggregates of the person by the signal source, where the request does not say; all unknown without a source.
+    /// Aggregates of the person by the signal source, where the request does not say.
     pub profile: ProfileBody,
+    /// The same by the journal, where neither says.
+    pub known: Profile,
+    /// Showings of each candidate by the journal, where the request does not say; 0 beyond its end.
+    pub shown: &'a [f64],
 }
 
 /// A round's numbers.
@@ -30,6 +33,21 @@ pub struct Numbers {
     pub context: Vec<f32>,
     /// `n × dim`, row-major.
     pub features: Vec<f32>,
+    /// Minutes that the person's clock is ahead of UTC.
+    pub ahead: i16,
+}
+
+impl Numbers {
+    /// Drops the rows of candidates that `goes` names.
+    pub fn drop_rows(&mut self, dim: usize, goes: impl Fn(usize) -> bool) {
+        let rows = self.features.len().checked_div(dim).unwrap_or(0);
+        let mut kept = 0;
+        for i in (0..rows).filter(|i| !goes(*i)) {
+            self.features.copy_within(i * dim..(i + 1) * dim, kept * dim);
+            kept += 1;
+        }
+        self.features.truncate(kept * dim);
+    }
 }
 
 /// True where features can be made of the fields of a task.
@@ -46,19 +64,21 @@ pub fn numbers(
     shape: &Shape,
     context: Option<&Context<'_>>,
     candidates: &[Candidate<'_>],
-    around: &Around,
+    around: &Around<'_>,
 ) -> Result<Numbers, Problem> {
-    let mut out = Numbers {
-        context: Vec::with_capacity(shape.context.len()),
-        features: Vec::with_capacity(shape.candidate.len() * candidates.len()),
-    };
     let tips = is_tips(shape);
     let given = context.and_then(|c| c.features.as_ref());
     let person = Person::new(context, around);
+    let mut out = Numbers {
+        context: Vec::with_capacity(shape.context.len()),
+        features: Vec::with_capacity(shape.candidate.len() * candidates.len()),
+        ahead: person.ahead.clamp(-1440, 1440) as i16,
+    };
     match given {
         Some(features) => place(features, &shape.context, &|| "context".into(), &mut out.context)?,
         None if tips => {
-            let profile = profile(&person.profile)?;
+            let given = context.and_then(|c| c.profile).unwrap_or_default();
+            let profile = profile(&given, around)?;
             features::context_into(person.now, &profile, &mut out.context);
         }
         None if shape.context.is_empty() => {}
@@ -75,7 +95,9 @@ pub fn numbers(
                 place(features, &shape.candidate, &field, &mut out.features)?;
             }
             None if tips => {
-                let (task, shown) = person.task(candidate, i)?;
+                let task = person.task(candidate, i)?;
+                let counted = around.shown.get(i).copied().unwrap_or(0.0);
+                let shown = candidate.shown_recently.unwrap_or(counted);
                 features::candidate_into(&task, person.now, shown, &out.context, &mut out.features);
             }
             None if shape.candidate.is_empty() => {}
@@ -182,30 +204,40 @@ fn infinite(field: String, value: f64) -> Problem {
 struct Person {
     now: Moment,
     ahead: i32,
-    profile: ProfileBody,
+}
+
+/// How far a person's clock is ahead of UTC, where its time is told without an offset: all zones are whole quarters of an
+/// hour. A time that is no time of today says nothing.
+fn ahead_by(local_ms: i64, now_ms: u64) -> Option<i32> {
+    const QUARTER: i64 = 15 * 60_000;
+    let quarters = (local_ms - now_ms as i64 + QUARTER / 2).div_euclid(QUARTER);
+    (quarters.abs() <= 14 * 4).then_some(quarters as i32 * 15)
 }
 
 impl Person {
-    fn new(context: Option<&Context<'_>>, around: &Around) -> Person {
+    fn new(context: Option<&Context<'_>>, around: &Around<'_>) -> Person {
         let server = When {
             local_ms: around.now_ms as i64 + i64::from(around.ahead) * 60_000,
             offset: Some(around.ahead),
         };
         let now = context.and_then(|c| c.now).unwrap_or(server);
         Person {
-            now: moment(now.local_ms),
-            ahead: now.offset.unwrap_or(around.ahead),
-            profile: context.and_then(|c| c.profile).unwrap_or(around.profile),
+            now: Moment::from_unix_ms(now.local_ms),
+            ahead: match now.offset {
+                Some(offset) => offset,
+                None if around.ahead != 0 => around.ahead,
+                None => ahead_by(now.local_ms, around.now_ms).unwrap_or(0),
+            },
         }
     }
 
     /// By the person's clock.
     fn moment(&self, when: When) -> Moment {
         let local = when.local_ms + i64::from(self.ahead - when.offset.unwrap_or(self.ahead)) * 60_000;
-        moment(local)
+        Moment::from_unix_ms(local)
     }
 
-    fn task(&self, c: &Candidate<'_>, i: usize) -> Result<(Task, f64), Problem> {
+    fn task(&self, c: &Candidate<'_>, i: usize) -> Result<Task, Problem> {
         let task = Task {
             id: identity(&c.id),
             priority: c.priority.unwrap_or(1),
@@ -218,11 +250,20 @@ impl Person {
             let detail = "lies after `context.now`; expected a moment that has been";
             return Err(Problem::field(format!("candidates[{i}].created"), detail));
         }
-        Ok((task, c.shown_recently.unwrap_or(0.0)))
+        Ok(task)
     }
 }
 
-fn profile(p: &ProfileBody) -> Result<Profile, Problem> {
+/// The request's word goes over the signal source's, and that over the journal's, number by number.
+fn profile(given: &ProfileBody, around: &Around<'_>) -> Result<Profile, Problem> {
+    let (source, known) = (&around.profile, &around.known);
+    let p = ProfileBody {
+        completion_rate_30d: given.completion_rate_30d.or(source.completion_rate_30d),
+        dismiss_rate_30d: given.dismiss_rate_30d.or(source.dismiss_rate_30d),
+        mean_dwell_ms_30d: given.mean_dwell_ms_30d.or(source.mean_dwell_ms_30d),
+        preferred_hour: given.preferred_hour.or(source.preferred_hour),
+        tip_volume_30d: given.tip_volume_30d.or(source.tip_volume_30d),
+    };
     for (name, value, most) in [
         ("completion_rate_30d", p.completion_rate_30d, 1.0),
         ("dismiss_rate_30d", p.dismiss_rate_30d, 1.0),
@@ -238,11 +279,11 @@ fn profile(p: &ProfileBody) -> Result<Profile, Problem> {
         }
     }
     Ok(Profile {
-        completion_rate_30d: p.completion_rate_30d,
-        dismiss_rate_30d: p.dismiss_rate_30d,
-        mean_dwell_ms_30d: p.mean_dwell_ms_30d,
-        preferred_hour: p.preferred_hour,
-        tip_volume_30d: p.tip_volume_30d,
+        completion_rate_30d: p.completion_rate_30d.or(known.completion_rate_30d),
+        dismiss_rate_30d: p.dismiss_rate_30d.or(known.dismiss_rate_30d),
+        mean_dwell_ms_30d: p.mean_dwell_ms_30d.or(known.mean_dwell_ms_30d),
+        preferred_hour: p.preferred_hour.or(known.preferred_hour),
+        tip_volume_30d: p.tip_volume_30d.or(known.tip_volume_30d),
     })
 }
 
@@ -279,6 +320,7 @@ mod tests {
         let want = Numbers {
             context: vec![5.0],
             features: vec![1.0, 2.5],
+            ahead: 0,
         };
         assert_eq!((position.unwrap(), name.unwrap()), (want.clone(), want));
     }
@@ -330,7 +372,7 @@ mod tests {
         let body = r#"{"user_id":1,"context":{"now":"2026-11-24T09:00:00+01:00","profile":{"preferred_hour":9}},
             "candidates":[{"id":"x","priority":4,"created":"2026-11-14T08:00:00Z","due":"2026-11-24T20:00","effort_minutes":15}]}"#;
         let got = made(&features::shape(), body).unwrap();
-        let now = moment(When::parse("2026-11-24T09:00").unwrap().local_ms);
+        let now = Moment::from_unix_ms(When::parse("2026-11-24T09:00").unwrap().local_ms);
         let task = Task {
             id: 0,
             priority: 4,
@@ -339,7 +381,10 @@ mod tests {
             effort_minutes: 15.0,
             recurs_days: None,
         };
-        let mut want = Numbers::default();
+        let mut want = Numbers {
+            ahead: 60,
+            ..Numbers::default()
+        };
         let profile = Profile {
             preferred_hour: Some(9.0),
             ..Profile::default()
@@ -348,5 +393,46 @@ mod tests {
         features::candidate_into(&task, now, 0.0, &want.context, &mut want.features);
         assert_eq!(got, want);
         assert_eq!(now.weekday(), 1);
+    }
+
+    /// Request over source over journal, number by number; the journal's showings where the request has none.
+    #[test]
+    fn the_callers_word_goes_first() {
+        let body = r#"{"user_id":1,"context":{"now":"2026-11-24T09:00","profile":{"preferred_hour":9}},
+            "candidates":[{"id":"x","shown_recently":3},{"id":"y"}]}"#;
+        let request: RecommendRequest<'_> = parse(body.as_bytes()).unwrap();
+        let known = Profile {
+            completion_rate_30d: Some(0.25),
+            preferred_hour: Some(21.0),
+            tip_volume_30d: Some(9.0),
+            ..Profile::default()
+        };
+        let around = Around {
+            now_ms: When::parse("2026-11-24T03:31").unwrap().local_ms as u64,
+            profile: ProfileBody {
+                tip_volume_30d: Some(99.0),
+                ..ProfileBody::default()
+            },
+            known,
+            shown: &[1.5, 1.5],
+            ..Around::default()
+        };
+        let candidates = request.candidates.unwrap();
+        let got = numbers(&features::shape(), request.context.as_ref(), &candidates, &around).unwrap();
+        // 5 h 29 min ahead, to the next quarter.
+        assert_eq!(got.ahead, 330);
+        let at = |name: &str| features::CONTEXT.iter().position(|n| *n == name).unwrap();
+        assert_eq!(got.context[at("completion_rate_30d")], 0.25);
+        assert_eq!(got.context[at("preferred_hour_alignment")], 1.0);
+        assert_eq!(
+            got.context[at("tip_volume_30d")],
+            (libm::log1p(99.0) / libm::log1p(100.0)) as f32
+        );
+        let dim = features::shape().candidate.len();
+        assert_eq!((got.features[5], got.features[dim + 5]), (1.0, 0.5));
+        let mut fewer = got.clone();
+        fewer.drop_rows(dim, |i| i == 0);
+        assert_eq!(fewer.features, got.features[dim..]);
+        assert_eq!(ahead_by(0, 1_795_509_000_000), None);
     }
 }

@@ -104,6 +104,19 @@ impl Segments {
         }
     }
 
+    /// The stamp of a segment's first record; `None` where it has no sound one.
+    ///
+    /// # Errors
+    /// As [`scan`](Segments::scan).
+    pub fn first_time(&self, segment: u32) -> Result<Option<u64>> {
+        let mut first = None;
+        self.scan_while(segment, None, |r| {
+            first = Some(r.time);
+            Ok(false)
+        })?;
+        Ok(first)
+    }
+
     /// Shows every sound record of a segment to `each`, in order, and stops at the first that is not.
     ///
     /// # Errors
@@ -121,6 +134,19 @@ impl Segments {
         segment: u32,
         from: Option<(u32, u64)>,
         mut each: impl FnMut(Record<'_>) -> Result<()>,
+    ) -> Result<End> {
+        self.scan_while(segment, from, |r| each(r).map(|()| true))
+    }
+
+    /// The same, up to a record for which `each` says false.
+    ///
+    /// # Errors
+    /// As [`scan`](Segments::scan).
+    pub fn scan_while(
+        &self,
+        segment: u32,
+        from: Option<(u32, u64)>,
+        mut each: impl FnMut(Record<'_>) -> Result<bool>,
     ) -> Result<End> {
         let path = self.path(segment);
         let mut file = File::open(&path).map_err(Error::io("open", &path))?;
@@ -156,8 +182,10 @@ impl Segments {
             match record::read(window.bytes(), at) {
                 Found::Record(r) if r.seq == end.next_seq => {
                     let size = r.size();
-                    each(r)?;
                     end.time = r.time;
+                    if !each(r)? {
+                        return Ok(end);
+                    }
                     end.offset += size as u64;
                     end.next_seq += 1;
                     end.records += 1;

@@ -103,6 +103,10 @@ impl SignalSource for FileSource {
             Content::Object(object) => Signals {
                 candidates: owned(object.candidates),
                 profile: object.profile,
+                profile_at: stamp
+                    .0
+                    .and_then(|t| t.duration_since(SystemTime::UNIX_EPOCH).ok())
+                    .map(|since| since.as_millis() as u64),
                 utc_offset_minutes: object.utc_offset_minutes.clamp(-1440, 1440),
             },
         };

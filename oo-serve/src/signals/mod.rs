@@ -13,6 +13,8 @@ pub struct Signals {
     pub candidates: Vec<Candidate<'static>>,
     /// Aggregates of the user, where the source keeps them.
     pub profile: Option<ProfileBody>,
+    /// When these were found, milliseconds since 1970, where the source knows: an old profile counts as none.
+    pub profile_at: Option<u64>,
     /// Minutes that the user's clock is ahead of UTC.
     pub utc_offset_minutes: i32,
 }

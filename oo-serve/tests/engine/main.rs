@@ -8,9 +8,10 @@ mod join;
 mod timed;
 
 use common::{Request, copy, done, settings};
+use oo_core::tips::Reaction;
 use oo_core::{Key, UserId};
 use oo_serve::engine::clock::ManualClock;
-use oo_serve::engine::{Given, Reason, Rules, Status};
+use oo_serve::engine::{Given, Join, Reason, Rules, Status};
 use oo_serve::{Engine, Error, Feedback, inspect};
 use sha2::{Digest, Sha256};
 use std::path::Path;
@@ -208,6 +209,9 @@ fn interleave(seed: u64, steps: u64, policy: &str) {
     settings.policy = oo_serve::engine::Artefact::blank(policy).unwrap();
     settings.segment_bytes = 15_000;
     settings.hot_users = 2;
+    settings.rules.join = Join::ALL[seed as usize % 6];
+    // Histories of an hour, of a month, and none.
+    settings.rules.window_ms = [3_600_000, 30 * 86_400_000, 0][seed as usize % 3];
     let mut dir = home.path().join("first");
     let mut engine = Engine::open(&dir, settings.clone()).unwrap().0;
     let mut decisions: Vec<String> = vec!["nobody's".into()];
@@ -221,7 +225,8 @@ fn interleave(seed: u64, steps: u64, policy: &str) {
                 decisions.push(decide(&engine, step, named));
             }
             45..75 => {
-                let feedback = early(&id, &format!("f{}", draws.below(steps as usize)));
+                let mut feedback = early(&id, &format!("f{}", draws.below(steps as usize)));
+                feedback.given = Given::reaction(Reaction::ALL[draws.below(5)]);
                 // Repeated, conflicting, late and early ones are among them.
                 let _ = engine.feedback(&feedback);
             }

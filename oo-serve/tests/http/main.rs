@@ -8,5 +8,7 @@ mod disk;
 mod input;
 mod kill;
 mod learning;
+mod otlp;
+mod people;
 mod shadows;
 mod strain;

@@ -2,12 +2,12 @@
 
 use super::{BadInput, print};
 use crate::experiment::{Experiment, Plan};
-use crate::logs::own::{Header, VERSION};
 use crate::logs::write::Writer;
 use crate::runner::{self, Witness};
 use crate::store;
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use oo_core::log::schema::{Header, VERSION};
 use oo_core::{Key, Outcome, Row};
 use std::io::Write;
 use std::path::PathBuf;

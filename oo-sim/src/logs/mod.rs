@@ -165,7 +165,7 @@ fn look(path: &Path) -> Result<Look> {
     if head.starts_with(b"PAR1") {
         let file = parquet::Parquet::open(path)?;
         return Ok(Look {
-            own: file.note(own::NOTE).is_some(),
+            own: file.note(oo_core::log::schema::NOTE).is_some(),
             names: file.names(),
             json: false,
         });

@@ -1,16 +1,16 @@
 //! oO's own log: a Parquet file, one row a decision, with everything that a later question needs.
 //!
-//! What all rows have in common (names of the features, the policy that logged) stands as JSON in the file's metadata
-//! under [`NOTE`]. [`write`](super::write) writes it; an [`oo_core::Log`] goes through a file and back bit for bit.
+//! Columns and header are those of [`oo_core::log::schema`]; the header stands as JSON in the file's metadata under
+//! [`NOTE`]. [`write`](super::write) writes it; an [`oo_core::Log`] goes through a file and back bit for bit.
 
 use super::parquet::Parquet;
 use super::{About, Block, Format, Source, bad_row};
 use anyhow::{Context, Result, anyhow, ensure};
+use oo_core::log::schema::{COLUMNS, Cells, Header, NOTE, VERSION};
 use oo_core::tips::{Feedback, Reaction};
-use oo_core::{ActionId, Candidates, Log, Method, Round, Shape, UserId};
+use oo_core::{ActionId, Candidates, Log, Method, Round, UserId};
 use oo_judge::estimators::Sizes;
 use polars_core::prelude::{DataType, Series};
-use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// The row of the table.
@@ -20,52 +20,6 @@ pub(super) const FORMAT: Format = Format {
     fits: |look| look.own,
     open: |path| Ok(Box::new(Own::open(path)?)),
 };
-
-/// The key of our note in the file's metadata.
-pub const NOTE: &str = "oo-log";
-
-/// The version of the schema that this program writes, and the only one there is.
-pub const VERSION: u32 = 1;
-
-/// What all rows of a log have in common.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct Header {
-    /// The version of the schema.
-    pub version: u32,
-    /// Names of the features, and the number of actions where it is fixed.
-    pub shape: Shape,
-    /// The policy that logged, as a spec.
-    pub policy: String,
-    /// Where the rounds come from: an environment as a spec, or the name of a service.
-    pub origin: String,
-    /// The seed of a simulated log.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub seed: Option<u64>,
-    /// The reward table (tips).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reward: Option<String>,
-    /// Names of actions by id, where they have names.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub actions: Vec<String>,
-}
-
-/// The columns and their types, in the order of the file.
-pub const COLUMNS: [&str; 14] = [
-    "index",
-    "user",
-    "time",
-    "context",
-    "candidates",
-    "features",
-    "probs",
-    "chosen",
-    "propensity",
-    "method",
-    "draws",
-    "reward",
-    "reaction",
-    "dwell_ms",
-];
 
 /// Rows of a group are read together, in slices of this many.
 const SLICE: usize = 8192;
@@ -95,11 +49,11 @@ impl Reader {
             header.version
         );
         let names = file.names();
-        let place = |name: &&str| {
+        let place = |name: &str| {
             let found = names.iter().position(|n| n == name);
             found.with_context(|| format!("there is no column `{name}`; there are: {}", names.join(", ")))
         };
-        let columns: Vec<usize> = COLUMNS.iter().map(place).collect::<Result<_>>()?;
+        let columns: Vec<usize> = COLUMNS.iter().map(|c| place(c.name)).collect::<Result<_>>()?;
         file.select(&columns)?;
         Ok(Reader { file, header, row: 0 })
     }
@@ -120,20 +74,23 @@ impl Reader {
     }
 
     fn append(&self, series: &[Series], first: u64, log: &mut Log, time: &mut Vec<u64>) -> Result<()> {
-        let index = numbers(&series[0], first, &DataType::UInt64, Series::u64)?;
-        let user = numbers(&series[1], first, &DataType::UInt64, Series::u64)?;
-        time.extend(numbers(&series[2], first, &DataType::UInt64, Series::u64)?);
-        let (context, context_ends) = lists(&series[3], first, &DataType::Float32, Series::f32)?;
-        let (ids, ids_ends) = lists(&series[4], first, &DataType::UInt64, Series::u64)?;
-        let (features, features_ends) = lists(&series[5], first, &DataType::Float32, Series::f32)?;
-        let (probs, probs_ends) = lists(&series[6], first, &DataType::Float64, Series::f64)?;
-        let chosen = numbers(&series[7], first, &DataType::UInt32, Series::u32)?;
-        let propensity = numbers(&series[8], first, &DataType::Float64, Series::f64)?;
+        for (series, column) in series.iter().zip(&COLUMNS) {
+            of_type(series, &dtype(&column.cells))?;
+        }
+        let index = numbers(&series[0], first, Series::u64)?;
+        let user = numbers(&series[1], first, Series::u64)?;
+        time.extend(numbers(&series[2], first, Series::u64)?);
+        let (context, context_ends) = lists(&series[3], first, Series::f32)?;
+        let (ids, ids_ends) = lists(&series[4], first, Series::u64)?;
+        let (features, features_ends) = lists(&series[5], first, Series::f32)?;
+        let (probs, probs_ends) = lists(&series[6], first, Series::f64)?;
+        let chosen = numbers(&series[7], first, Series::u32)?;
+        let propensity = numbers(&series[8], first, Series::f64)?;
         let method = strings(&series[9])?;
-        let draws = optional(&series[10], &DataType::UInt32, Series::u32)?;
-        let reward = optional(&series[11], &DataType::Float64, Series::f64)?;
+        let draws = optional(&series[10], Series::u32)?;
+        let reward = optional(&series[11], Series::f64)?;
         let reaction = strings(&series[12])?;
-        let dwell = optional(&series[13], &DataType::UInt64, Series::u64)?;
+        let dwell = optional(&series[13], Series::u64)?;
         let ids: Vec<ActionId> = ids.into_iter().map(ActionId).collect();
         let shape = &self.header.shape;
         for i in 0..index.len() {
@@ -250,29 +207,39 @@ fn of_type(series: &Series, expected: &DataType) -> Result<()> {
     Ok(())
 }
 
+/// The type of a column in a file.
+pub(super) fn dtype(cells: &Cells) -> DataType {
+    let list = |inner: DataType| DataType::List(Box::new(inner));
+    match cells {
+        Cells::U64(_) => DataType::UInt64,
+        Cells::U32(_) => DataType::UInt32,
+        Cells::F64(_) => DataType::Float64,
+        Cells::Text(_) => DataType::String,
+        Cells::F32s(_) => list(DataType::Float32),
+        Cells::F64s(_) => list(DataType::Float64),
+        Cells::Ids(_) => list(DataType::UInt64),
+    }
+}
+
 fn optional<T: polars_core::prelude::PolarsNumericType>(
     series: &Series,
-    dtype: &DataType,
     view: View<T>,
 ) -> Result<Vec<Option<T::Native>>> {
-    of_type(series, dtype)?;
     Ok(view(series)?.iter().collect())
 }
 
 fn numbers<T: polars_core::prelude::PolarsNumericType>(
     series: &Series,
     first: u64,
-    dtype: &DataType,
     view: View<T>,
 ) -> Result<Vec<T::Native>> {
-    let cells = optional(series, dtype, view)?.into_iter().enumerate();
+    let cells = optional(series, view)?.into_iter().enumerate();
     cells
         .map(|(i, x)| x.ok_or_else(|| bad_row(first + i as u64, series.name(), "a number", "nothing")))
         .collect()
 }
 
 fn strings(series: &Series) -> Result<Vec<Option<&str>>> {
-    of_type(series, &DataType::String)?;
     Ok(series.str()?.iter().collect())
 }
 
@@ -280,10 +247,8 @@ fn strings(series: &Series) -> Result<Vec<Option<&str>>> {
 fn lists<T: polars_core::prelude::PolarsNumericType>(
     series: &Series,
     first: u64,
-    inner: &DataType,
     view: View<T>,
 ) -> Result<(Vec<T::Native>, Vec<usize>)> {
-    of_type(series, &DataType::List(Box::new(inner.clone())))?;
     let series = series.rechunk();
     let lists = series.list()?;
     let name = series.name();
@@ -339,7 +304,7 @@ impl Own {
 fn has_users(path: &Path) -> Result<bool> {
     let mut file = Parquet::open(path)?;
     let names = file.names();
-    let Some(column) = names.iter().position(|n| n == COLUMNS[1]) else {
+    let Some(column) = names.iter().position(|n| n == COLUMNS[1].name) else {
         return Ok(false);
     };
     file.select(&[column])?;
@@ -398,7 +363,7 @@ impl Source for Own {
 mod tests {
     use super::super::write::Writer;
     use super::*;
-    use oo_core::{Arrival, Key, Outcome, Row};
+    use oo_core::{Arrival, Key, Outcome, Row, Shape};
 
     fn header() -> Header {
         Header {

@@ -3,13 +3,14 @@
 //! Rows keep their order. A row is held back until its reward has arrived, so that it can be written once; whoever
 //! waits when the log ends is written without a reward.
 
-use super::own::{COLUMNS, Header, NOTE};
+use super::own::dtype;
 use crate::runner::Witness;
 use anyhow::{Context, Result};
+use oo_core::log::schema::{self, COLUMNS, Cells, Header, NOTE};
 use oo_core::{Arrival, Error, Log, Outcome, Row};
 use polars_core::prelude::{
     Column, DataFrame, DataType, Field, Float32Type, Float64Type, ListBuilderTrait, ListPrimitiveChunkedBuilder,
-    PolarsNumericType, Schema, UInt64Type,
+    NamedFrom, PolarsNumericType, Schema, Series, UInt64Type,
 };
 use polars_core::series::IntoSeries;
 use polars_io::parquet::write::{BatchedWriter, KeyValueMetadata, ParquetWriter};
@@ -131,98 +132,53 @@ impl<W: Write> Witness for Writer<W> {
 }
 
 fn schema() -> Schema {
-    let list = |inner: DataType| DataType::List(Box::new(inner));
-    let types = [
-        DataType::UInt64,
-        DataType::UInt64,
-        DataType::UInt64,
-        list(DataType::Float32),
-        list(DataType::UInt64),
-        list(DataType::Float32),
-        list(DataType::Float64),
-        DataType::UInt32,
-        DataType::Float64,
-        DataType::String,
-        DataType::UInt32,
-        DataType::Float64,
-        DataType::String,
-        DataType::UInt64,
-    ];
-    Schema::from_iter(
-        COLUMNS
-            .iter()
-            .zip(types)
-            .map(|(name, dtype)| Field::new((*name).into(), dtype)),
-    )
+    Schema::from_iter(COLUMNS.iter().map(|c| Field::new(c.name.into(), dtype(&c.cells))))
 }
 
 /// The first rows of a log as a frame of the columns [`COLUMNS`].
 fn frame(log: &Log, time: &[u64], rows: usize) -> Result<DataFrame> {
-    let all = || (0..rows).map(|i| log.row(i));
-    let feedback = || all().map(|r| r.feedback);
-    let [
-        index,
-        user,
-        time_name,
-        context,
-        candidates,
-        features,
-        probs,
-        chosen,
-        propensity,
-        method,
-        draws,
-        reward,
-        reaction,
-        dwell,
-    ] = COLUMNS;
-    let columns = vec![
-        Column::new(index.into(), all().map(|r| r.round.index).collect::<Vec<_>>()),
-        Column::new(user.into(), all().map(|r| r.round.user.0).collect::<Vec<_>>()),
-        Column::new(time_name.into(), &time[..rows]),
-        lists::<Float32Type, _>(context, DataType::Float32, all(), |r, out| {
-            out.extend_from_slice(r.round.context)
-        }),
-        lists::<UInt64Type, _>(candidates, DataType::UInt64, all(), |r, out| {
-            out.extend(r.round.candidates.ids.iter().map(|id| id.0));
-        }),
-        lists::<Float32Type, _>(features, DataType::Float32, all(), |r, out| {
-            out.extend_from_slice(r.round.candidates.features);
-        }),
-        lists::<Float64Type, _>(probs, DataType::Float64, all(), |r, out| out.extend_from_slice(r.probs)),
-        Column::new(chosen.into(), all().map(|r| r.chosen as u32).collect::<Vec<_>>()),
-        Column::new(propensity.into(), all().map(|r| r.propensity()).collect::<Vec<_>>()),
-        Column::new(method.into(), all().map(|r| r.method.name()).collect::<Vec<_>>()),
-        Column::new(draws.into(), all().map(|r| draws_of(r.method)).collect::<Vec<_>>()),
-        Column::new(reward.into(), all().map(|r| r.reward).collect::<Vec<_>>()),
-        Column::new(
-            reaction.into(),
-            feedback().map(|f| f.map(|f| f.reaction.name())).collect::<Vec<_>>(),
-        ),
-        Column::new(dwell.into(), feedback().map(|f| f?.dwell_ms).collect::<Vec<_>>()),
-    ];
+    let columns = COLUMNS.iter().map(|c| column(c, log, &time[..rows])).collect();
     Ok(DataFrame::new(rows, columns)?)
 }
 
-fn draws_of(method: oo_core::Method) -> Option<u32> {
-    match method {
-        oo_core::Method::MonteCarlo { draws } => Some(draws),
-        _ => None,
+fn column(column: &schema::Column, log: &Log, time: &[u64]) -> Column {
+    fn single<T>(log: &Log, time: &[u64], of: fn(&Row<'_>, u64) -> Option<T>) -> Vec<Option<T>> {
+        time.iter()
+            .enumerate()
+            .map(|(i, time)| of(&log.row(i), *time))
+            .collect()
     }
+    let name = column.name;
+    let series = match column.cells {
+        Cells::U64(of) => Series::new(name.into(), single(log, time, of)),
+        Cells::U32(of) => Series::new(name.into(), single(log, time, of)),
+        Cells::F64(of) => Series::new(name.into(), single(log, time, of)),
+        Cells::Text(of) => Series::new(name.into(), single(log, time, of)),
+        Cells::F32s(of) => lists::<Float32Type>(name, DataType::Float32, time.len(), |i, out| {
+            out.extend_from_slice(of(&log.row(i)));
+        }),
+        Cells::F64s(of) => lists::<Float64Type>(name, DataType::Float64, time.len(), |i, out| {
+            out.extend_from_slice(of(&log.row(i)));
+        }),
+        Cells::Ids(of) => lists::<UInt64Type>(name, DataType::UInt64, time.len(), |i, out| {
+            out.extend(of(&log.row(i)).iter().map(|id| id.0));
+        }),
+    };
+    series.into()
 }
 
-fn lists<'a, T: PolarsNumericType, F: Fn(Row<'a>, &mut Vec<T::Native>)>(
+fn lists<T: PolarsNumericType>(
     name: &str,
     inner: DataType,
-    rows: impl Iterator<Item = Row<'a>>,
-    fill: F,
-) -> Column {
-    let mut builder = ListPrimitiveChunkedBuilder::<T>::new(name.into(), 0, 0, inner);
+    rows: usize,
+    fill: impl Fn(usize, &mut Vec<T::Native>),
+) -> Series {
+    let mut builder = ListPrimitiveChunkedBuilder::<T>::new(name.into(), rows, 0, inner);
     let mut values = Vec::new();
-    for row in rows {
+    for i in 0..rows {
         values.clear();
-        fill(row, &mut values);
+        fill(i, &mut values);
         builder.append_slice(&values);
     }
-    builder.finish().into_series().into()
+    builder.finish().into_series()
 }

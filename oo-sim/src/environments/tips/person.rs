@@ -5,7 +5,8 @@
 
 use super::Timetable;
 use oo_core::Key;
-use oo_core::tips::{Feedback, Habits, Moment, Profile, Reaction, Task};
+use oo_core::tips::history::{WINDOW_DAYS, fade};
+use oo_core::tips::{Feedback, Habits, Moment, Profile, Showings, Task};
 use std::collections::VecDeque;
 
 /// Most open tasks a person keeps; what comes in beyond is not written down.
@@ -18,10 +19,8 @@ const LIFE_DAYS: f64 = 8.0;
 const DONE_PER_SESSION: f64 = 0.3;
 /// Half-life of fatigue: the night between two days takes most of it.
 const FATIGUE_HALF_LIFE: f64 = 8.0 * 60.0;
-/// Half-life of having seen a tip.
-const SHOWN_HALF_LIFE: f64 = 2.0 * 1440.0;
 /// The window of the profile.
-const WINDOW: u64 = 30 * 1440;
+const WINDOW: u64 = WINDOW_DAYS * 1440;
 /// Days before the world's beginning from which the first tasks may date; whole weeks keep weekdays.
 pub(super) const PAST_DAYS: u64 = 28;
 /// A serial number is day (16 bits), number within the day (6), occurrence of a recurring task (10).
@@ -38,14 +37,13 @@ pub(super) struct Open {
     leaves: u64,
     /// It leaves because it is finished, so a recurring one comes back.
     finished: bool,
-    shown: f64,
-    shown_at: u64,
+    shown: Showings,
 }
 
 impl Open {
     /// Showings of late, faded.
     pub fn shown_recently(&self, now: Moment) -> f64 {
-        fade(self.shown, now.0 - self.shown_at, SHOWN_HALF_LIFE)
+        self.shown.recently(now)
     }
 }
 
@@ -75,10 +73,6 @@ pub(super) struct Person {
     fatigue: f64,
     fatigue_at: u64,
     memories: VecDeque<Memory>,
-}
-
-fn fade(value: f64, minutes: u64, half_life: f64) -> f64 {
-    value * libm::exp2(-(minutes as f64) / half_life)
 }
 
 impl Person {
@@ -225,8 +219,7 @@ impl Person {
             },
             leaves: created + 1 + life as u64,
             finished: false,
-            shown: 0.0,
-            shown_at: created,
+            shown: Showings::none(Moment(created)),
         }
     }
 
@@ -256,8 +249,7 @@ impl Person {
         self.fatigue_at = now.0;
         self.memories.push_back(Memory { at: now.0, known });
         let open = &mut self.tasks[i];
-        open.shown = open.shown_recently(now) + 1.0;
-        open.shown_at = now.0;
+        open.shown.add(now);
         if let Some(minutes) = later {
             let at = now.0 + minutes;
             // An earlier finish promised by another showing stands.
@@ -276,34 +268,8 @@ impl Person {
         while self.memories.front().is_some_and(|m| m.at + WINDOW < now.0) {
             self.memories.pop_front();
         }
-        let known = || {
-            self.memories
-                .iter()
-                .filter_map(|m| m.known)
-                .filter(|(at, _)| *at <= now.0)
-        };
-        let count = known().count() as f64;
-        let share = |reaction| known().filter(|(_, f)| f.reaction == reaction).count() as f64 / count;
-        let (mut dwell, mut dwelt) = (0.0, 0.0);
-        let mut by_hour = [0u32; 24];
-        for (at, feedback) in known() {
-            if let Some(ms) = feedback.dwell_ms {
-                dwell += ms as f64;
-                dwelt += 1.0;
-            }
-            if feedback.reaction == Reaction::Done {
-                by_hour[(at % 1440 / 60) as usize] += 1;
-            }
-        }
-        let most = by_hour.iter().copied().max().unwrap_or(0);
-        let preferred = by_hour.iter().position(|&n| n == most && n > 0);
-        Profile {
-            completion_rate_30d: (count > 0.0).then(|| share(Reaction::Done)),
-            dismiss_rate_30d: (count > 0.0).then(|| share(Reaction::Dismiss)),
-            mean_dwell_ms_30d: (dwelt > 0.0).then(|| dwell / dwelt),
-            preferred_hour: preferred.map(|h| h as f64),
-            tip_volume_30d: (!self.memories.is_empty()).then_some(self.memories.len() as f64),
-        }
+        let heard = |m: &Memory| m.known.filter(|(at, _)| *at <= now.0).map(|(at, f)| (Moment(at), f));
+        Profile::of(self.memories.iter().map(heard))
     }
 }
 

@@ -1,5 +1,7 @@
 //! The log: decisions and what came of them, by column. A [`Batch`] is a view of some of its rows.
 
+pub mod schema;
+
 use crate::tips::Feedback;
 use crate::{ActionId, Candidates, Decision, Method, Round, UserId};
 
