@@ -54,7 +54,7 @@ def page(notebook: Path) -> str:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     outputs, _ = module.app.run()
-    body = "\n".join(shown(output) for output in outputs)
+    body = "\n".join(f"<section>{shown(output)}</section>" for output in outputs if output is not None)
     title = html.escape((module.__doc__ or notebook.stem).split(":")[0])
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'

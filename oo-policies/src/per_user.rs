@@ -27,10 +27,32 @@ pub const WRAPPER: Wrapper = Wrapper {
     },
 };
 
+/// The entry of a saved state that holds what new people begin with.
+pub const START: &str = "start";
+
+/// A saved state with what new people are to begin with.
+///
+/// # Errors
+/// A state that is none of this wrapper.
+pub fn with_start(state: &[u8], start: &[u8]) -> Result<Vec<u8>> {
+    let mut r = Reader::new(NAME, "", state)?;
+    let mut w = Writer::new(NAME, "");
+    let users = r.u64s("users")?;
+    for user in &users {
+        let name = user.to_string();
+        w.state(&name, r.state(&name)?);
+    }
+    w.state(START, start);
+    w.u64s("users", users);
+    Ok(w.finish())
+}
+
 /// See the module.
 pub struct PerUser {
     make: Maker,
     blank: Box<dyn Policy>,
+    /// What new people begin with, where a saved state says so.
+    start: Option<Vec<u8>>,
     users: BTreeMap<UserId, Box<dyn Policy>>,
 }
 
@@ -41,13 +63,18 @@ impl PerUser {
         Ok(PerUser {
             make,
             blank,
+            start: None,
             users: BTreeMap::new(),
         })
     }
 
     fn model(&mut self, user: UserId) -> Result<&mut dyn Policy> {
         if !self.users.contains_key(&user) {
-            self.users.insert(user, (self.make)()?);
+            let mut model = (self.make)()?;
+            if let Some(start) = &self.start {
+                model.load(start)?;
+            }
+            self.users.insert(user, model);
         }
         match self.users.get_mut(&user) {
             Some(model) => Ok(model.as_mut()),
@@ -84,6 +111,9 @@ impl Policy for PerUser {
         for (user, model) in &self.users {
             w.state(&user.0.to_string(), &model.save());
         }
+        if let Some(start) = &self.start {
+            w.state(START, start);
+        }
         w.u64s("users", self.users.keys().map(|user| user.0));
         w.finish()
     }
@@ -96,8 +126,17 @@ impl Policy for PerUser {
             model.load(r.state(&user.to_string())?)?;
             users.insert(UserId(user), model);
         }
+        let start = if r.has(START) {
+            Some(r.state(START)?.to_vec())
+        } else {
+            None
+        };
         r.finish()?;
-        self.users = users;
+        let mut blank = (self.make)()?;
+        if let Some(start) = &start {
+            blank.load(start)?;
+        }
+        (self.users, self.start, self.blank) = (users, start, blank);
         Ok(())
     }
 

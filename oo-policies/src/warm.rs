@@ -22,7 +22,7 @@
 use crate::hierarchical::Hierarchical;
 use crate::{Maker, Wrapper, per_user, state, transfer};
 use oo_core::spec::{configure, require};
-use oo_core::{Build, Error, Policy, Result, Spec};
+use oo_core::{Build, Error, Policy, Result, Shape, Spec};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -135,6 +135,26 @@ fn start(bytes: &[u8], policy: &mut dyn Policy, trust: f64) -> Result<()> {
         }
     }
     policy.load(&transfer::evidence(bytes, trust)?)
+}
+
+/// A policy that started from saved ones, as a spec that names no file and a state: what it has learned, and what new people
+/// begin with where +per-user stands behind +warm.
+///
+/// # Errors
+/// As [`build_from`](crate::build_from).
+pub fn settle(spec: &Spec, shape: &Shape, states: &States, policy: &dyn Policy) -> Result<(Spec, Vec<u8>)> {
+    let mut plain = crate::expand(spec)?;
+    let mut state = policy.save();
+    let last = plain.parts.len() - 1;
+    let per_user = plain.parts[last].name == per_user::NAME;
+    if per_user && plain.parts[..last].iter().any(|part| part.name == NAME) {
+        let mut inner = plain.clone();
+        inner.parts.pop();
+        let start = crate::build_from(&inner, shape, states)?.save();
+        state = per_user::with_start(&state, &start)?;
+    }
+    plain.parts.retain(|part| part.name != NAME);
+    Ok((plain, state))
 }
 
 /// What can be done about a state that does not load, where something can.

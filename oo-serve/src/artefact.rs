@@ -17,6 +17,7 @@
 //!
 //! A folder whose digest, policy, shape or reward spec does not fit is refused, and the message says which.
 
+use crate::engine::settings::{Artefact, BuildPolicy};
 use oo_core::tips::RewardSpec;
 use oo_core::{Shape, Spec};
 use serde::{Deserialize, Serialize};
@@ -69,6 +70,44 @@ pub struct Winner {
     pub policy: Policy,
     /// What it has learned.
     pub state: Vec<u8>,
+}
+
+/// A policy to serve, from a spec or a folder with a trained one. Whatever it names is read now: a spec with `+warm` becomes
+/// one without, and the state that it starts from.
+///
+/// # Errors
+/// A text for people.
+pub fn take(text: &str, shape: &Shape, build: &BuildPolicy) -> Result<Artefact, String> {
+    if Path::new(text).is_dir() {
+        let winner = Winner::read(Path::new(text))?;
+        if winner.policy.shape != *shape {
+            return Err(format!(
+                "{text}: it was trained for rounds of another shape than those that are served here"
+            ));
+        }
+        return Ok(Artefact {
+            spec: Spec::parse(&winner.policy.spec).map_err(|e| e.to_string())?,
+            state: Some(winner.state),
+        });
+    }
+    let blank = Artefact::blank(text).map_err(|e| format!("{e}; nor is it a folder"))?;
+    let files = oo_policies::warm::files(&blank.spec).map_err(|e| e.to_string())?;
+    if files.is_empty() {
+        build(&blank.spec, shape).map_err(|e| e.to_string())?;
+        return Ok(blank);
+    }
+    let mut states = oo_policies::States::default();
+    for name in files {
+        let bytes = std::fs::read(&name).map_err(|e| format!("cannot read the saved policy {name}: {e}"))?;
+        states.insert(name, bytes);
+    }
+    let settled = oo_policies::build_from(&blank.spec, shape, &states)
+        .and_then(|policy| oo_policies::warm::settle(&blank.spec, shape, &states, policy.as_ref()));
+    let (spec, state) = settled.map_err(|e| e.to_string())?;
+    Ok(Artefact {
+        spec,
+        state: Some(state),
+    })
 }
 
 impl Winner {

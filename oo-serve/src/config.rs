@@ -31,10 +31,13 @@ pub struct Options {
     /// Folder of the journal, the truth; one process at a time [default: oo/serve in the user's folder for state]
     #[arg(long, env = "OO_STATE", value_name = "DIR")]
     pub state: Option<PathBuf>,
-    /// What to serve in a new state folder: a spec as in `oo-sim compare`, or a folder that `oo-sim gate` wrote
-    /// [default: hierarchical{features=v3}]
-    #[arg(long, env = "OO_POLICY", value_name = "SPEC|DIR")]
+    /// What to serve in a new state folder: a spec as in `oo-sim compare`, a folder that `oo-sim gate` wrote, or a
+    /// model in MLflow's registry, such as models:/NAME@champion [default: hierarchical{features=v3}]
+    #[arg(long, env = "OO_POLICY", value_name = "SPEC|DIR|MODEL")]
     pub policy: Option<String>,
+    /// MLflow's server, for `models:/…`; MLFLOW_TRACKING_USERNAME with _PASSWORD, or _TOKEN, say who asks
+    #[arg(long, env = "MLFLOW_TRACKING_URI", value_name = "URL", hide_env_values = true)]
+    pub mlflow: Option<String>,
     /// Policies that decide along, unheard, and log what they would have done
     #[arg(long = "shadow", env = "OO_SHADOWS", value_name = "SPEC", value_delimiter = ';')]
     pub shadows: Option<Vec<String>>,
@@ -278,9 +281,9 @@ impl Options {
             ($($field:ident)*) => { Options { $($field: self.$field.or(below.$field)),* } };
         }
         merge! {
-            listen state policy shadows mode reward default_reward wait join suppress profile_days profile_max_age seed replay
-            durability retention snapshot_every policy_timeout context candidate actions signals keys connections concurrency
-            candidates body header_timeout body_timeout otlp otlp_share threads log
+            listen state policy mlflow shadows mode reward default_reward wait join suppress profile_days profile_max_age seed
+            replay durability retention snapshot_every policy_timeout context candidate actions signals keys connections
+            concurrency candidates body header_timeout body_timeout otlp otlp_share threads log
         }
     }
 

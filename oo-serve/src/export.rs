@@ -3,7 +3,7 @@
 //!
 //! A decision has the reward that it taught: that of its feedback, or the default one. Late and extra feedback is in the
 //! journal and not in the log. Observed decisions are left out, since nobody saw what they chose, and so are those of
-//! forgotten users.
+//! forgotten users. Where the caller chose, the column `own` has the probabilities that the policy would have given.
 
 use crate::engine::event::Event;
 use crate::engine::settings::BuildPolicy;
@@ -75,9 +75,12 @@ fn write(dir: &Path, to: &Path, taught: &Taught, shape: &Shape, policy: &str) ->
         why: e.to_string(),
     };
     let writer = ParquetWriter::new(file).with_key_value_metadata(Some(note));
-    let schema = Schema::from_iter(COLUMNS.iter().map(|c| Field::new(c.name.into(), dtype(&c.cells))));
-    let mut file: BatchedWriter<File> = writer.batched(&schema).map_err(polars)?;
-    let (mut log, mut times, mut bytes) = (Log::new(), Vec::new(), 0);
+    let own = Field::new(OWN.into(), DataType::List(Box::new(DataType::Float64)));
+    let columns = COLUMNS.iter().map(|c| Field::new(c.name.into(), dtype(&c.cells)));
+    let mut file: BatchedWriter<File> = writer
+        .batched(&Schema::from_iter(columns.chain([own])))
+        .map_err(polars)?;
+    let (mut log, mut times, mut own, mut bytes) = (Log::new(), Vec::new(), Vec::new(), 0);
     let mut done = Exported::default();
     let segments = Segments::new(&recover::journal_dir(dir));
     for segment in segments.list()? {
@@ -106,25 +109,31 @@ fn write(dir: &Path, to: &Path, taught: &Taught, shape: &Shape, policy: &str) ->
                 done.rewarded += 1;
             }
             times.push(r.time);
+            own.push(l.own.clone());
             done.rows += 1;
             bytes += r.size();
             if times.len() >= GROUP_ROWS || bytes >= GROUP_BYTES {
-                file.write_batch(&frame(&log, &times).map_err(polars)?)
+                file.write_batch(&frame(&log, &times, &own).map_err(polars)?)
                     .map_err(polars)?;
                 log.clear();
                 times.clear();
+                own.clear();
                 bytes = 0;
             }
             Ok(())
         })?;
     }
     if !times.is_empty() {
-        file.write_batch(&frame(&log, &times).map_err(polars)?)
+        file.write_batch(&frame(&log, &times, &own).map_err(polars)?)
             .map_err(polars)?;
     }
     file.finish().map_err(polars)?;
     Ok(done)
 }
+
+/// A column of the server's own, behind those of the schema: what the policy in charge would have given, where the caller
+/// chose; else an empty list.
+const OWN: &str = "own";
 
 /// The type of a column in a file.
 fn dtype(cells: &Cells) -> DataType {
@@ -140,8 +149,11 @@ fn dtype(cells: &Cells) -> DataType {
     }
 }
 
-fn frame(log: &Log, times: &[u64]) -> polars_core::error::PolarsResult<DataFrame> {
-    let columns = COLUMNS.iter().map(|c| column(c, log, times)).collect();
+fn frame(log: &Log, times: &[u64], own: &[Vec<f64>]) -> polars_core::error::PolarsResult<DataFrame> {
+    let mut beside = ListPrimitiveChunkedBuilder::<Float64Type>::new(OWN.into(), own.len(), 0, DataType::Float64);
+    own.iter().for_each(|probs| beside.append_slice(probs));
+    let columns = COLUMNS.iter().map(|c| column(c, log, times));
+    let columns = columns.chain([beside.finish().into_series().into()]).collect();
     DataFrame::new(log.len(), columns)
 }
 

@@ -145,6 +145,7 @@ pub fn inspect(dir: &Path, rules: Option<Rules>) -> Result<Report> {
         segments: &segments,
         state: State::new(rules.clone().unwrap_or_default()),
         serving: None,
+        audience: None,
     };
     replay.state.overruled = overruled;
     if !complete {
@@ -244,6 +245,7 @@ pub(crate) fn taught(dir: &Path) -> Result<(Taught, Shape, String)> {
         segments: &segments,
         state: State::new(Rules::default()),
         serving: None,
+        audience: None,
     };
     let complete = match list.first() {
         Some(first) => segments.first_seq(*first)? == Some(1),

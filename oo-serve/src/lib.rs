@@ -20,6 +20,7 @@ pub mod journal;
 pub mod metrics;
 #[cfg(feature = "otlp")]
 pub mod otlp;
+pub mod registry;
 pub mod rollout;
 pub mod signals;
 

@@ -2,11 +2,13 @@
 
 use anyhow::{Context, Result};
 use clap::{CommandFactory, Parser, Subcommand};
-use oo_serve::artefact::Winner;
+use oo_serve::artefact::{self, Winner};
 use oo_serve::config::{Durable, Level, Options, POLICY};
 use oo_serve::drift::Summary;
+use oo_serve::engine::settings::BuildPolicy;
 use oo_serve::engine::{Artefact, Durability, Engine, Rules, Settings};
 use oo_serve::http::{self, App};
+use oo_serve::registry;
 use oo_serve::rollout::{self, Rollout};
 use oo_serve::signals::{FileSource, SignalSource};
 use std::io::Write;
@@ -22,6 +24,7 @@ const AFTER: &str = "\
 Examples:
   oo-serve                                    serve on 127.0.0.1:8008, a fresh policy, state in the user's folder
   oo-serve --policy runs/a/winner --state /var/lib/oo
+  oo-serve --policy models:/compare@champion --mlflow http://127.0.0.1:5000
   oo-serve --candidate 12 --policy 'lin-ts{draws=16}'
   oo-serve --config oo.toml --log debug
   curl -s localhost:8008/recommend -H 'content-type: application/json' \\
@@ -161,6 +164,8 @@ struct Prepared {
     settings: Settings,
     summary: Option<Summary>,
     state: PathBuf,
+    /// Something that went another way than it was asked for.
+    warning: Option<String>,
     signals: Option<Box<dyn SignalSource>>,
     limits: oo_serve::config::Limits,
     keys: http::auth::Keys,
@@ -180,8 +185,18 @@ fn prepare(config: Option<&Path>, given: Options) -> Result<Prepared, String> {
     let mut shape = options.shape();
     let mut reward = options.reward.clone();
     let mut summary = None;
-    let policy = if Path::new(&text).is_dir() {
-        let winner = Winner::read(Path::new(&text))?;
+    let build: BuildPolicy = Arc::new(oo_policies::build);
+    let mut warning = None;
+    let folder = if registry::is_reference(&text) {
+        let fetched =
+            registry::fetch(&text, options.mlflow.as_deref(), &state).map_err(|e| format!("option `policy`: {e}"))?;
+        warning = fetched.warning;
+        Some(fetched.folder)
+    } else {
+        Some(PathBuf::from(&text)).filter(|folder| folder.is_dir())
+    };
+    let policy = if let Some(folder) = folder {
+        let winner = Winner::read(&folder)?;
         shape = winner.policy.shape.clone();
         reward = reward.or(winner.policy.reward.as_ref().map(|r| r.name.clone()));
         summary = winner.policy.summary.clone();
@@ -190,13 +205,11 @@ fn prepare(config: Option<&Path>, given: Options) -> Result<Prepared, String> {
             state: Some(winner.state),
         }
     } else {
-        Artefact::blank(&text).map_err(|e| format!("option `policy`: {e}; nor is it a folder"))?
+        artefact::take(&text, &shape, &build).map_err(|e| format!("option `policy`: {e}"))?
     };
-    // What is wrong with the spec is said before anything is opened.
-    oo_policies::build(&policy.spec, &shape).map_err(|e| format!("option `policy`: {e}"))?;
+    // What is wrong with a shadow is said before anything is opened.
     for shadow in options.shadows.iter().flatten() {
-        let spec = oo_core::Spec::parse(shadow).map_err(|e| format!("option `shadow`: {e}"))?;
-        oo_policies::build(&spec, &shape).map_err(|e| format!("option `shadow`: {e}"))?;
+        artefact::take(shadow, &shape, &build).map_err(|e| format!("option `shadow`: {e}"))?;
     }
     let mut settings = Settings::new(policy, shape);
     settings.rules = Rules {
@@ -247,6 +260,7 @@ fn prepare(config: Option<&Path>, given: Options) -> Result<Prepared, String> {
         settings,
         summary,
         state,
+        warning,
         signals,
         limits,
         keys,
@@ -281,12 +295,16 @@ async fn run(prepared: Prepared, began: Instant) -> Result<()> {
         settings,
         summary,
         state,
+        warning,
         signals,
         limits,
         keys,
         #[cfg(feature = "otlp")]
         spans,
     } = prepared;
+    if let Some(why) = warning {
+        tracing::warn!(why, "the registry of models does not answer");
+    }
     let listen = options.listen.unwrap_or(oo_serve::config::LISTEN);
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let mut hup = signal(SignalKind::hangup())?;
@@ -355,7 +373,6 @@ async fn run(prepared: Prepared, began: Instant) -> Result<()> {
     let router = http::router(app.clone());
     http::server::serve(listener, app.clone(), router, stop).await;
     keeper.abort();
-    app.rollout.close();
     #[cfg(feature = "otlp")]
     if let Some(spans) = &app.spans {
         spans.close();

@@ -5,8 +5,9 @@ mod common;
 
 use common::{Request, copy, done, settings, shape};
 use oo_core::{Batch, Key, Method, Policy, Proposal, Round, Shape, Spec};
-use oo_serve::engine::{Artefact, Reason};
-use oo_serve::journal::record::{SEGMENT_HEAD, head_of_format};
+use oo_judge::gate::Rule;
+use oo_serve::engine::{Artefact, Plan, Reason};
+use oo_serve::journal::record::{FORMAT, SEGMENT_HEAD, head_of_format};
 use oo_serve::{Engine, Error, Settings, inspect};
 use std::path::Path;
 use std::sync::Arc;
@@ -245,12 +246,22 @@ fn fixture_settings() -> Settings {
 #[test]
 #[ignore = "writes the fixture of the present format, once a format"]
 fn write_the_fixture() {
-    let dir = fixture(2);
-    let mut settings = fixture_settings();
-    settings.rules.window_ms = 30 * 86_400_000;
-    settings.rules.join = oo_serve::engine::Join::Mean;
-    let (engine, _) = Engine::open(&dir, settings).unwrap();
+    let dir = fixture(FORMAT);
+    let (engine, _) = Engine::open(&dir, settings_of(FORMAT)).unwrap();
+    engine
+        .add_shadow("beside", &Artefact::blank("lin-ucb").unwrap())
+        .unwrap();
     for i in 0..20 {
+        if i == 8 {
+            let plan = Plan {
+                salt: "fixture".into(),
+                share: 0.5,
+                rule: Rule::usual(false, true),
+            };
+            engine
+                .begin_experiment(&plan, &Artefact::blank("egreedy").unwrap())
+                .unwrap();
+        }
         let id = Request::new(i, 4)
             .ask(Some(&format!("d{i}")), |ask| engine.decide(ask))
             .unwrap()
@@ -265,37 +276,62 @@ fn write_the_fixture() {
         }
     }
     engine.flush().unwrap();
-    let replay = inspect::inspect(&dir, None).unwrap().replay.unwrap();
-    std::fs::write(dir.join("expected"), replay.model).unwrap();
+    drop(engine);
+    let report = inspect::inspect(&dir, None).unwrap();
+    std::fs::write(dir.join("expected"), report.replay.unwrap().model).unwrap();
 }
 
-/// R26: what older versions wrote opens, with the models that they had (`expected`, SHA-256), from the snapshot and by
-/// replay alone. Format 2 has people's histories and rewards that are joined.
+/// What the fixture of a format was written with.
+fn settings_of(format: u32) -> Settings {
+    let mut settings = fixture_settings();
+    if format > 1 {
+        settings.rules.window_ms = 30 * 86_400_000;
+    }
+    if format == 2 {
+        settings.rules.join = oo_serve::engine::Join::Mean;
+    }
+    settings
+}
+
+/// R26: what every earlier version wrote opens, by its snapshot and by replay alone, with the models that the program of its
+/// time had (`expected`, their digest), and goes on in this version's format. Format 2 has people's histories and rewards
+/// that are joined, format 3 an experiment and a shadow.
 #[test]
 fn folders_of_every_format_open() {
-    for format in [1, 2] {
+    for format in 1..=FORMAT {
         let dir = tempfile::tempdir().unwrap();
         copy(&fixture(format), dir.path());
         let expected = std::fs::read_to_string(dir.path().join("expected")).unwrap();
-        let mut settings = fixture_settings();
-        if format == 2 {
-            settings.rules.window_ms = 30 * 86_400_000;
-            settings.rules.join = oo_serve::engine::Join::Mean;
-        }
+        let old = std::fs::read(dir.path().join("journal/00000002.log")).unwrap();
         let model = || inspect::inspect(dir.path(), None).unwrap().replay.unwrap().model;
-        assert_eq!(model(), expected, "format {format}");
-        let (engine, recovery) = Engine::open(dir.path(), settings.clone()).unwrap();
-        assert_eq!((recovery.losses, recovery.snapshot.is_some()), (vec![], true));
-        let live = engine.fingerprint().unwrap();
-        assert_eq!(engine.profile("user-1").is_some(), format == 2);
+        assert_eq!(model(), expected.trim(), "format {format}");
+        let (engine, recovery) = Engine::open(dir.path(), settings_of(format)).unwrap();
+        assert!(
+            recovery.losses.is_empty() && recovery.snapshot.is_some(),
+            "{recovery:?}"
+        );
+        let from_snapshot = engine.fingerprint().unwrap();
+        assert_eq!(engine.profile("user-1").is_some(), format > 1);
         drop(engine);
+        assert_eq!(std::fs::read(dir.path().join("journal/00000002.log")).unwrap(), old);
         std::fs::remove_dir_all(dir.path().join("snapshots")).unwrap();
-        let (engine, recovery) = Engine::open(dir.path(), settings).unwrap();
+        let (engine, recovery) = Engine::open(dir.path(), settings_of(format)).unwrap();
         assert_eq!(
             (recovery.snapshot, engine.fingerprint().unwrap()),
-            (None, live),
+            (None, from_snapshot),
             "format {format}"
         );
+        assert_eq!(engine.condition().counts.decisions, 20);
+        // What is written now lies in a file of its own format, which older programs refuse.
+        Request::new(20, 4).ask(Some("new"), |ask| engine.decide(ask)).unwrap();
+        engine.flush().unwrap();
+        let live = engine.fingerprint().unwrap();
+        drop(engine);
+        let segments = oo_serve::journal::Segments::new(&dir.path().join("journal"));
+        let last = *segments.list().unwrap().last().unwrap();
+        assert_eq!(segments.format(last).unwrap(), Some(FORMAT));
+        let (engine, _) = Engine::open(dir.path(), settings_of(format)).unwrap();
+        assert_eq!(engine.fingerprint().unwrap(), live);
     }
 }
 
@@ -303,41 +339,42 @@ fn folders_of_every_format_open() {
 #[test]
 fn newer_formats_are_refused() {
     let dir = tempfile::tempdir().unwrap();
-    copy(&fixture(1), dir.path());
+    copy(&fixture(FORMAT), dir.path());
     let journal = dir.path().join("journal/00000002.log");
     let sound = std::fs::read(&journal).unwrap();
     let mut bytes = sound.clone();
     let first = u64::from_le_bytes(bytes[16..24].try_into().unwrap());
-    bytes[..SEGMENT_HEAD].copy_from_slice(&head_of_format(2, first));
+    bytes[..SEGMENT_HEAD].copy_from_slice(&head_of_format(FORMAT + 1, first));
     std::fs::write(&journal, &bytes).unwrap();
     std::fs::remove_dir_all(dir.path().join("snapshots")).unwrap();
     let error = Engine::open(dir.path(), fixture_settings()).map(|_| ()).unwrap_err();
-    assert!(matches!(error, Error::Format { found: 2, known: 1, .. }));
+    let newer = FORMAT + 1;
+    assert!(matches!(error, Error::Format { found, known, .. } if (found, known) == (newer, FORMAT)));
     assert!(
-        error
-            .to_string()
-            .contains("has format 2; this program reads formats up to 1"),
+        error.to_string().contains(&format!(
+            "has format {newer}; this program reads formats up to {FORMAT}"
+        )),
         "{error}"
     );
     assert_eq!(std::fs::read(&journal).unwrap(), bytes);
     assert!(matches!(inspect::inspect(dir.path(), None), Err(Error::Format { .. })));
     // A snapshot, likewise.
     std::fs::write(&journal, sound).unwrap();
-    copy(&fixture(1), dir.path());
-    let snapshot = std::fs::read_dir(dir.path().join("snapshots"))
-        .unwrap()
-        .next()
-        .unwrap()
-        .unwrap()
-        .path();
+    copy(&fixture(FORMAT), dir.path());
+    let mut files = std::fs::read_dir(dir.path().join("snapshots")).unwrap();
+    let snapshot = files.find_map(|f| Some(f.unwrap().path()).filter(|p| p.extension().is_some_and(|e| e == "snap")));
+    let snapshot = snapshot.unwrap();
     let mut bytes = std::fs::read(&snapshot).unwrap();
-    bytes[8] = 3;
+    bytes[8] += 1;
     let end = bytes.len() - 4;
     let crc = crc32c::crc32c(&bytes[..end]);
     bytes[end..].copy_from_slice(&crc.to_le_bytes());
     std::fs::write(&snapshot, bytes).unwrap();
     let error = Engine::open(dir.path(), fixture_settings()).map(|_| ()).unwrap_err();
-    assert!(matches!(error, Error::Format { found: 3, .. }), "{error}");
+    assert!(
+        matches!(error, Error::Format { found, .. } if found == newer),
+        "{error}"
+    );
 }
 
 #[test]

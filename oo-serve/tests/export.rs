@@ -35,7 +35,7 @@ fn the_log_says_what_happened() {
     // A third of all has its own reward, the rest of the first half the default one.
     assert_eq!((exported.rows, exported.rewarded), (60, 40));
     let frame = ParquetReader::new(File::open(&path).unwrap()).finish().unwrap();
-    assert_eq!((frame.height(), frame.width()), (60, 14));
+    assert_eq!((frame.height(), frame.width()), (60, 15));
     let column = |name: &str| frame.column(name).unwrap().as_materialized_series().clone();
     let (propensity, chosen) = (column("propensity"), column("chosen"));
     let (reward, reaction) = (column("reward"), column("reaction"));

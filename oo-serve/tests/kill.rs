@@ -134,6 +134,14 @@ fn tear(dir: &Path) {
     std::fs::write(last, bytes).unwrap();
 }
 
+/// Files that a death left unfinished.
+fn unfinished(dir: &Path) -> Vec<String> {
+    let folders = [".", "journal", "snapshots", "policies"].map(|f| std::fs::read_dir(dir.join(f)).unwrap());
+    let names = folders.into_iter().flatten().map(|e| e.unwrap().file_name());
+    let names = names.map(|n| n.to_string_lossy().into_owned());
+    names.filter(|n| n.ends_with(".tmp")).collect()
+}
+
 /// Points that are passed once in a while only, and how often at most in a short run.
 fn passings(point: &str) -> u64 {
     match point {
@@ -173,6 +181,7 @@ fn dying_while_forgetting_forgets_nobody_else() {
         child.wait().unwrap();
         let mut child = spawn_small(dir.path(), None, false);
         assert!(ready(dir.path(), &mut child), "it does not come back after {point}");
+        assert_eq!(unfinished(dir.path()), Vec::<String>::new(), "{point}");
         assert_eq!(fingerprint(dir.path()), live, "{point}");
         let mut line = Line::open(dir.path()).unwrap();
         assert!(line.ask("compact").unwrap().starts_with("ok"));

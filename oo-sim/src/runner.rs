@@ -335,11 +335,28 @@ fn name_feature(error: Error, shape: &Shape) -> Error {
     }
 }
 
+/// Who hears of cells as they finish, from many threads.
+pub trait Watch: Sync {
+    /// A cell was run and is in the store.
+    fn finished(&self, _plan: &Plan, _store: &Store, _cell: Cell<'_>, _records: &Records) {}
+}
+
+/// Nobody.
+impl Watch for () {}
+
+impl<T: Watch> Watch for Option<T> {
+    fn finished(&self, plan: &Plan, store: &Store, cell: Cell<'_>, records: &Records) {
+        if let Some(watch) = self {
+            watch.finished(plan, store, cell, records);
+        }
+    }
+}
+
 /// Runs every cell that the store does not hold yet. Returns how many were run.
 ///
 /// # Errors
 /// The error of the first failing cell in the plan's order; finished cells stay.
-pub fn run(plan: &Plan, store: &Store, threads: usize) -> Result<usize> {
+pub fn run(plan: &Plan, store: &Store, threads: usize, watch: &dyn Watch) -> Result<usize> {
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .build()
@@ -362,6 +379,7 @@ pub fn run(plan: &Plan, store: &Store, threads: usize) -> Result<usize> {
             .map(|&cell| {
                 let records = run_cell(plan, cell)?;
                 store.write_cell(plan, cell, &records)?;
+                watch.finished(plan, store, cell, &records);
                 bar.inc(1);
                 Ok(())
             })

@@ -88,8 +88,8 @@ impl Store {
         &self.root
     }
 
-    /// The path of a cell, from everything that its numbers depend on.
-    fn path(&self, plan: &Plan, cell: Cell<'_>, extension: &str) -> PathBuf {
+    /// The name of a cell, a digest of everything that its numbers depend on.
+    pub fn name(&self, plan: &Plan, cell: Cell<'_>) -> String {
         let e = &plan.experiment;
         let identity = serde_json::json!([
             cell.env.canonical,
@@ -103,7 +103,16 @@ impl Store {
             env!("OO_CODE"),
         ]);
         let digest = sha256(identity.to_string().as_bytes());
-        self.cells.join(format!("{}.{extension}", &digest[..16]))
+        digest[..16].into()
+    }
+
+    /// The path of a cell's rounds in the folder.
+    pub fn relative(&self, plan: &Plan, cell: Cell<'_>) -> PathBuf {
+        Path::new("cells").join(format!("{}.parquet", self.name(plan, cell)))
+    }
+
+    fn path(&self, plan: &Plan, cell: Cell<'_>, extension: &str) -> PathBuf {
+        self.cells.join(format!("{}.{extension}", self.name(plan, cell)))
     }
 
     /// True when the cell's files are there and whole.

@@ -7,7 +7,7 @@
 
 use crate::experiment::{Experiment, Plan};
 use crate::pairs::{self, PairLine};
-use crate::runner::{self, cells};
+use crate::runner::{self, Watch, cells};
 use crate::store::Store;
 use crate::summary;
 use anyhow::Result;
@@ -58,13 +58,13 @@ impl Stopping {
 ///
 /// # Errors
 /// As [`runner::run`].
-pub(crate) fn run(plan: &mut Plan, store: &Store, threads: usize) -> Result<()> {
+pub(crate) fn run(plan: &mut Plan, store: &Store, threads: usize, watch: &dyn Watch) -> Result<()> {
     let max = plan.experiment.max_seeds.unwrap_or(plan.experiment.seeds);
     // By environment, policy, seed.
     let mut totals = vec![vec![Vec::<Cluster>::new(); plan.policies.len()]; plan.envs.len()];
     let mut batch = plan.clone();
     loop {
-        runner::run(&batch, store, threads)?;
+        runner::run(&batch, store, threads, watch)?;
         let size = batch.experiment.seeds as usize;
         for (i, cell) in cells(&batch).into_iter().enumerate() {
             let (env, policy) = (i / size / plan.policies.len(), i / size % plan.policies.len());

@@ -18,8 +18,12 @@ const GREEDY: &str = "egreedy{features=v3}";
 
 /// A run in which one policy is better than the other beyond doubt.
 fn compare(run: &Path, seeds: &str) {
+    compare_with(run, seeds, GREEDY);
+}
+
+fn compare_with(run: &Path, seeds: &str, better: &str) {
     let run = run.to_str().unwrap();
-    let policies = format!("uniform,{GREEDY}");
+    let policies = format!("uniform,{better}");
     let world = ["--users", "20", "--days", "14", "--seeds", seeds];
     fine(&[&["compare", "--policies", &policies, "--out", run], &world[..]].concat());
 }
@@ -99,6 +103,19 @@ fn a_better_policy_is_promoted_and_the_winner_loads() {
     assert!(!folder.path().join("none").exists());
     let left = std::fs::read_dir(&run).unwrap().flatten().map(|e| e.file_name());
     assert!(left.into_iter().all(|n| !n.to_string_lossy().ends_with(".tmp")));
+    // A challenger that starts from what this one learned: its folder needs no other file.
+    let (second, old) = (folder.path().join("second"), folder.path().join("old.state"));
+    std::fs::copy(run.join("winner/state.safetensors"), &old).unwrap();
+    let warm = format!("{GREEDY}+warm{{from={:?}}}", old.to_str().unwrap());
+    compare_with(&second, "30", &warm);
+    let (code, report) = ask(&second, "uniform", &warm, &["--rule", &mine]);
+    assert_eq!(code, Some(0), "{report:#}");
+    let policy: Value = serde_json::from_slice(&std::fs::read(second.join("winner/policy.json")).unwrap()).unwrap();
+    assert_eq!(policy["spec"], GREEDY);
+    let mut loaded = oo_policies::build(&spec, &shape).unwrap();
+    let state = std::fs::read(second.join("winner/state.safetensors")).unwrap();
+    loaded.load(&state).unwrap();
+    assert_eq!(loaded.save(), state);
 }
 
 #[test]
@@ -125,8 +142,27 @@ fn few_seeds_are_undecided_and_a_rule_changed_after_a_look_promotes_nothing() {
         "{report:#}"
     );
     let other = folder.path().join("fresh").display().to_string();
-    let (code, _) = ask(&run, "uniform", GREEDY, &["--rule", &mine, "--report", &other]);
-    assert_eq!(code, Some(0));
+    let (code, report) = ask(&run, "uniform", GREEDY, &["--rule", &mine, "--report", &other]);
+    assert_eq!(
+        (code, &report["checks"][0]["outcome"]),
+        (Some(2), &"undecided".into()),
+        "another folder is no way out"
+    );
+    assert!(Path::new(&other).join("report.json").is_file() && !Path::new(&other).join("looks.json").exists());
+    // A group that nobody belongs to is named, with those that there are.
+    let misspelt = rule(folder.path(), "[guards.groups]\nnightowl = 0.1\n");
+    let of = [run.to_str().unwrap(), "--champion", "uniform", "--challenger", GREEDY];
+    let e = refused(&[&of[..], &["--rule", &misspelt]].concat());
+    assert!(
+        e.contains("nightowl") && e.contains("night-owl") && e.contains("shift-worker"),
+        "{e}"
+    );
+    // Estimators that rest on a model alone, or on one of their own, bound nothing.
+    for name in ["dm", "mrdr"] {
+        let bad = rule(folder.path(), &format!("[log]\nestimators = [\"snips\", \"{name}\"]\n"));
+        let e = refused(&[&of[..], &["--rule", &bad]].concat());
+        assert!(e.contains("log.estimators") && e.contains(name), "{e}");
+    }
     // A record that was tampered with is no empty record.
     std::fs::write(run.join("gate/looks.json"), "[").unwrap();
     let e = refused(&[run.to_str().unwrap(), "--champion", "uniform", "--challenger", GREEDY]);
@@ -152,8 +188,9 @@ fn the_originals_promotions_do_not_pass() {
         let decisions = report["checks"].as_array().unwrap().iter();
         let mut decisions = decisions.filter(|c| c["name"] == "decisions of each policy");
         assert_eq!(decisions.next().unwrap()["seen"], 100.0);
-        let other = folder.path().join("lenient").display().to_string();
-        let (code, report) = ask(&run, champion, challenger, &["--rule", &lenient, "--report", &other]);
+        // As if this were the first look.
+        std::fs::remove_dir_all(run.join("gate")).unwrap();
+        let (code, report) = ask(&run, champion, challenger, &["--rule", &lenient]);
         assert!(matches!(code, Some(1 | 2)), "{report:#}");
     }
 }

@@ -2,7 +2,7 @@
 //! be trusted.
 
 use super::bounds::Looking;
-use crate::stats::{Cluster, difference};
+use crate::stats::{Arm, Cluster, Size, difference, two_means};
 use oo_core::tips::Reaction;
 use std::collections::BTreeMap;
 
@@ -13,8 +13,11 @@ pub struct Seen {
     pub diff: f64,
     /// Its standard error over clusters; `None` with fewer than two.
     pub std_error: Option<f64>,
-    /// Clusters behind it.
+    /// Clusters behind it; where the two have clusters of their own, of the one that has fewer.
     pub clusters: usize,
+    /// What a bound for any number of looks counts by: clusters where each is seen once and whole; decisions, of the policy
+    /// that has fewer, where the same clusters go on.
+    pub time: f64,
 }
 
 impl Seen {
@@ -31,6 +34,26 @@ impl Seen {
             diff: d.diff,
             std_error: d.std_error,
             clusters: champion.len(),
+            time: champion.len() as f64,
+        }
+    }
+
+    /// From two arms, each with clusters of its own that may go on: users of a live experiment.
+    pub fn unpaired(champion: &Arm, challenger: &Arm) -> Seen {
+        let d = two_means(challenger, champion);
+        Seen {
+            diff: d.diff,
+            std_error: d.std_error,
+            clusters: champion.clusters().min(challenger.clusters()),
+            time: champion.count().min(challenger.count()),
+        }
+    }
+
+    /// How much stands behind it.
+    pub(super) fn size(&self) -> Size {
+        Size {
+            time: self.time,
+            df: self.clusters as f64 - 1.0,
         }
     }
 
@@ -40,18 +63,13 @@ impl Seen {
             None => (f64::NEG_INFINITY, f64::INFINITY),
             Some(se) => {
                 // No spread leaves no doubt, but only where there are enough clusters for a bound at all.
-                let reach = |alpha| match looking.reach(self.clusters as f64, alpha) {
+                let reach = |alpha| match looking.reach(self.size(), alpha) {
                     far if far.is_finite() => far * se,
                     _ => f64::INFINITY,
                 };
                 (self.diff - reach(below), self.diff + reach(above))
             }
         }
-    }
-
-    /// The standard deviation of one cluster's contribution.
-    pub(super) fn sd(&self) -> Option<f64> {
-        self.std_error.map(|se| se * libm::sqrt(self.clusters as f64))
     }
 }
 
@@ -68,6 +86,8 @@ pub struct Diagnostic {
     pub holds: bool,
     /// How many times as many decisions would make it hold; `None` where no number would.
     pub times: Option<f64>,
+    /// True where not to hold ends the matter: the champion stays. Else it only leaves it open.
+    pub ends: bool,
 }
 
 /// Where evidence comes from.
@@ -77,6 +97,8 @@ pub enum Source {
     Run,
     /// The challenger is judged by another policy's log.
     Log,
+    /// Each policy decides for users of its own, who go on coming.
+    Live,
 }
 
 impl Source {
@@ -85,6 +107,7 @@ impl Source {
         match self {
             Source::Run => "run",
             Source::Log => "log",
+            Source::Live => "live",
         }
     }
 }
@@ -108,6 +131,17 @@ pub struct Evidence {
     pub groups: BTreeMap<String, Seen>,
     /// Of the reactions' shares, where there are reactions.
     pub reactions: BTreeMap<Reaction, Seen>,
+    /// Of how the policies run, where that was measured.
+    pub operations: BTreeMap<Operation, Seen>,
     /// On the source itself.
     pub diagnostics: Vec<Diagnostic>,
+}
+
+/// What can go wrong with a policy in service besides its choices.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Operation {
+    /// The share of decisions that were drawn uniformly because the policy failed or was too slow.
+    Fallbacks,
+    /// The share of decisions that took longer than the rule's `slow_ms`.
+    Slow,
 }

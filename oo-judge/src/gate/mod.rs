@@ -21,8 +21,8 @@ pub mod rule;
 mod tests;
 
 pub use bounds::Looking;
-pub use evidence::{Diagnostic, Evidence, Seen, Source};
-pub use rule::{Guards, LogRule, Looks, Rule, RunRule};
+pub use evidence::{Diagnostic, Evidence, Operation, Seen, Source};
+pub use rule::{Guards, LiveRule, LogRule, Looks, Rule, RunRule};
 
 use serde::{Deserialize, Serialize};
 
@@ -55,7 +55,7 @@ pub enum Outcome {
 pub struct Check {
     /// What is looked at.
     pub name: String,
-    /// `run`, `log` or `rule`.
+    /// `run`, `log`, `live` or `rule`.
     pub source: &'static str,
     /// In words.
     pub required: String,
@@ -109,7 +109,8 @@ pub fn decide(rule: &Rule, evidence: &[Evidence], history: &History) -> Verdict 
         }
         for q in questions {
             let mut check = q.answer(rule, e, alpha, alpha / many);
-            if !sound && check.outcome != Outcome::Undecided {
+            let breach = q.operation && check.outcome == Outcome::Fail;
+            if !sound && !breach && check.outcome != Outcome::Undecided {
                 // A source that does not meet its conditions speaks for nobody; what it lacks is in the rows above.
                 check.outcome = Outcome::Undecided;
                 check.more_decisions = Some(0);
@@ -192,6 +193,7 @@ fn enough(rule: &Rule, e: &Evidence, checks: &mut Vec<Check>) -> bool {
     let (min_decisions, min_clusters) = match e.source {
         Source::Run => (rule.run.min_decisions, rule.run.min_clusters),
         Source::Log => (rule.log.min_decisions, rule.log.min_clusters),
+        Source::Live => (rule.live.min_decisions, rule.live.min_clusters),
     };
     let mut least = |name: String, got: u64, least: u64, decisions_each: f64| {
         let ok = got >= least;
@@ -226,7 +228,11 @@ fn diagnostic(e: &Evidence, d: &Diagnostic) -> Check {
         required: d.required.clone(),
         seen: Some(d.seen),
         more_decisions: more.filter(|_| !d.holds),
-        ..rule_check(if d.holds { Outcome::Pass } else { Outcome::Undecided })
+        ..rule_check(match (d.holds, d.ends) {
+            (true, _) => Outcome::Pass,
+            (_, true) => Outcome::Fail,
+            _ => Outcome::Undecided,
+        })
     }
 }
 
@@ -235,6 +241,8 @@ struct Question<'e> {
     name: String,
     seen: &'e Seen,
     limit: Limit,
+    /// About how the policy runs: what has failed for sure need not wait for the minima.
+    operation: bool,
 }
 
 enum Limit {
@@ -244,7 +252,23 @@ enum Limit {
 
 fn questions<'e>(rule: &Rule, e: &'e Evidence) -> Vec<Question<'e>> {
     let mut all = Vec::new();
-    let mut ask = |name: String, seen: &'e Seen, limit: Limit| all.push(Question { name, seen, limit });
+    for (operation, seen) in &e.operations {
+        let (name, most) = rule.live.limit(*operation);
+        all.push(Question {
+            name,
+            seen,
+            limit: Limit::Below(most),
+            operation: true,
+        });
+    }
+    let mut ask = |name: String, seen: &'e Seen, limit: Limit| {
+        all.push(Question {
+            name,
+            seen,
+            limit,
+            operation: false,
+        });
+    };
     for (method, seen) in &e.effect {
         ask(format!("difference in {method}"), seen, Limit::Above(rule.least()));
     }
@@ -274,6 +298,8 @@ impl Question<'_> {
         let looking = match e.source {
             Source::Run => rule.looking_at_run(),
             Source::Log => rule.looking_at_log(e.unit == "rows"),
+            Source::Live if self.operation => rule.looking_at_operations(),
+            Source::Live => rule.looking_at_live(),
         };
         let diff = self.seen.diff;
         let (limit, low, high, passed, failed, required);
@@ -296,14 +322,14 @@ impl Question<'_> {
         };
         let right_side = matches!(self.limit, Limit::Above(_)) == (diff > limit);
         let rate = if right_side { pass } else { fail };
-        let each = e.decisions as f64 / self.seen.clusters.max(1) as f64;
-        let needed = self.seen.sd().zip(self.seen.std_error).and_then(|(sd, se)| {
+        let times = self.seen.std_error.and_then(|se| {
             let gap = bounds::median_size(diff - limit, se);
-            looking.clusters_needed(gap, sd, rate, 0.5)
+            looking.growth_needed(gap, se, self.seen.size(), rate, 0.5)
         });
         // One cluster more at least: what is open stays open without any.
+        let each = e.decisions as f64 / self.seen.clusters.max(1) as f64;
         let more = match self.seen.std_error {
-            Some(_) => needed.map(|n| libm::ceil((n - self.seen.clusters as f64).max(1.0) * each)),
+            Some(_) => times.map(|times| libm::ceil(((times - 1.0) * e.decisions as f64).max(each))),
             None => Some(libm::ceil(each.max(1.0))),
         };
         let finite = |x: f64| Some(x).filter(|x| x.is_finite());

@@ -1,6 +1,8 @@
 //! The rule of promotion, written down before anybody looks.
 
 use super::bounds::Looking;
+use super::evidence::Operation;
+use crate::estimators::{Bias, Weights};
 use crate::{Error, Result};
 use oo_core::tips::Reaction;
 use serde::{Deserialize, Serialize};
@@ -29,6 +31,10 @@ pub struct Rule {
     pub run: RunRule,
     /// What a log must have.
     pub log: LogRule,
+    /// What a live experiment must have. Left out of the text where it is the default, so that rules from before it keep
+    /// their digests.
+    #[serde(skip_serializing_if = "LiveRule::is_default")]
+    pub live: LiveRule,
     /// What no part of the people and no reaction may suffer.
     pub guards: Guards,
     /// By reward spec: the difference in mean reward that must be exceeded when the evidence is scored by it.
@@ -89,6 +95,56 @@ pub struct LogRule {
     pub max_tail_index: f64,
 }
 
+/// What a live experiment must have before it is answered, and what ends it.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LiveRule {
+    /// Decisions of each arm whose outcome is known.
+    pub min_decisions: u64,
+    /// Users of each arm.
+    pub min_clusters: u64,
+    /// The number of such decisions at which bounds are tightest; `min_decisions` by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sharpest_at: Option<f64>,
+    /// The smallest p of the arms' sizes, at any number of looks: below it the assignment is taken to be broken, and the
+    /// experiment ends.
+    pub min_ratio_p: f64,
+    /// The share of decisions that fall back to a uniform draw may not rise by as much as this.
+    pub max_fallbacks: f64,
+    /// Nor that of decisions slower than `slow_ms`.
+    pub max_slow: f64,
+    /// Milliseconds.
+    pub slow_ms: f64,
+}
+
+impl Default for LiveRule {
+    fn default() -> Self {
+        LiveRule {
+            min_decisions: 1000,
+            min_clusters: 100,
+            sharpest_at: None,
+            min_ratio_p: 0.001,
+            max_fallbacks: 0.01,
+            max_slow: 0.01,
+            slow_ms: 10.0,
+        }
+    }
+}
+
+impl LiveRule {
+    fn is_default(&self) -> bool {
+        *self == LiveRule::default()
+    }
+
+    /// What an operation is called, and what it may not rise by.
+    pub(super) fn limit(&self, operation: Operation) -> (String, f64) {
+        match operation {
+            Operation::Fallbacks => ("share of fallbacks, rise".into(), self.max_fallbacks),
+            Operation::Slow => (format!("share slower than {} ms, rise", self.slow_ms), self.max_slow),
+        }
+    }
+}
+
 /// What must not happen to anybody. All figures are at least 0.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -118,6 +174,7 @@ impl Default for Rule {
             max_decisions: None,
             run: RunRule::default(),
             log: LogRule::default(),
+            live: LiveRule::default(),
             guards: Guards::default(),
             rewards: BTreeMap::new(),
         }
@@ -194,6 +251,7 @@ impl Rule {
         for (parameter, clusters) in [
             ("run.min_clusters", self.run.min_clusters),
             ("log.min_clusters", self.log.min_clusters),
+            ("live.min_clusters", self.live.min_clusters),
         ] {
             if clusters < 2 {
                 return refuse(parameter, "at least 2, since one has no spread", clusters.to_string());
@@ -202,6 +260,7 @@ impl Rule {
         for (parameter, at) in [
             ("run.sharpest_at", self.run.sharpest_at),
             ("log.sharpest_at", self.log.sharpest_at),
+            ("live.sharpest_at", self.live.sharpest_at),
         ] {
             if let Some(at) = at.filter(|at| !(*at >= 2.0 && at.is_finite())) {
                 return refuse(parameter, "a number of at least 2", at.to_string());
@@ -210,12 +269,23 @@ impl Rule {
         if self.log.estimators.is_empty() {
             return refuse("log.estimators", "at least one estimator", "none".into());
         }
+        for name in &self.log.estimators {
+            let entry = crate::estimators::find(name)?;
+            let bounded = !matches!(entry.bias, Bias::Model | Bias::Logging | Bias::Embedding);
+            // MRDR's model is fitted for its target, so two policies would be judged by two models.
+            if !bounded || entry.weights != Weights::Importance || entry.name == "mrdr" {
+                let expected = "estimators that find the truth on an ordinary log, whatever the reward model, such as dr or \
+                                snips";
+                return refuse("log.estimators", expected, format!("`{name}`"));
+            }
+        }
         let guards = &self.guards;
         let limits = [
             ("non_inferiority_margin", self.non_inferiority_margin),
             ("guards.group_loss", guards.group_loss),
             ("log.min_ess", Some(self.log.min_ess)),
             ("log.max_tail_index", Some(self.log.max_tail_index)),
+            ("live.slow_ms", Some(self.live.slow_ms)),
         ];
         let tables = [("guards.rise", &guards.rise), ("guards.fall", &guards.fall)];
         let named = tables.iter().flat_map(|(key, t)| t.values().map(|x| (*key, Some(*x))));
@@ -228,6 +298,9 @@ impl Rule {
         for (parameter, share) in [
             ("log.max_unsupported", self.log.max_unsupported),
             ("log.min_propensity_p", self.log.min_propensity_p),
+            ("live.min_ratio_p", self.live.min_ratio_p),
+            ("live.max_fallbacks", self.live.max_fallbacks),
+            ("live.max_slow", self.live.max_slow),
         ] {
             if !(0.0..=1.0).contains(&share) {
                 return refuse(parameter, "from 0 to 1", share.to_string());
@@ -266,6 +339,16 @@ impl Rule {
             self.log.min_clusters
         };
         self.looking(self.log.sharpest_at.unwrap_or(usual.max(2) as f64))
+    }
+
+    /// How bounds are made for a live experiment.
+    pub fn looking_at_live(&self) -> Looking {
+        self.looking(self.live.sharpest_at.unwrap_or(self.live.min_decisions.max(2) as f64))
+    }
+
+    /// The same for how the policies run: what fails from the first decision on must be seen within a few users.
+    pub fn looking_at_operations(&self) -> Looking {
+        self.looking(20.0)
     }
 
     fn looking(&self, sharpest_at: f64) -> Looking {
@@ -308,6 +391,12 @@ mod tests {
             ("run.sharpest_at", refused(|r| r.run.sharpest_at = Some(1.0))),
             ("log.sharpest_at", refused(|r| r.log.sharpest_at = Some(f64::INFINITY))),
             ("log.estimators", refused(|r| r.log.estimators.clear())),
+            ("log.estimators", refused(|r| r.log.estimators = vec!["mrdr".into()])),
+            (
+                "log.estimators",
+                refused(|r| r.log.estimators = vec!["dr".into(), "dm".into()]),
+            ),
+            ("log.estimators", refused(|r| r.log.estimators = vec!["mips".into()])),
             ("guards.group_loss", refused(|r| r.guards.group_loss = Some(-0.1))),
             (
                 "guards.groups",
@@ -327,6 +416,12 @@ mod tests {
             ("log.min_propensity_p", refused(|r| r.log.min_propensity_p = -0.5)),
             ("rewards", refused(|r| _ = r.rewards.insert("r0".into(), f64::INFINITY))),
             ("min_effect", refused(|r| r.min_effect = Some(f64::NAN))),
+            ("live.min_clusters", refused(|r| r.live.min_clusters = 1)),
+            ("live.sharpest_at", refused(|r| r.live.sharpest_at = Some(1.0))),
+            ("live.min_ratio_p", refused(|r| r.live.min_ratio_p = 2.0)),
+            ("live.max_fallbacks", refused(|r| r.live.max_fallbacks = -0.1)),
+            ("live.max_slow", refused(|r| r.live.max_slow = f64::NAN)),
+            ("live.slow_ms", refused(|r| r.live.slow_ms = -1.0)),
         ] {
             assert!(e.contains(&format!("`{key}` of the rule")), "{key}: {e}");
         }

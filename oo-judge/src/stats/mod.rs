@@ -12,6 +12,7 @@ pub mod paired;
 pub mod power;
 pub mod ranks;
 pub mod sequences;
+pub mod unpaired;
 
 pub use best::probability_of_best;
 pub use equivalence::{equivalence, non_inferiority};
@@ -20,4 +21,7 @@ pub use multiplicity::{benjamini_hochberg, holm};
 pub use paired::{Cluster, Difference, Estimate, difference, mean_interval};
 pub use power::units_for_power;
 pub use ranks::{Ranks, ranks};
-pub use sequences::{AnytimeDifference, Bet, DifferenceSequence, MeanSequence, ValueSequence, anytime_difference};
+pub use sequences::{
+    AnytimeDifference, Bet, DifferenceSequence, MeanSequence, Size, ValueSequence, anytime_difference, sample_ratio,
+};
+pub use unpaired::{Arm, TwoMeans, two_means};

@@ -259,12 +259,27 @@ pub struct Logged {
     pub note: Vec<u8>,
     /// True when nothing is learned from it.
     pub observe: bool,
+    /// The arm of the experiment that it was made in.
+    pub arm: Option<Arm>,
+    /// The probabilities that the policy in charge would have given, where the caller chose; else empty.
+    pub own: Vec<f64>,
+    /// Microseconds that the policy took, where an experiment ran.
+    pub took_us: u32,
     /// Minutes that the person's clock was ahead of UTC.
     pub ahead: i16,
     /// Candidates that were kept away.
     pub suppressed: Vec<Suppressed>,
     /// The answer that was given.
     pub answer: Answer,
+}
+
+/// An arm of an experiment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Arm {
+    /// The number of the record that began it.
+    pub experiment: u64,
+    /// 0 for the policy in charge, 1 for the challenger.
+    pub position: u8,
 }
 
 impl Logged {

@@ -4,7 +4,7 @@ use super::ask::{Answer, Ask, MAX_CANDIDATES, MAX_ID, MAX_NOTE, action_id, ident
 use super::event::{BEFORE_BYTES, Decided, DecidedParts, kind, version};
 use super::guard::By;
 use super::offer::Choice;
-use super::state::{Brief, Mark, State, read};
+use super::state::{Brief, Mark, State};
 use super::{Engine, codec::Put};
 use crate::journal::fail;
 use crate::{Error, Result};
@@ -19,6 +19,7 @@ struct Scratch {
     ids: Vec<ActionId>,
     sorted: Vec<u64>,
     payload: Vec<u8>,
+    own: Vec<f64>,
 }
 
 thread_local! {
@@ -55,6 +56,17 @@ fn digest(ask: &Ask<'_>) -> u64 {
     fold(ask.note);
     fold(&[u8::from(ask.observe)]);
     hash
+}
+
+/// A decision with what is said about it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Explained {
+    /// The decision.
+    pub answer: Answer,
+    /// What each feature adds to the score of the chosen candidate; empty where nobody can say.
+    pub contributions: Vec<(usize, f64)>,
+    /// The user's arm, where an experiment runs.
+    pub arm: Option<u8>,
 }
 
 /// What was chosen, by whomever.
@@ -109,19 +121,20 @@ impl Engine {
     /// [`Error::Invalid`] names the field of a request that cannot be served; [`Error::Conflict`] for a decision id that
     /// was used with another body. A policy that fails is no error: the draw is then uniform, and the reason says so.
     pub fn decide(&self, ask: &Ask<'_>) -> Result<Answer> {
-        Ok(self.decide_explained(ask)?.0)
+        Ok(self.decide_explained(ask)?.answer)
     }
 
-    /// [`decide`](Engine::decide), and what each feature adds to the score of the chosen candidate, by the very model that
-    /// decided; see [`oo_core::Policy::contributions`].
+    /// [`decide`](Engine::decide), what each feature adds to the score of the chosen candidate, by the very model that
+    /// decided (see [`oo_core::Policy::contributions`]), and the arm. In an experiment the user's arm decides who decides.
     ///
     /// # Errors
     /// As [`decide`](Engine::decide).
-    pub fn decide_explained(&self, ask: &Ask<'_>) -> Result<(Answer, Vec<(usize, f64)>)> {
+    pub fn decide_explained(&self, ask: &Ask<'_>) -> Result<Explained> {
         SCRATCH.with_borrow_mut(|scratch| self.decide_with(ask, scratch, None))
     }
 
-    /// Writes down what somebody else chose. The policy learns from what comes of it, unless it is only observed.
+    /// Writes down what somebody else chose, and beside it how likely the policy in charge was to choose each candidate. The
+    /// policy learns from what comes of it, unless it is only observed.
     ///
     /// # Errors
     /// As [`decide`](Engine::decide); [`Error::Invalid`] when the probabilities are none.
@@ -129,7 +142,7 @@ impl Engine {
         choice.check(ask)?;
         Ok(SCRATCH
             .with_borrow_mut(|scratch| self.decide_with(ask, scratch, Some(choice)))?
-            .0)
+            .answer)
     }
 
     /// What the policy in charge would do, and no more: nothing is written down.
@@ -227,18 +240,13 @@ impl Engine {
         Ok(())
     }
 
-    fn decide_with(
-        &self,
-        ask: &Ask<'_>,
-        scratch: &mut Scratch,
-        choice: Option<&Choice<'_>>,
-    ) -> Result<(Answer, Vec<(usize, f64)>)> {
+    fn decide_with(&self, ask: &Ask<'_>, scratch: &mut Scratch, choice: Option<&Choice<'_>>) -> Result<Explained> {
         self.check(ask, scratch)?;
         let body = ask.decision_id.map_or(0, |_| ask.body.unwrap_or_else(|| digest(ask)));
         if let Some(id) = ask.decision_id
             && let Some(answer) = self.repeated(&self.state(), id, body)?
         {
-            return Ok((answer, Vec::new()));
+            return Ok(self.again(ask, answer));
         }
         let made;
         let id = match ask.decision_id {
@@ -249,21 +257,44 @@ impl Engine {
             }
         };
         let Scratch {
-            decision, ids, payload, ..
+            decision,
+            ids,
+            payload,
+            own,
+            ..
         } = scratch;
+        own.clear();
         let round = self.round(ask, ids);
         let user = round.user.0;
         let key = self.key(ask, id);
-        let mut by = match choice {
-            None => self.choose(&round, key, decision),
-            Some(choice) => {
-                let serving = read(&self.serving);
+        let lane = if choice.is_none() { self.lane(ask.user) } else { None };
+        let (mut arm, mut took_us) = (None, 0);
+        let mut by = match (choice, lane) {
+            (None, None) => self.choose(&round, key, decision),
+            (None, Some((lane, of))) => {
+                arm = Some(of);
+                let begun = std::time::Instant::now();
+                let by = if of.position == 0 {
+                    self.choose(&round, key, decision)
+                } else {
+                    let limit = self.settings.policy_timeout;
+                    lane.guard
+                        .choose(&lane.serving, limit, &round, key.name("challenger"), decision)
+                };
+                took_us = u32::try_from(begun.elapsed().as_micros()).unwrap_or(u32::MAX);
+                by
+            }
+            (Some(choice), _) => {
+                let by = self.choose(&round, key, decision);
+                // Of a policy that failed nothing is known.
+                if by.reason == super::Reason::Policy {
+                    own.extend_from_slice(decision.probs());
+                }
                 By {
                     policy: choice.policy.into(),
-                    generation: serving.swapped.generation,
-                    updates: serving.updates,
                     reason: choice.reason,
                     contributions: Vec::new(),
+                    ..by
                 }
             }
         };
@@ -294,6 +325,9 @@ impl Engine {
             note: ask.note,
             ahead: ask.ahead,
             suppressed: ask.suppressed,
+            arm,
+            own: own.as_slice(),
+            took_us,
         };
         parts.encode(payload);
         let mut state = self.state();
@@ -301,7 +335,8 @@ impl Engine {
         if ask.decision_id.is_some()
             && let Some(answer) = self.repeated(&state, id, body)?
         {
-            return Ok((answer, Vec::new()));
+            drop(state);
+            return Ok(self.again(ask, answer));
         }
         let before = state.users.get(&user).map_or(0, |u| u.last.bits());
         payload[..BEFORE_BYTES].copy_from_slice(&before.to_le_bytes());
@@ -317,6 +352,10 @@ impl Engine {
             observe: ask.observe,
             tip: ids[chosen].0,
             ahead: ask.ahead,
+            arm,
+            reason: by.reason,
+            took_us,
+            own: own.get(chosen).copied(),
         };
         state.apply_decided(Mark { seq, time, at }, brief, &self.serving, &|at| self.fetch(at));
         fail::point("apply.after");
@@ -337,7 +376,20 @@ impl Engine {
             time,
             repeated: false,
         };
-        Ok((answer, contributions))
+        Ok(Explained {
+            answer,
+            contributions,
+            arm: arm.map(|a| a.position),
+        })
+    }
+
+    /// An answer that had been given before.
+    fn again(&self, ask: &Ask<'_>, answer: Answer) -> Explained {
+        Explained {
+            answer,
+            contributions: Vec::new(),
+            arm: self.lane(ask.user).map(|(_, arm)| arm.position),
+        }
     }
 
     /// The answer that was given under an id of the caller's, to a request with this digest.

@@ -1,6 +1,6 @@
 //! What the journal's records say. A kind and its version never change their meaning; a new meaning gets a new version.
 
-use super::ask::{Answer, Given, Logged, Reason, Status, Suppressed, identity};
+use super::ask::{Answer, Arm, Given, Logged, Reason, Status, Suppressed, identity};
 use super::codec::{Get, Put};
 use super::settings::Rules;
 use crate::journal::{Location, Record};
@@ -18,12 +18,19 @@ pub(crate) mod kind {
     pub const FORGOTTEN: u8 = 6;
     pub const SWAPPED: u8 = 7;
     pub const SHADOW: u8 = 8;
+    pub const BEGUN: u8 = 9;
+    pub const ENDED: u8 = 10;
+    pub const SHADOWING: u8 = 11;
+    pub const UNSHADOWED: u8 = 12;
 }
 
 /// The version of a kind's payload that is written today; older ones are read as well.
 pub(crate) const fn version(kind: u8) -> u8 {
     match kind {
-        kind::DECIDED | kind::GIVEN => 2,
+        // Version 3 adds the experiment's arm, the policy's own probabilities beside a choice of the caller, and the time
+        // that the decision took; version 2 had added the person's clock and what was kept away.
+        kind::DECIDED => 3,
+        kind::GIVEN => 2,
         _ => 1,
     }
 }
@@ -112,6 +119,60 @@ pub struct ShadowEvent {
     pub failure: String,
 }
 
+/// An experiment begins: users are assigned to the policy in charge or to a challenger.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Begun {
+    /// Its name: the salt of the assignment.
+    pub salt: String,
+    /// The challenger's share of users.
+    pub share: f64,
+    /// The rule that judges it, as JSON.
+    pub rule: String,
+    /// The challenger.
+    pub challenger: Swapped,
+}
+
+/// How an experiment ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Somebody stopped it.
+    Stopped,
+    /// The challenger took charge.
+    Launched,
+    /// The gate said that the champion stays, and everybody is served by it again.
+    RolledBack,
+}
+
+impl Outcome {
+    /// All, in the order of their codes.
+    pub const ALL: [Outcome; 3] = [Outcome::Stopped, Outcome::Launched, Outcome::RolledBack];
+}
+
+/// An experiment ended.
+#[derive(Clone, PartialEq, Debug, serde::Serialize)]
+pub struct Ended {
+    /// The number of the record that began it.
+    pub experiment: u64,
+    /// Its name.
+    pub salt: String,
+    /// How.
+    pub outcome: Outcome,
+    /// Why: the gate's reasons, in words.
+    pub why: String,
+}
+
+/// A shadow begins to decide along.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Shadowing {
+    /// Its name.
+    pub name: String,
+    /// Its spec.
+    pub spec: String,
+    /// SHA-256 of the state it begins with; empty for a blank one.
+    pub digest: String,
+}
+
 /// A record's meaning.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Event {
@@ -133,6 +194,14 @@ pub enum Event {
     Swapped(Swapped),
     /// What a shadow would have done.
     Shadow(Box<ShadowEvent>),
+    /// An experiment begins.
+    Begun(Box<Begun>),
+    /// It ends.
+    Ended(Box<Ended>),
+    /// A shadow begins.
+    Shadowing(Shadowing),
+    /// The shadow of this name ends.
+    Unshadowed(String),
 }
 
 fn put_method(out: &mut Vec<u8>, method: Method) {
@@ -177,6 +246,9 @@ pub(crate) struct DecidedParts<'a> {
     pub note: &'a [u8],
     pub ahead: i16,
     pub suppressed: &'a [Suppressed],
+    pub arm: Option<Arm>,
+    pub own: &'a [f64],
+    pub took_us: u32,
 }
 
 /// The first eight bytes of a decision's payload: the place of the user's decision before it. It is known last.
@@ -213,6 +285,10 @@ impl DecidedParts<'_> {
             out.u8(s.reaction as u8);
             out.option(s.until);
         }
+        out.u64(self.arm.map_or(0, |a| a.experiment));
+        out.u8(self.arm.map_or(0, |a| a.position));
+        out.f64s(self.own);
+        out.u32(self.took_us);
     }
 }
 
@@ -257,7 +333,21 @@ fn decided(r: &Record<'_>) -> Option<Decided> {
         1 => (0, Vec::new()),
         _ => (from.u32()? as u16 as i16, suppressed(&mut from)?),
     };
-    let holds = from.done() && n > 0 && probs.len() == n && scores.len() == n && chosen < n && features.len() % n == 0;
+    let (mut arm, mut own, mut took_us) = (None, Vec::new(), 0);
+    if r.version >= 3 {
+        let (experiment, position) = (from.u64()?, from.u8()?);
+        arm = (experiment > 0).then_some(Arm { experiment, position });
+        own = from.f64s()?;
+        took_us = from.u32()?;
+    }
+    let holds = from.done()
+        && arm.is_none_or(|a| a.position < 2)
+        && (own.is_empty() || own.len() == n)
+        && n > 0
+        && probs.len() == n
+        && scores.len() == n
+        && chosen < n
+        && features.len() % n == 0;
     holds.then_some(Decided {
         named,
         body,
@@ -273,6 +363,9 @@ fn decided(r: &Record<'_>) -> Option<Decided> {
             observe,
             ahead,
             suppressed,
+            arm,
+            own,
+            took_us,
             answer: Answer {
                 decision_id,
                 chosen,
@@ -288,6 +381,60 @@ fn decided(r: &Record<'_>) -> Option<Decided> {
             },
         },
     })
+}
+
+impl Swapped {
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        out.u64(self.generation);
+        [&self.spec, &self.shape, &self.digest]
+            .into_iter()
+            .for_each(|t| out.text(t));
+    }
+
+    pub(crate) fn decode(from: &mut Get<'_>) -> Option<Self> {
+        Some(Swapped {
+            generation: from.u64()?,
+            spec: from.text()?.into(),
+            shape: from.text()?.into(),
+            digest: from.text()?.into(),
+        })
+    }
+}
+
+impl Begun {
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        out.text(&self.salt);
+        out.f64(self.share);
+        out.text(&self.rule);
+        self.challenger.encode(out);
+    }
+
+    pub(crate) fn decode(from: &mut Get<'_>) -> Option<Self> {
+        Some(Begun {
+            salt: from.text()?.into(),
+            share: from.f64()?,
+            rule: from.text()?.into(),
+            challenger: Swapped::decode(from)?,
+        })
+    }
+}
+
+impl Ended {
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        out.u64(self.experiment);
+        out.text(&self.salt);
+        out.u8(self.outcome as u8);
+        out.text(&self.why);
+    }
+
+    pub(crate) fn decode(from: &mut Get<'_>) -> Option<Self> {
+        Some(Ended {
+            experiment: from.u64()?,
+            salt: from.text()?.into(),
+            outcome: *Outcome::ALL.get(from.u8()? as usize)?,
+            why: from.text()?.into(),
+        })
+    }
 }
 
 impl GivenEvent {
@@ -372,10 +519,7 @@ impl Event {
                 kind::FORGOTTEN
             }
             Event::Swapped(s) => {
-                out.u64(s.generation);
-                out.text(&s.spec);
-                out.text(&s.shape);
-                out.text(&s.digest);
+                s.encode(out);
                 kind::SWAPPED
             }
             Event::Shadow(s) => {
@@ -385,6 +529,22 @@ impl Event {
                 out.f64s(&s.probs);
                 out.text(&s.failure);
                 kind::SHADOW
+            }
+            Event::Begun(b) => {
+                b.encode(out);
+                kind::BEGUN
+            }
+            Event::Ended(e) => {
+                e.encode(out);
+                kind::ENDED
+            }
+            Event::Shadowing(s) => {
+                [&s.name, &s.spec, &s.digest].into_iter().for_each(|t| out.text(t));
+                kind::SHADOWING
+            }
+            Event::Unshadowed(name) => {
+                out.text(name);
+                kind::UNSHADOWED
             }
             Event::Given(g) => {
                 g.encode(out);
@@ -414,6 +574,9 @@ impl Event {
                     note: &l.note,
                     ahead: l.ahead,
                     suppressed: &l.suppressed,
+                    arm: l.arm,
+                    own: &l.own,
+                    took_us: l.took_us,
                 };
                 parts.encode(out);
                 out[..BEFORE_BYTES].copy_from_slice(&d.before.bits().to_le_bytes());
@@ -428,13 +591,11 @@ impl Event {
         if r.kind == crate::journal::record::BLANK {
             return Ok(Event::Blank);
         }
-        if r.version == 0 || r.version > version(r.kind) {
+        let known = version(r.kind);
+        if r.version == 0 || r.version > known {
             return Err(format!(
-                "record {} of kind {} has version {}; this program knows versions up to {}",
-                r.seq,
-                r.kind,
-                r.version,
-                version(r.kind)
+                "record {} of kind {} has version {}; this program knows versions up to {known}",
+                r.seq, r.kind, r.version
             ));
         }
         let mut from = Get(r.payload);
@@ -448,14 +609,17 @@ impl Event {
                 .map(|rules| Event::Rules(Box::new(rules))),
             kind::RESET => from.u64().map(Event::Reset),
             kind::FORGOTTEN => from.u64().map(Event::Forgotten),
-            kind::SWAPPED => (|| {
-                Some(Event::Swapped(Swapped {
-                    generation: from.u64()?,
+            kind::SWAPPED => Swapped::decode(&mut from).map(Event::Swapped),
+            kind::BEGUN => Begun::decode(&mut from).map(|b| Event::Begun(Box::new(b))),
+            kind::ENDED => Ended::decode(&mut from).map(|e| Event::Ended(Box::new(e))),
+            kind::SHADOWING => (|| {
+                Some(Event::Shadowing(Shadowing {
+                    name: from.text()?.into(),
                     spec: from.text()?.into(),
-                    shape: from.text()?.into(),
                     digest: from.text()?.into(),
                 }))
             })(),
+            kind::UNSHADOWED => from.text().map(|name| Event::Unshadowed(name.into())),
             kind::SHADOW => (|| {
                 Some(Event::Shadow(Box::new(ShadowEvent {
                     decision: from.u64()?,

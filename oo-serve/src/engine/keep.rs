@@ -2,9 +2,9 @@
 
 use super::event::Event;
 use super::recover::{install, journal_dir, keep};
-use super::snapshot;
 use super::state::{self, write};
 use super::{Artefact, Engine};
+use super::{shadow, snapshot};
 use crate::journal::record::{self, BLANK, SEGMENT_HEAD, segment_head};
 use crate::journal::{Record, fail};
 use crate::{Error, Result};
@@ -43,9 +43,12 @@ impl Engine {
     }
 
     fn snapshot_now(&self, kept: usize) -> Result<u64> {
-        let still = self.still()?;
+        // Asked under the lock: what they say is as of the same record.
+        let (still, shadows) = self.still(|| self.shadows.ask())?;
         // It must never know more than the journal does.
         self.journal.commit(still.seq).wait()?;
+        // Before the snapshot, which is not looked for without them.
+        shadow::store(shadows, &self.dir, still.seq, &*self.settings.disk)?;
         if !snapshot::path(&self.dir, still.seq).exists() {
             still.store(&self.dir, &*self.settings.disk)?;
         }
@@ -53,6 +56,10 @@ impl Engine {
         let all = snapshot::list(&self.dir)?;
         for &old in &all[..all.len().saturating_sub(kept)] {
             self.remove(snapshot::path(&self.dir, old))?;
+            let shadows = shadow::path(&self.dir, old);
+            if shadows.exists() {
+                self.remove(shadows)?;
+            }
         }
         Ok(still.seq)
     }
@@ -66,26 +73,27 @@ impl Engine {
     /// # Errors
     /// A packed model that cannot be read.
     pub fn fingerprint(&self) -> Result<String> {
-        self.still()?.digest()
+        self.still(|| ())?.0.digest()
     }
 
-    /// A copy of everything at this moment.
-    fn still(&self) -> Result<snapshot::Still> {
+    /// A copy of everything at this moment, and what `beside` finds at the same one.
+    fn still<T>(&self, beside: impl FnOnce() -> T) -> Result<(snapshot::Still, T)> {
         let mut state = self.state();
         self.settle_owed(&mut state)?;
         let serving = state::read(&self.serving);
-        Ok(snapshot::take(&mut state, &serving))
+        Ok((snapshot::take(&mut state, &serving), beside()))
     }
 
     /// Puts another policy, or another state of one, in charge. Decisions under way end with the one they began with.
     /// Returns its generation. Nothing changes when it does not load.
     ///
     /// # Errors
-    /// A policy that does not fit or does not load; [`Error::Unavailable`] when the disk fails.
+    /// A policy that does not fit or does not load; [`Error::Invalid`] while an experiment runs, whose control it would
+    /// change; [`Error::Unavailable`] when the disk fails.
     pub fn swap(&self, artefact: &Artefact) -> Result<u64> {
         let _one = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
         self.journal.writable()?;
-        let generation = state::read(&self.serving).swapped.generation + 1;
+        let generation = self.no_experiment()? + 1;
         let swapped = keep(&self.dir, &self.settings, artefact, generation)?;
         let next = install(self.settings.home(&self.dir), &swapped)?;
         let next = Arc::new(RwLock::new(next));

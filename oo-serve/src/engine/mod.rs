@@ -11,6 +11,7 @@ pub mod clock;
 pub(crate) mod codec;
 mod decide;
 pub mod event;
+pub mod experiment;
 mod feedback;
 mod guard;
 pub mod join;
@@ -25,7 +26,10 @@ pub mod shadow;
 pub(crate) mod snapshot;
 pub(crate) mod state;
 
-pub use ask::{Answer, Ask, Feedback, Given, Hints, Logged, Reason, Receipt, Stats, Status, Suppressed, Target};
+pub use ask::{Answer, Arm, Ask, Feedback, Given, Hints, Logged, Reason, Receipt, Stats, Status, Suppressed, Target};
+pub use decide::Explained;
+pub use event::{Ended, Outcome};
+pub use experiment::{Plan, Standing};
 pub use feedback::Pending;
 pub use join::Join;
 pub use keep::Compaction;
@@ -33,19 +37,20 @@ pub use offer::Choice;
 pub use people::{Known, Person, Seen};
 pub use recover::Recovery;
 pub use settings::{Artefact, Durability, Rules, Settings, Suppress};
-pub use state::Counts;
+pub use state::{Agreement, Counts};
 
 use crate::journal::{Health, Journal, Location, fail};
 use crate::{Error, Result};
 use clock::Stamps;
 use event::{Decided, Event};
+use experiment::Lane;
 use guard::Guard;
 use names::Names;
 use shadow::Shadows;
 use state::{Mark, Serving, State};
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 /// See the module. Shared in an `Arc`.
@@ -59,6 +64,9 @@ pub struct Engine {
     state: Mutex<State>,
     journal: Journal,
     shadows: Shadows,
+    /// The experiment that runs, for those who decide.
+    lane: RwLock<Option<Arc<Lane>>>,
+    any_lane: AtomicBool,
     /// The record of the latest snapshot.
     snapshot_seq: AtomicU64,
     /// Held while a snapshot is taken or the journal compacted: one at a time.
@@ -90,6 +98,10 @@ pub struct Condition {
     pub updates: u64,
     /// Rewards that the policy refused.
     pub refused: u64,
+    /// How likely the policy was to make the choices that callers made themselves.
+    pub agreement: Agreement,
+    /// Experiments that ended: stopped, launched, rolled back.
+    pub ends: [u64; 3],
     /// Rewards that it could not learn yet, because the disk cannot be read now.
     pub owed: usize,
 }
@@ -156,6 +168,9 @@ impl Engine {
         fail::point("apply.before");
         state.apply(mark, event, &self.serving, &|at| self.fetch(at));
         self.shadows.learn(state.taught.take());
+        if let Event::Reset(user) | Event::Forgotten(user) = event {
+            self.shadows.forget(oo_core::UserId(*user));
+        }
         fail::point("apply.after");
         Ok(mark)
     }
@@ -276,9 +291,7 @@ impl Engine {
     /// # Errors
     /// [`Error::Unavailable`] when the disk fails.
     pub fn forget(&self, user: &str) -> Result<()> {
-        let user = ask::identity(user);
-        self.shadows.forget(oo_core::UserId(user));
-        self.settle(&Event::Forgotten(user))
+        self.settle(&Event::Forgotten(ask::identity(user)))
     }
 
     /// Puts and applies a record, and waits for the disk.
@@ -311,6 +324,8 @@ impl Engine {
             generation: serving.swapped.generation,
             updates: serving.updates,
             refused: serving.refused,
+            agreement: state.agreement,
+            ends: state.ends,
             owed: state.owing(),
         }
     }

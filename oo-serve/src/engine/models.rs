@@ -39,6 +39,8 @@ pub(crate) struct Each {
     shape: Shape,
     build: BuildPolicy,
     blank: Box<dyn Policy>,
+    /// What new people begin with, where the artefact says so.
+    start: Option<Vec<u8>>,
     /// Unpacked, with the turn at which each learned last.
     hot: HashMap<UserId, (u64, Box<dyn Policy>)>,
     turns: BTreeMap<u64, UserId>,
@@ -139,6 +141,8 @@ pub(crate) enum Frozen {
         hot: Vec<(UserId, Vec<u8>)>,
         cold: Vec<(UserId, Place)>,
         packed: Packed,
+        /// What new people begin with. It is the artefact's, and so no part of what is written.
+        start: Option<Vec<u8>>,
     },
 }
 
@@ -153,7 +157,7 @@ impl Frozen {
         };
         match self {
             Frozen::One(bytes) => item(0, bytes),
-            Frozen::Each { hot, cold, packed } => {
+            Frozen::Each { hot, cold, packed, .. } => {
                 let (mut hot, mut cold) = (hot.iter().peekable(), cold.iter().peekable());
                 loop {
                     let hot_first = match (hot.peek(), cold.peek()) {
@@ -182,9 +186,14 @@ impl Frozen {
     /// # Errors
     /// A packed model that cannot be read.
     pub fn state(&self) -> oo_core::Result<Vec<u8>> {
-        let (hot, cold, packed) = match self {
+        let (hot, cold, packed, start) = match self {
             Frozen::One(bytes) => return Ok(bytes.clone()),
-            Frozen::Each { hot, cold, packed } => (hot, cold, packed),
+            Frozen::Each {
+                hot,
+                cold,
+                packed,
+                start,
+            } => (hot, cold, packed, start),
         };
         let mut all: BTreeMap<UserId, Vec<u8>> = hot.iter().cloned().collect();
         for (user, place) in cold {
@@ -193,6 +202,9 @@ impl Frozen {
         let mut w = oo_policies::state::Writer::new(oo_policies::per_user::NAME, "");
         for (user, bytes) in &all {
             w.state(&user.0.to_string(), bytes);
+        }
+        if let Some(start) = start {
+            w.state(oo_policies::per_user::START, start);
         }
         w.u64s("users", all.keys().map(|user| user.0));
         Ok(w.finish())
@@ -224,6 +236,7 @@ impl Models {
         inner.parts.pop();
         let mut each = Each {
             blank: build(&inner, shape)?,
+            start: None,
             build: Arc::clone(build),
             inner,
             shape: shape.clone(),
@@ -238,6 +251,11 @@ impl Models {
             let mut r = Reader::new(oo_policies::per_user::NAME, "", state)?;
             for user in r.u64s("users")? {
                 each.adopt(UserId(user), r.state(&user.to_string())?)?;
+            }
+            if r.has(oo_policies::per_user::START) {
+                let start = r.state(oo_policies::per_user::START)?;
+                each.blank.load(start)?;
+                each.start = Some(start.into());
             }
             r.finish()?;
         }
@@ -315,6 +333,7 @@ impl Models {
                     hot,
                     cold,
                     packed: each.spill.packed.clone(),
+                    start: each.start.clone(),
                 }
             }
         }
@@ -359,7 +378,13 @@ impl Each {
         if !self.hot.contains_key(&user) {
             let policy = match self.cold.get(&user).copied() {
                 Some(place) => self.unpack(place)?,
-                None => (self.build)(&self.inner, &self.shape)?,
+                None => {
+                    let mut policy = (self.build)(&self.inner, &self.shape)?;
+                    if let Some(start) = &self.start {
+                        policy.load(start)?;
+                    }
+                    policy
+                }
             };
             if let Some(place) = self.cold.remove(&user) {
                 self.spill.garbage += u64::from(place.len);

@@ -2,22 +2,24 @@
 
 use super::clock::Stamps;
 use super::event::{Decided, Event, Swapped};
+use super::experiment::{self, Trial};
 use super::guard::Guard;
 use super::models::{Home, Models};
 use super::names::Names;
 use super::settings::{Artefact, Settings};
-use super::shadow::Shadows;
-use super::state::{self, Mark, Serving, State};
+use super::shadow::{self, Shadows};
+use super::state::{self, Mark, Serving, Shadowed, State};
 use super::{Engine, snapshot};
 use crate::journal::{self, Journal, Location, Position, Segments, fail};
 use crate::{Error, Result};
-use oo_core::{Key, Shape, Spec};
+use oo_core::{Key, Shape, Spec, UserId};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
 
 /// What opening a folder found.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
@@ -82,6 +84,23 @@ pub(crate) fn keep(dir: &Path, settings: &Settings, artefact: &Artefact, generat
     })
 }
 
+/// The state that is kept under a digest; `None` for the empty one.
+pub(crate) fn kept(dir: &Path, digest: &str) -> Result<Option<Vec<u8>>> {
+    if digest.is_empty() {
+        return Ok(None);
+    }
+    let path = policies_dir(dir).join(digest);
+    let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
+    let found: String = Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
+    if found != digest {
+        return Err(Error::Damaged {
+            path,
+            why: format!("its SHA-256 is {found}, not its name"),
+        });
+    }
+    Ok(Some(bytes))
+}
+
 /// The policy that a swap puts in charge. `updates` and `refused` begin at 0.
 pub(crate) fn install(home: Home<'_>, swapped: &Swapped) -> Result<Serving> {
     let dir = home.dir;
@@ -90,24 +109,9 @@ pub(crate) fn install(home: Home<'_>, swapped: &Swapped) -> Result<Serving> {
         why,
     };
     let shape: Shape = serde_json::from_str(&swapped.shape).map_err(|e| damaged(format!("a shape: {e}")))?;
-    let state = match swapped.digest.as_str() {
-        "" => None,
-        digest => {
-            let path = policies_dir(dir).join(digest);
-            let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
-            let found: String = Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
-            if found != digest {
-                return Err(Error::Damaged {
-                    path,
-                    why: format!("its SHA-256 is {found}, not its name"),
-                });
-            }
-            Some(bytes)
-        }
-    };
     let artefact = Artefact {
         spec: Spec::parse(&swapped.spec)?,
-        state,
+        state: kept(dir, &swapped.digest)?,
     };
     Ok(Serving {
         models: Models::new(&artefact, &shape, home)?,
@@ -125,6 +129,56 @@ pub(crate) struct Replay<'a> {
     pub state: State,
     /// `None` before the first swap.
     pub serving: Option<RwLock<Serving>>,
+    /// Who learns along; nobody where a folder is only looked at.
+    pub audience: Option<Audience<'a>>,
+}
+
+/// Shadows that hear a replay.
+pub(crate) struct Audience<'a> {
+    pub shadows: &'a Shadows,
+    pub settings: &'a Settings,
+    pub patience: Duration,
+    /// Those that could not start, and why.
+    pub losses: Vec<String>,
+}
+
+impl Audience<'_> {
+    fn start(&mut self, dir: &Path, name: &str, before: &Shadowed, saved: Option<&[u8]>) {
+        let started = self.shadows.start((name, before), saved, dir, self.settings);
+        // What is wrong with a shadow is no reason not to serve.
+        self.losses
+            .extend(started.err().map(|e| format!("shadow `{name}` does not go on: {e}")));
+    }
+
+    /// Starts those that a snapshot knows, each from what it had learned there.
+    fn resume(&mut self, dir: &Path, state: &State, seq: u64) {
+        let mut read = |seq| {
+            let loaded = shadow::load(dir, seq);
+            loaded.unwrap_or_else(|why| {
+                self.losses.push(why);
+                Default::default()
+            })
+        };
+        let saved = read(seq);
+        // Who was asleep then may have been awake before.
+        let older: Vec<u64> = snapshot::list(dir)
+            .unwrap_or_default()
+            .into_iter()
+            .filter(|s| *s < seq)
+            .collect();
+        let older = if state.shadows.keys().all(|name| saved.contains_key(name)) {
+            Default::default()
+        } else {
+            older.last().map(|seq| read(*seq)).unwrap_or_default()
+        };
+        for (name, before) in &state.shadows {
+            let now = saved.get(name);
+            self.start(dir, name, before, now.or(older.get(name)).map(Vec::as_slice));
+            if now.is_none() {
+                self.shadows.missed(name);
+            }
+        }
+    }
 }
 
 impl Replay<'_> {
@@ -153,8 +207,36 @@ impl Replay<'_> {
         } else {
             self.state.begin(mark, event);
         }
-        if let Event::Swapped(swapped) = event {
-            self.serving = Some(RwLock::new(install(self.home, swapped)?));
+        match event {
+            Event::Swapped(swapped) => {
+                self.serving = Some(RwLock::new(install(self.home, swapped)?));
+            }
+            Event::Begun(begun) => {
+                let challenger = install(self.home, &begun.challenger)?;
+                let trial = Trial::new(mark.seq, begun, challenger).ok_or_else(|| Error::Damaged {
+                    path: self.segments.path(mark.at.segment),
+                    why: "the rule of an experiment that this program cannot read".into(),
+                })?;
+                self.state.trial = Some(trial);
+            }
+            _ => {}
+        }
+        if let Some(audience) = &mut self.audience {
+            match event {
+                Event::Shadowing(s) => {
+                    if let Some(before) = self.state.shadows.get(&s.name) {
+                        audience.start(self.home.dir, &s.name, before, None);
+                    }
+                }
+                Event::Unshadowed(name) => audience.shadows.stop(name),
+                _ => {}
+            }
+            self.state.taught.wanted = audience.shadows.any();
+            let rows = self.state.taught.take();
+            audience.shadows.learn_again(rows, &mut audience.patience);
+            if let Event::Reset(user) | Event::Forgotten(user) = event {
+                audience.shadows.forget(UserId(*user));
+            }
         }
         Ok(())
     }
@@ -172,11 +254,25 @@ fn fetch(segments: &Segments, at: Location) -> Result<Decided> {
     }
 }
 
+/// Removes what a kill left unfinished: nothing reads it, it takes room, and it may hold what is to be forgotten.
+fn sweep(dir: &Path, settings: &Settings) -> Result<()> {
+    for folder in [dir, &journal_dir(dir), &policies_dir(dir), &snapshot::folder(dir)] {
+        for entry in fs::read_dir(folder).map_err(Error::io("read the folder", folder))? {
+            let path = entry.map_err(Error::io("read the folder", folder))?.path();
+            if path.extension().is_some_and(|e| e == "tmp") {
+                settings.disk.remove(&path).map_err(Error::io("remove", &path))?;
+            }
+        }
+    }
+    Ok(())
+}
+
 pub(crate) fn open(dir: &Path, settings: Settings) -> Result<(Engine, Recovery)> {
     for dir in [dir, &journal_dir(dir), &policies_dir(dir), &snapshot::folder(dir)] {
         fs::create_dir_all(dir).map_err(Error::io("make the folder", dir))?;
     }
     let lock = lock(dir)?;
+    sweep(dir, &settings)?;
     let segments = Segments::on(&journal_dir(dir), Arc::clone(&settings.disk));
     let mut recovery = Recovery::default();
     let mut replay = Replay {
@@ -184,10 +280,35 @@ pub(crate) fn open(dir: &Path, settings: Settings) -> Result<(Engine, Recovery)>
         segments: &segments,
         state: State::new(settings.rules.clone()),
         serving: None,
+        audience: None,
     };
     newest(&mut replay, &mut recovery)?;
+    let shadows = Shadows::default();
+    let mut audience = Audience {
+        shadows: &shadows,
+        settings: &settings,
+        patience: shadow::patience(),
+        losses: Vec::new(),
+    };
+    if let Some(seq) = recovery.snapshot {
+        audience.resume(dir, &replay.state, seq);
+    }
+    replay.state.taught.wanted = shadows.any();
+    replay.audience = Some(audience);
     let position = tail(&mut replay, &settings, &mut recovery)?;
-    let Replay { state, serving, .. } = replay;
+    let Replay {
+        mut state,
+        serving,
+        audience,
+        ..
+    } = replay;
+    recovery.losses.extend(audience.into_iter().flat_map(|a| a.losses));
+    state.taught.wanted = shadows.any();
+    state
+        .shadows
+        .iter()
+        .for_each(|(name, before)| shadows.tally(name, before));
+    let lane = state.trial.as_ref().map(experiment::lane_of);
     let fresh = serving.is_none();
     if let Some(serving) = &serving {
         let shape = serde_json::to_string(&settings.shape).expect("a shape is plain data");
@@ -218,7 +339,9 @@ pub(crate) fn open(dir: &Path, settings: Settings) -> Result<(Engine, Recovery)>
         names: Names::new(settings.seed, salt.bits()),
         serving: Arc::new(serving),
         guard: Guard::default(),
-        shadows: Shadows::default(),
+        shadows,
+        lane: RwLock::default(),
+        any_lane: AtomicBool::new(false),
         snapshot_seq: AtomicU64::new(recovery.snapshot.unwrap_or(0)),
         keeping: Mutex::new(()),
         journal: Journal::open(&journal_dir(dir), position, options)?,
@@ -229,6 +352,11 @@ pub(crate) fn open(dir: &Path, settings: Settings) -> Result<(Engine, Recovery)>
     engine
         .guard
         .trial(&engine.serving, engine.settings.policy_timeout, &engine.settings.shape);
+    if let Some(lane) = lane {
+        lane.guard
+            .trial(&lane.serving, engine.settings.policy_timeout, &engine.settings.shape);
+        engine.show_lane(Some(lane));
+    }
     engine.begin(fresh)?;
     Ok((engine, recovery))
 }
@@ -327,6 +455,14 @@ fn tail(replay: &mut Replay<'_>, settings: &Settings, recovery: &mut Recovery) -
                 .push(format!("{}: {why}; {lost} bytes cut off", path.display()));
             cut(settings, &path, end.offset)?;
         }
+    }
+    // A file of an older format takes no records of this one: whoever knows only that format must see a newer head.
+    if let Some(at) = &mut position
+        && segments
+            .format(at.segment)?
+            .is_some_and(|f| f < journal::record::FORMAT)
+    {
+        at.offset = u32::MAX;
     }
     // A file that was set aside keeps its number to itself: a place in it must never mean another record.
     let at = match position {

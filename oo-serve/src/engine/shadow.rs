@@ -1,20 +1,31 @@
 //! Shadows: policies that see the same rounds and rewards and never answer. Each lives on a thread of its own behind a
 //! bounded queue, so that whatever it does (fail, panic, sleep) reaches no answer: what it does not get to is dropped and
 //! counted, and what it found is logged later, with the number of the decision it is about.
+//!
+//! A shadow begins and ends with a record, and outlives a restart: what it has learned is kept beside every snapshot
+//! (`snapshots/SEQ.shadows`) as of that snapshot's record, and the rewards after it are told again while the journal is
+//! replayed. One that keeps up has then learned what it would have without the restart, bit for bit; what a shadow did not
+//! get to is lost to it alone. One that was asleep when a snapshot was taken goes on from an older copy, or from its
+//! beginning, with a gap that counts as dropped.
 
-use super::Engine;
 use super::ask::{Logged, action_id, user_id};
-use super::event::{Event, ShadowEvent};
+use super::codec::{Get, Put};
+use super::event::{Event, ShadowEvent, Shadowing};
 use super::guard::Owned;
-use super::settings::Artefact;
+use super::recover::{keep, kept};
+use super::settings::{Artefact, Settings};
+use super::state::Shadowed;
+use super::{Engine, snapshot};
+use crate::journal::disk::Disk;
 use crate::{Error, Result};
 use oo_core::tips::Feedback;
-use oo_core::{ActionId, Batch, Candidates, Decision, Key, Log, Policy, Round, UserId};
+use oo_core::{ActionId, Batch, Candidates, Decision, Key, Log, Policy, Round, Spec, UserId};
 use serde::Serialize;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -25,6 +36,12 @@ const QUEUE: usize = 4096;
 const FOUND: usize = 1 << 16;
 /// A proposal that takes longer is logged as failed.
 const LIMIT: Duration = Duration::from_millis(100);
+/// What all shadows together may take to say what they have learned, for a snapshot.
+const SAVING: Duration = Duration::from_secs(1);
+/// What a replay waits for a shadow that does not keep up, in all.
+const REPLAYING: Duration = Duration::from_secs(5);
+/// The first bytes of a file of shadows.
+const MAGIC: &[u8; 8] = b"oOshdw\x01\n";
 
 enum Job {
     Propose { seq: u64, round: Owned, key: Key },
@@ -57,11 +74,17 @@ struct Tally {
 
 struct Shadow {
     name: String,
-    artefact: Artefact,
+    spec: Spec,
     jobs: SyncSender<Job>,
     tally: Arc<Tally>,
     /// Left to itself when it is removed: it may be asleep.
     _thread: JoinHandle<()>,
+}
+
+impl Shadow {
+    fn drop_one(&self) {
+        self.tally.dropped.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// All of them.
@@ -72,8 +95,14 @@ pub(crate) struct Shadows {
     found: Arc<Mutex<VecDeque<ShadowEvent>>>,
 }
 
+/// What is still to come from a shadow that was asked what it has learned.
+pub(crate) type Saving = Vec<(String, Receiver<Vec<u8>>)>;
+
+/// What shadows had learned, by name.
+pub(crate) type Saved = BTreeMap<String, Vec<u8>>;
+
 impl Shadows {
-    fn each(&self, act: impl Fn(&Shadow)) {
+    fn each(&self, act: impl FnMut(&Shadow)) {
         self.all
             .read()
             .unwrap_or_else(PoisonError::into_inner)
@@ -84,13 +113,18 @@ impl Shadows {
     fn send(&self, job: impl Fn() -> Job) {
         self.each(|shadow| {
             if shadow.jobs.try_send(job()).is_err() {
-                shadow.tally.dropped.fetch_add(1, Ordering::Relaxed);
+                shadow.drop_one();
             }
         });
     }
 
+    /// True where there are any.
+    pub fn any(&self) -> bool {
+        self.any.load(Ordering::Relaxed)
+    }
+
     pub fn propose(&self, seq: u64, round: &Round<'_>, key: Key) {
-        if self.any.load(Ordering::Relaxed) {
+        if self.any() {
             self.send(|| Job::Propose {
                 seq,
                 round: Owned::new(round),
@@ -108,6 +142,161 @@ impl Shadows {
     pub fn forget(&self, user: UserId) {
         self.send(|| Job::Forget(user));
     }
+
+    /// The same as [`learn`](Shadows::learn) while nobody waits for an answer: a full queue is waited for, until the patience
+    /// is used up.
+    pub fn learn_again(&self, rows: Vec<(Logged, f64, Option<Feedback>)>, patience: &mut Duration) {
+        for row in rows {
+            self.each(|shadow| {
+                let mut job = Job::Learn(Box::new(row.clone()));
+                loop {
+                    match shadow.jobs.try_send(job) {
+                        Ok(()) => return,
+                        Err(TrySendError::Full(back)) if !patience.is_zero() => job = back,
+                        Err(_) => return shadow.drop_one(),
+                    }
+                    let nap = Duration::from_millis(1);
+                    std::thread::sleep(nap);
+                    *patience = patience.saturating_sub(nap);
+                }
+            });
+        }
+    }
+
+    /// Starts one. `before` is what the journal has of it, `saved` what it had learned.
+    pub fn start(
+        &self,
+        (name, before): (&str, &Shadowed),
+        saved: Option<&[u8]>,
+        dir: &Path,
+        settings: &Settings,
+    ) -> Result<()> {
+        let spec = Spec::parse(&before.spec)?;
+        let first = kept(dir, &before.digest)?;
+        let mut policy = (settings.build)(&oo_policies::expand(&spec)?, &settings.shape)?;
+        if let Some(state) = saved.or(first.as_deref()) {
+            policy.load(state)?;
+        }
+        let (jobs, queue) = sync_channel(QUEUE);
+        let tally = Arc::new(Tally::default());
+        let thread = std::thread::Builder::new().name("shadow".into()).spawn({
+            let (name, tally, found) = (name.to_string(), Arc::clone(&tally), Arc::clone(&self.found));
+            move || run(&name, policy, &queue, &tally, &found)
+        });
+        let shadow = Shadow {
+            name: name.into(),
+            spec,
+            jobs,
+            tally,
+            _thread: thread.map_err(Error::io("start a thread for", name))?,
+        };
+        let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
+        all.push(shadow);
+        self.any.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Lets one go.
+    pub fn stop(&self, name: &str) {
+        let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|s| s.name != name);
+        self.any.store(!all.is_empty(), Ordering::Relaxed);
+    }
+
+    /// Asks all what they have learned from what they were told so far.
+    pub fn ask(&self) -> Saving {
+        let mut asked = Vec::new();
+        self.each(|shadow| {
+            let (save, saved) = sync_channel(1);
+            if shadow.jobs.try_send(Job::Save(save)).is_ok() {
+                asked.push((shadow.name.clone(), saved));
+            }
+        });
+        asked
+    }
+
+    /// What the journal has of a shadow, once it has been read to its end.
+    pub fn tally(&self, name: &str, before: &Shadowed) {
+        self.each(|shadow| {
+            if shadow.name == name {
+                shadow.tally.proposed.store(before.proposed, Ordering::Relaxed);
+                shadow.tally.failed.store(before.failed, Ordering::Relaxed);
+            }
+        });
+    }
+
+    /// One more thing that a shadow of this name did not get to.
+    pub fn missed(&self, name: &str) {
+        self.each(|shadow| {
+            if shadow.name == name {
+                shadow.drop_one();
+            }
+        });
+    }
+}
+
+/// The file beside the snapshot at a record.
+pub(crate) fn path(dir: &Path, seq: u64) -> PathBuf {
+    snapshot::path(dir, seq).with_extension("shadows")
+}
+
+/// Writes what those say who answer in time.
+pub(crate) fn store(asked: Saving, dir: &Path, seq: u64, disk: &dyn Disk) -> Result<()> {
+    if asked.is_empty() {
+        return Ok(());
+    }
+    let (all, until) = (asked.len(), Instant::now() + SAVING);
+    let answered = asked.into_iter().filter_map(|(name, saved)| {
+        let left = until.saturating_duration_since(Instant::now());
+        Some((name, saved.recv_timeout(left).ok()?))
+    });
+    let answered: Vec<_> = answered.collect();
+    let path = path(dir, seq);
+    if answered.len() < all && path.exists() {
+        // Of the same record, and whole.
+        return Ok(());
+    }
+    let mut out = MAGIC.to_vec();
+    out.u64(answered.len() as u64);
+    for (name, state) in &answered {
+        out.text(name);
+        out.bytes(state);
+    }
+    let crc = crc32c::crc32c(&out);
+    out.u32(crc);
+    let temporary = path.with_extension("shadows.tmp");
+    let mut file = disk.create(&temporary).map_err(Error::io("create", &temporary))?;
+    let written = file.write_at(&out, 0).and_then(|()| file.sync());
+    written
+        .and_then(|()| disk.rename(&temporary, &path))
+        .map_err(Error::io("write", &path))
+}
+
+/// Reads it; empty where it is not there. The error says what is wrong with it.
+pub(crate) fn load(dir: &Path, seq: u64) -> std::result::Result<Saved, String> {
+    let path = path(dir, seq);
+    let bytes = match std::fs::read(&path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Saved::new()),
+        read => read.map_err(|e| format!("{}: {e}", path.display()))?,
+    };
+    let parse = || {
+        let (body, crc) = bytes.split_at_checked(bytes.len().checked_sub(4)?)?;
+        if crc32c::crc32c(body).to_le_bytes() != crc {
+            return None;
+        }
+        let mut from = Get(body.strip_prefix(MAGIC)?);
+        let mut saved = Saved::new();
+        for _ in 0..from.u64()? {
+            saved.insert(from.text()?.into(), from.bytes()?.into());
+        }
+        from.done().then_some(saved)
+    };
+    parse().ok_or_else(|| format!("{} is damaged: shadows begin anew", path.display()))
+}
+
+/// How long a replay has patience with its shadows.
+pub(crate) fn patience() -> Duration {
+    REPLAYING
 }
 
 fn run(
@@ -184,54 +373,67 @@ fn run(
 
 impl Engine {
     /// Adds a policy that sees everything and answers nothing. It learns from what the policy in charge was rewarded
-    /// for, from now on.
+    /// for, from now on, over restarts too.
     ///
     /// # Errors
-    /// A name that is taken, a policy that does not fit.
+    /// A name that is taken, a policy that does not fit; [`Error::Unavailable`] when the disk fails.
     pub fn add_shadow(&self, name: &str, artefact: &Artefact) -> Result<()> {
-        let mut policy = (self.settings.build)(&oo_policies::expand(&artefact.spec)?, &self.settings.shape)?;
-        if let Some(state) = &artefact.state {
-            policy.load(state)?;
+        if name.is_empty() || name.len() > super::ask::MAX_ID {
+            return Err(Error::invalid(
+                "shadow",
+                "a name of 1 to 512 bytes",
+                format!("{} bytes", name.len()),
+            ));
         }
-        let mut all = self.shadows.all.write().unwrap_or_else(PoisonError::into_inner);
-        if name.is_empty() || all.iter().any(|s| s.name == name) {
-            return Err(Error::invalid("shadow", "a name that is free", format!("`{name}`")));
-        }
-        let (jobs, queue) = sync_channel(QUEUE);
-        let tally = Arc::new(Tally::default());
-        let thread = std::thread::Builder::new().name("shadow".into()).spawn({
-            let (name, tally, found) = (name.to_string(), Arc::clone(&tally), Arc::clone(&self.shadows.found));
-            move || run(&name, policy, &queue, &tally, &found)
-        });
-        all.push(Shadow {
-            name: name.into(),
-            artefact: artefact.clone(),
-            jobs,
-            tally,
-            _thread: thread.map_err(Error::io("start a thread for", name))?,
-        });
-        drop(all);
-        self.shadows.any.store(true, Ordering::Relaxed);
-        self.state().taught.wanted = true;
-        Ok(())
+        let _one = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
+        self.journal.writable()?;
+        let swapped = keep(&self.dir, &self.settings, artefact, 0)?;
+        let mark = {
+            let mut state = self.state();
+            if state.shadows.contains_key(name) {
+                return Err(Error::invalid("shadow", "a name that is free", format!("`{name}`")));
+            }
+            let before = Shadowed {
+                spec: swapped.spec.clone(),
+                digest: swapped.digest.clone(),
+                since: 0,
+                proposed: 0,
+                failed: 0,
+            };
+            // It must fit before it is written down.
+            self.shadows.start((name, &before), None, &self.dir, &self.settings)?;
+            let event = Event::Shadowing(Shadowing {
+                name: name.into(),
+                spec: swapped.spec,
+                digest: swapped.digest,
+            });
+            let put = self.put(&mut state, &event);
+            if put.is_err() {
+                self.shadows.stop(name);
+            }
+            state.taught.wanted = self.shadows.any();
+            put?
+        };
+        self.journal.commit(mark.seq).wait()
     }
 
     /// Removes a shadow. What it found so far is logged.
     ///
     /// # Errors
-    /// [`Error::NotFound`].
+    /// [`Error::NotFound`]; [`Error::Unavailable`] when the disk fails.
     pub fn remove_shadow(&self, name: &str) -> Result<()> {
-        let mut all = self.shadows.all.write().unwrap_or_else(PoisonError::into_inner);
-        let before = all.len();
-        all.retain(|s| s.name != name);
-        let (found, any) = (all.len() < before, !all.is_empty());
-        drop(all);
-        self.shadows.any.store(any, Ordering::Relaxed);
-        self.state().taught.wanted = any;
-        match found {
-            true => Ok(()),
-            false => Err(unknown(name)),
-        }
+        self.journal.writable()?;
+        let mark = {
+            let mut state = self.state();
+            if !state.shadows.contains_key(name) {
+                return Err(unknown(name));
+            }
+            let mark = self.put(&mut state, &Event::Unshadowed(name.into()))?;
+            self.shadows.stop(name);
+            state.taught.wanted = self.shadows.any();
+            mark
+        };
+        self.journal.commit(mark.seq).wait()
     }
 
     /// How the shadows go.
@@ -239,7 +441,7 @@ impl Engine {
         let all = self.shadows.all.read().unwrap_or_else(PoisonError::into_inner);
         let report = |s: &Shadow| ShadowReport {
             name: s.name.clone(),
-            spec: s.artefact.spec.to_string(),
+            spec: s.spec.to_string(),
             proposed: s.tally.proposed.load(Ordering::Relaxed),
             failed: s.tally.failed.load(Ordering::Relaxed),
             dropped: s.tally.dropped.load(Ordering::Relaxed),
@@ -258,7 +460,7 @@ impl Engine {
             let shadow = all.iter().find(|s| s.name == name).ok_or_else(|| unknown(name))?;
             // A queue that is full is one that does not answer.
             let _ = shadow.jobs.try_send(Job::Save(save));
-            shadow.artefact.spec.clone()
+            shadow.spec.clone()
         };
         match saved.recv_timeout(patience) {
             Ok(state) => Ok(Artefact {

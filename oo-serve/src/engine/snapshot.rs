@@ -3,28 +3,33 @@
 //!
 //! ```text
 //! magic 8 · format u32 · 0 u32 · state (length u32 before it) · models: (1 u8 · user u64 · length u32 · bytes)* · 0 u8
-//! · CRC32C of everything before u32
+//! · where an experiment runs, its challenger's models likewise · CRC32C of everything before u32
 //! ```
+//!
+//! Formats 1 and 2 are the same without experiments, shadows and agreement, format 1 also without people's histories and
+//! joins; both are read as well.
 
 use super::codec::{Get, Put};
-use super::event::Swapped;
+use super::event::{Begun, Ended, Swapped};
+use super::experiment::{self, Person, Trial};
 use super::join::{Join, Joined};
 use super::models::{Frozen, Home};
 use super::people::History;
 use super::recover;
 use super::settings::Rules;
-use super::state::{Counts, Early, Mark, Open, Serving, State, User};
+use super::state::{Counts, Early, Mark, Open, Serving, Shadowed, State, User, read};
 use crate::journal::{Location, disk::Disk, disk::Sink, fail};
 use crate::{Error, Result};
 use oo_core::UserId;
 use oo_core::tips::{Feedback, Reaction};
+use oo_judge::stats::{Arm, Cluster};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 /// The snapshots' format. Rises when older programs could misread it.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 const MAGIC: &[u8; 8] = b"oOsnap\r\n";
 
 pub(crate) fn folder(dir: &Path) -> PathBuf {
@@ -55,6 +60,7 @@ pub(crate) struct Still {
     pub seq: u64,
     head: Vec<u8>,
     models: Frozen,
+    challenger: Option<Frozen>,
 }
 
 fn put_feedback(out: &mut Vec<u8>, feedback: Option<Feedback>) {
@@ -79,14 +85,7 @@ pub(crate) fn take(state: &mut State, serving: &Serving) -> Still {
     [seq, time, at.bits()].into_iter().for_each(|v| out.u64(v));
     out.text(&serde_json::to_string(&state.rules).expect("rules are plain data"));
     out.text(&serde_json::to_string(&state.counts).expect("counts are plain data"));
-    let Swapped {
-        generation,
-        spec,
-        shape,
-        digest,
-    } = &serving.swapped;
-    out.u64(*generation);
-    [spec, shape, digest].into_iter().for_each(|t| out.text(t));
+    serving.swapped.encode(&mut out);
     out.u64(serving.updates);
     out.u64(serving.refused);
     let mut users: Vec<_> = state.users.iter().collect();
@@ -159,11 +158,53 @@ pub(crate) fn take(state: &mut State, serving: &Serving) -> Still {
         out.u32(*segment);
         out.u64(*time);
     });
+    let challenger = put_rollout(&mut out, state);
     Still {
         seq,
         head: out,
         models: serving.models.freeze(),
+        challenger,
     }
+}
+
+/// What format 3 adds: how policies come into charge.
+fn put_rollout(out: &mut Vec<u8>, state: &State) -> Option<Frozen> {
+    out.u64(state.generations);
+    out.f64(state.agreement.sum);
+    out.u64(state.agreement.count);
+    out.u64(state.shadows.len() as u64);
+    for (name, s) in &state.shadows {
+        [name, &s.spec, &s.digest].into_iter().for_each(|t| out.text(t));
+        [s.since, s.proposed, s.failed].into_iter().for_each(|v| out.u64(v));
+    }
+    state.ends.iter().for_each(|n| out.u64(*n));
+    out.u8(u8::from(state.ended.is_some()));
+    if let Some(ended) = &state.ended {
+        ended.encode(out);
+    }
+    out.u8(u8::from(state.trial.is_some()));
+    let trial = state.trial.as_ref()?;
+    let challenger = read(&trial.challenger);
+    let begun = experiment::begun(trial, &challenger.swapped);
+    out.u64(trial.number);
+    begun.encode(out);
+    out.u64(challenger.updates);
+    out.u64(challenger.refused);
+    for arm in trial.arms.iter().flatten() {
+        arm.parts().iter().for_each(|v| out.f64(*v));
+    }
+    let mut users: Vec<_> = trial.users.iter().collect();
+    users.sort_unstable_by_key(|(id, _)| **id);
+    out.u64(users.len() as u64);
+    for (id, person) in users {
+        out.u64(*id);
+        out.u8(person.arm);
+        person.numbers.iter().for_each(|c| {
+            out.f64(c.sum);
+            out.f64(c.count);
+        });
+    }
+    Some(challenger.models.freeze())
 }
 
 impl Still {
@@ -174,7 +215,12 @@ impl Still {
         out.write_all(&(self.head.len() as u32).to_le_bytes())?;
         out.write_all(&self.head)?;
         self.models.write(out)?;
-        out.write_all(&[0])
+        out.write_all(&[0])?;
+        if let Some(challenger) = &self.challenger {
+            challenger.write(out)?;
+            out.write_all(&[0])?;
+        }
+        Ok(())
     }
 
     /// SHA-256 of the whole, in hex: equal for equal states.
@@ -361,35 +407,140 @@ pub(crate) fn load(home: Home<'_>, seq: u64) -> Result<(State, Serving)> {
     let format = u32::from_le_bytes(start[8..12].try_into().expect("four bytes"));
     let length = u32::from_le_bytes(start[16..20].try_into().expect("four bytes")) as usize;
     let head = exact(length)?;
-    let (state, swapped, updates, refused) =
-        parse(&head, format).ok_or_else(|| damaged("its state does not hold together"))?;
+    let parsed = parse(&head, format).ok_or_else(|| damaged("its state does not hold together"))?;
+    let Parsed {
+        mut state,
+        swapped,
+        updates,
+        refused,
+        trial,
+    } = parsed;
     drop(head);
     if state.last.seq != seq {
         return Err(damaged("it is not of the record that its name says"));
     }
-    let mut serving = recover::install(home, &swapped)?;
-    (serving.updates, serving.refused) = (updates, refused);
-    serving.models.clear();
-    while exact(1)?[0] == 1 {
-        let user = u64::from_le_bytes(exact(8)?.try_into().expect("eight bytes"));
-        let len = u32::from_le_bytes(exact(4)?.try_into().expect("four bytes"));
-        serving.models.adopt(UserId(user), &exact(len as usize)?)?;
+    let mut adopt = |swapped: &Swapped, updates, refused| -> Result<Serving> {
+        let mut serving = recover::install(home, swapped)?;
+        (serving.updates, serving.refused) = (updates, refused);
+        serving.models.clear();
+        while exact(1)?[0] == 1 {
+            let user = u64::from_le_bytes(exact(8)?.try_into().expect("eight bytes"));
+            let len = u32::from_le_bytes(exact(4)?.try_into().expect("four bytes"));
+            serving.models.adopt(UserId(user), &exact(len as usize)?)?;
+        }
+        Ok(serving)
+    };
+    let serving = adopt(&swapped, updates, refused)?;
+    if let Some(kept) = trial {
+        let challenger = adopt(&kept.begun.challenger, kept.updates, kept.refused)?;
+        let trial = Trial::new(kept.number, &kept.begun, challenger);
+        let trial = trial.and_then(|trial| kept.fill(trial));
+        state.trial = Some(trial.ok_or_else(|| damaged("its experiment does not hold together"))?);
     }
     Ok((state, serving))
 }
 
-/// Format 1 had neither histories nor joins.
-fn parse(head: &[u8], format: u32) -> Option<(State, Swapped, u64, u64)> {
+/// What a snapshot's head holds.
+struct Parsed {
+    state: State,
+    swapped: Swapped,
+    updates: u64,
+    refused: u64,
+    trial: Option<Kept>,
+}
+
+/// An experiment before its challenger is there.
+struct Kept {
+    number: u64,
+    begun: Begun,
+    updates: u64,
+    refused: u64,
+    /// Control, then challenger.
+    arms: Vec<Arm>,
+    users: Vec<(u64, Person)>,
+}
+
+impl Kept {
+    fn fill(self, mut trial: Trial) -> Option<Trial> {
+        let width = trial.width();
+        if self.arms.len() != 2 * width || self.users.iter().any(|(_, p)| p.numbers.len() != width || p.arm > 1) {
+            return None;
+        }
+        let (control, challenger) = self.arms.split_at(width);
+        trial.arms = [control.to_vec(), challenger.to_vec()];
+        trial.users = self.users.into_iter().collect();
+        Some(trial)
+    }
+
+    fn parse(from: &mut Get<'_>) -> Option<Kept> {
+        let number = from.u64()?;
+        let begun = Begun::decode(from)?;
+        let (updates, refused) = (from.u64()?, from.u64()?);
+        let width = experiment::width(&begun)?;
+        let mut arms = Vec::with_capacity(2 * width);
+        for _ in 0..2 * width {
+            let mut parts = [0.0; 6];
+            for part in &mut parts {
+                *part = from.f64()?;
+            }
+            arms.push(Arm::from_parts(parts));
+        }
+        let mut users = Vec::new();
+        for _ in 0..from.u64()? {
+            let (id, arm) = (from.u64()?, from.u8()?);
+            let mut numbers = Vec::with_capacity(width);
+            for _ in 0..width {
+                let (sum, count) = (from.f64()?, from.f64()?);
+                numbers.push(Cluster { sum, count });
+            }
+            let numbers = numbers.into();
+            users.push((id, Person { arm, numbers }));
+        }
+        Some(Kept {
+            number,
+            begun,
+            updates,
+            refused,
+            arms,
+            users,
+        })
+    }
+}
+
+fn get_rollout(from: &mut Get<'_>, state: &mut State) -> Option<Option<Kept>> {
+    state.generations = from.u64()?;
+    state.agreement.sum = from.f64()?;
+    state.agreement.count = from.u64()?;
+    for _ in 0..from.u64()? {
+        let name = from.text()?.into();
+        let shadowed = Shadowed {
+            spec: from.text()?.into(),
+            digest: from.text()?.into(),
+            since: from.u64()?,
+            proposed: from.u64()?,
+            failed: from.u64()?,
+        };
+        state.shadows.insert(name, shadowed);
+    }
+    for n in &mut state.ends {
+        *n = from.u64()?;
+    }
+    if from.u8()? == 1 {
+        state.ended = Some(Ended::decode(from)?);
+    }
+    match from.u8()? {
+        1 => Some(Some(Kept::parse(from)?)),
+        _ => Some(None),
+    }
+}
+
+/// Format 1 had neither histories nor joins, and format 2 no experiments, shadows and agreement.
+fn parse(head: &[u8], format: u32) -> Option<Parsed> {
     let mut from = Get(head);
     let (seq, time, at) = (from.u64()?, from.u64()?, Location::from_bits(from.u64()?));
     let rules: Rules = serde_json::from_str(from.text()?).ok()?;
     let counts: Counts = serde_json::from_str(from.text()?).ok()?;
-    let swapped = Swapped {
-        generation: from.u64()?,
-        spec: from.text()?.into(),
-        shape: from.text()?.into(),
-        digest: from.text()?.into(),
-    };
+    let swapped = Swapped::decode(&mut from)?;
     let (updates, refused) = (from.u64()?, from.u64()?);
     let mut state = State::new(rules);
     state.last = Mark { seq, time, at };
@@ -463,5 +614,17 @@ fn parse(head: &[u8], format: u32) -> Option<(State, Swapped, u64, u64)> {
     for _ in 0..from.u64()? {
         state.segment_ends.insert(from.u32()?, from.u64()?);
     }
-    from.done().then_some((state, swapped, updates, refused))
+    state.generations = swapped.generation;
+    let trial = if format >= 3 {
+        get_rollout(&mut from, &mut state)?
+    } else {
+        None
+    };
+    from.done().then_some(Parsed {
+        state,
+        swapped,
+        updates,
+        refused,
+        trial,
+    })
 }

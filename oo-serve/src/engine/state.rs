@@ -1,8 +1,9 @@
 //! What is known besides the policy: users, decisions that wait, feedback that waits, ids. A deterministic state machine:
 //! [`State::apply`] is the only thing that changes it, and sees nothing but records.
 
-use super::ask::{Answer, Given, Logged, Stats, Status, action_id, identity, user_id};
-use super::event::{Decided, Event, GivenEvent, Swapped};
+use super::ask::{Answer, Arm, Given, Logged, Reason, Stats, Status, action_id, identity, user_id};
+use super::event::{Decided, Ended, Event, GivenEvent, Outcome, Swapped};
+use super::experiment::{self, Trial};
 use super::join::{Join, Joined};
 use super::models::Models;
 use super::people::History;
@@ -128,6 +129,49 @@ pub struct Counts {
     pub aggregates: u64,
 }
 
+/// A shadow that was begun and not ended.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Shadowed {
+    pub spec: String,
+    /// SHA-256 of the state it began with; empty for a blank one.
+    pub digest: String,
+    /// The record that began it.
+    pub since: u64,
+    /// Proposals in the journal.
+    pub proposed: u64,
+    /// Of these, failures.
+    pub failed: u64,
+}
+
+/// How likely the policy was to make the caller's choices.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct Agreement {
+    /// The sum of these probabilities.
+    pub sum: f64,
+    /// Choices.
+    pub count: u64,
+}
+
+/// What of a decision matters to the state.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Brief<'a> {
+    pub id: &'a str,
+    /// The caller chose the id.
+    pub named: bool,
+    pub user: u64,
+    /// Nothing is learned from it.
+    pub observe: bool,
+    /// The chosen candidate.
+    pub tip: u64,
+    /// Minutes that the person's clock is ahead of UTC.
+    pub ahead: i16,
+    pub arm: Option<Arm>,
+    pub reason: Reason,
+    pub took_us: u32,
+    /// The policy's own probability of the caller's choice.
+    pub own: Option<f64>,
+}
+
 /// Where the records of ids are. A hash and a place each; whether it is the right one, the record says.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ids {
@@ -219,21 +263,6 @@ pub(crate) struct Mark {
     pub at: Location,
 }
 
-/// What of a decision matters to the state.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Brief<'a> {
-    pub id: &'a str,
-    /// The caller chose the id.
-    pub named: bool,
-    pub user: u64,
-    /// Nothing is learned from it.
-    pub observe: bool,
-    /// The chosen candidate.
-    pub tip: u64,
-    /// Minutes that the person's clock is ahead of UTC.
-    pub ahead: i16,
-}
-
 /// Finds decisions again.
 pub(crate) type Fetch<'f> = &'f dyn Fn(Location) -> Result<Decided>;
 
@@ -258,6 +287,16 @@ pub(crate) struct State {
     pub forgotten: BTreeMap<u64, u64>,
     /// The last stamp in each segment.
     pub segment_ends: BTreeMap<u32, u64>,
+    /// The experiment that runs.
+    pub trial: Option<Trial>,
+    /// The one that ended last.
+    pub ended: Option<Ended>,
+    /// How many ended, by outcome.
+    pub ends: [u64; 3],
+    /// The highest generation given so far.
+    pub generations: u64,
+    pub shadows: BTreeMap<String, Shadowed>,
+    pub agreement: Agreement,
     log: Log,
     /// In the order in which they are to be learned. Empty but while the disk cannot be read.
     owed: VecDeque<Owed>,
@@ -298,6 +337,12 @@ impl State {
             counts: Counts::default(),
             forgotten: BTreeMap::new(),
             segment_ends: BTreeMap::new(),
+            trial: None,
+            ended: None,
+            ends: [0; 3],
+            generations: 0,
+            shadows: BTreeMap::new(),
+            agreement: Agreement::default(),
             log: Log::new(),
             owed: VecDeque::new(),
             taught: Taught::default(),
@@ -317,8 +362,10 @@ impl State {
     /// Applies a record from before the first policy.
     pub fn begin(&mut self, mark: Mark, event: &Event) {
         self.move_to(mark);
-        if let Event::Rules(rules) = event {
-            self.rule(rules);
+        match event {
+            Event::Rules(rules) => self.rule(rules),
+            Event::Swapped(swapped) => self.generations = swapped.generation,
+            _ => {}
         }
     }
 
@@ -347,6 +394,10 @@ impl State {
                     observe: l.observe,
                     tip: identity(&l.ids[l.answer.chosen]),
                     ahead: l.ahead,
+                    arm: l.arm,
+                    reason: l.answer.reason,
+                    took_us: l.took_us,
+                    own: l.own.get(l.answer.chosen).copied(),
                 };
                 self.apply_decided(mark, brief, serving, fetch);
             }
@@ -357,21 +408,61 @@ impl State {
                     Event::Rules(rules) => self.rule(rules),
                     Event::Reset(user) => {
                         write(serving).models.forget(UserId(*user));
+                        if let Some(trial) = &self.trial {
+                            write(&trial.challenger).models.forget(UserId(*user));
+                        }
                         if let Some(u) = self.users.get_mut(user) {
                             (u.pulls, u.sum, u.updated, u.history) = (0, 0.0, mark.time, None);
                         }
                     }
                     Event::Forgotten(user) => {
                         write(serving).models.forget(UserId(*user));
+                        if let Some(trial) = &mut self.trial {
+                            write(&trial.challenger).models.forget(UserId(*user));
+                            trial.forget(*user);
+                        }
                         self.users.remove(user);
                         self.joins
                             .retain(|hash, _| self.open.get(hash).is_some_and(|o| o.user != *user));
                         self.open.retain(|_, o| o.user != *user);
                         self.forgotten.insert(*user, mark.seq);
                     }
+                    Event::Swapped(swapped) => self.generations = swapped.generation,
+                    Event::Begun(begun) => self.generations = begun.challenger.generation,
+                    Event::Ended(ended) => self.end(ended, serving),
+                    Event::Shadowing(s) => {
+                        let shadowed = Shadowed {
+                            spec: s.spec.clone(),
+                            digest: s.digest.clone(),
+                            since: mark.seq,
+                            proposed: 0,
+                            failed: 0,
+                        };
+                        self.shadows.insert(s.name.clone(), shadowed);
+                    }
+                    Event::Unshadowed(name) => {
+                        self.shadows.remove(name);
+                    }
+                    Event::Shadow(s) => {
+                        if let Some(shadow) = self.shadows.get_mut(&s.name) {
+                            shadow.proposed += u64::from(s.failure.is_empty());
+                            shadow.failed += u64::from(!s.failure.is_empty());
+                        }
+                    }
                     _ => {}
                 }
             }
+        }
+    }
+
+    fn end(&mut self, ended: &Ended, serving: &RwLock<Serving>) {
+        let trial = self.trial.take_if(|t| t.number == ended.experiment);
+        if let Some(trial) = trial {
+            if ended.outcome == Outcome::Launched {
+                experiment::launch(serving, &trial.challenger);
+            }
+            self.ends[ended.outcome as usize] += 1;
+            self.ended = Some(ended.clone());
         }
     }
 
@@ -487,9 +578,18 @@ impl State {
             observe,
             tip,
             ahead,
+            ..
         } = brief;
         self.pass(mark, serving, fetch);
         self.counts.decisions += 1;
+        if let Some(own) = brief.own {
+            self.agreement.sum += own;
+            self.agreement.count += 1;
+        }
+        if let (Some(trial), Some(arm)) = (&mut self.trial, brief.arm) {
+            let fell_back = matches!(brief.reason, Reason::FallbackError | Reason::FallbackTimeout);
+            trial.decided(arm, user, fell_back, brief.took_us);
+        }
         let known = self.users.entry(user).or_default();
         known.decisions += 1;
         known.last = mark.at;
@@ -625,6 +725,12 @@ impl State {
         let user = user_id(&l.user);
         let mut serving = write(serving);
         serving.models.warm(user)?;
+        // In an experiment both hear the same.
+        let second = self.trial.as_ref().map(|trial| Arc::clone(&trial.challenger));
+        let mut challenger = second.as_deref().map(write);
+        if let Some(challenger) = &mut challenger {
+            challenger.models.warm(user)?;
+        }
         let ids: Vec<ActionId> = l.ids.iter().map(|id| action_id(id)).collect();
         let round = Round {
             index: l.index,
@@ -649,13 +755,13 @@ impl State {
         if self.taught.wanted {
             self.taught.rows.push((l.clone(), reward, feedback));
         }
-        let models = &mut serving.models;
         let batch = Batch::new(&self.log, std::slice::from_ref(&row));
-        // A policy that panics refuses; what it is then, it is in a replay too.
-        let learn = std::panic::AssertUnwindSafe(|| models.update(user, &batch));
-        match std::panic::catch_unwind(learn) {
-            Ok(Ok(())) => serving.updates += 1,
-            _ => serving.refused += 1,
+        learn(&mut serving, user, &batch);
+        if let Some(challenger) = &mut challenger {
+            learn(challenger, user, &batch);
+        }
+        if let (Some(trial), Some(arm)) = (&mut self.trial, l.arm) {
+            trial.rewarded(arm, user.0, reward, feedback.as_ref());
         }
         Ok(())
     }
@@ -669,6 +775,16 @@ impl State {
             self.ids.drop_before(last + 1);
             self.segment_ends.retain(|segment, _| *segment > last);
         }
+    }
+}
+
+fn learn(serving: &mut Serving, user: UserId, batch: &Batch<'_>) {
+    let models = &mut serving.models;
+    // A policy that panics refuses; what it is then, it is in a replay too.
+    let learn = std::panic::AssertUnwindSafe(|| models.update(user, batch));
+    match std::panic::catch_unwind(learn) {
+        Ok(Ok(())) => serving.updates += 1,
+        _ => serving.refused += 1,
     }
 }
 

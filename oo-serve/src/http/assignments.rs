@@ -54,9 +54,10 @@ pub async fn assign(call: Call) -> Answer {
     }
 }
 
-/// How many users each arm of the running experiment has, what they gave, and whether the shares are what they should be.
+/// How many users each arm of the running experiment has, what they gave, and what the gate says of it now: its answer, the
+/// difference with an interval that holds at any number of looks, and every check.
 #[utoipa::path(get, path = "/assignments", tag = "look",
-    responses((status = 200, description = "{experiment, arms: [{arm, weight, decisions, users, rewards, mean_reward}], sample_ratio_p}")),
+    responses((status = 200, description = "{experiment, arms: [{arm, weight, users, decisions, rewards, mean_reward, fallbacks, slow}], gate: {answer, difference, low, high, more_decisions, checks}, last_experiment}")),
     security((), ("bearer" = [])))]
 pub async fn counts(call: Call) -> Answer {
     json(&call.app.rollout.report())

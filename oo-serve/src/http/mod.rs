@@ -17,7 +17,7 @@ mod openapi;
 mod people;
 mod policies;
 mod recommend;
-mod rounds;
+pub(crate) mod rounds;
 mod routes;
 
 pub use rounds::is_tips;

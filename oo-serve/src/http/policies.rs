@@ -26,9 +26,11 @@ pub struct ChangeRequest<'a> {
     pub salt: Option<Text<'a>>,
     /// experiment: the challenger's share of users, ½ by default.
     pub share: Option<f64>,
-    /// experiment: rewards that each arm needs before anything is concluded, 200 by default.
-    pub enough: Option<u64>,
-    /// launch: even if the numbers do not allow it.
+    /// experiment: the rule of docs/gate.md that judges it, as an object or as the path of a TOML file on the server; by
+    /// default the one that `oo-sim gate` uses.
+    #[schema(value_type = Option<Object>)]
+    pub rule: Option<serde_json::Value>,
+    /// launch: even if the gate does not say promote.
     #[serde(default)]
     pub force: bool,
 }
@@ -55,7 +57,7 @@ pub enum Action {
 
 /// The policy in charge, the shadows with their estimated values, the experiment.
 #[utoipa::path(get, path = "/policies", tag = "look",
-    responses((status = 200, description = "{active, shadows, experiment, can_roll_back_to}")), security((), ("bearer" = [])))]
+    responses((status = 200, description = "{active, shadows, experiment, last_experiment, can_roll_back_to}")), security((), ("bearer" = [])))]
 pub async fn list(call: Call) -> Answer {
     json(&call.app.rollout.policies())
 }
@@ -64,7 +66,7 @@ pub async fn list(call: Call) -> Answer {
 #[utoipa::path(post, path = "/policies", tag = "change", request_body = ChangeRequest<'static>,
     responses(
         (status = 200, description = "Done; as GET /policies"),
-        (status = 409, description = "Not in this state", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "Not in this state; for launch, with the gate's reasons", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "A policy that does not fit, or a field that cannot be used", body = Problem, content_type = "application/problem+json"),
     ), security((), ("bearer" = [])))]
 pub async fn change(call: Call) -> Answer {
@@ -84,12 +86,12 @@ pub async fn change(call: Call) -> Answer {
             }
             Action::Promote => rollout.promote(name, policy),
             Action::RollBack => rollout.roll_back(),
-            Action::Experiment => rollout.experiment(rollout::plan(
-                request.salt.as_deref(),
+            Action::Experiment => rollout.experiment(&rollout::Asked {
+                salt: request.salt.as_deref(),
                 policy,
-                request.share,
-                request.enough,
-            )?),
+                share: request.share,
+                rule: request.rule.as_ref(),
+            }),
             Action::Stop => rollout.stop(),
             Action::Launch => rollout.launch(request.force),
         }

@@ -11,8 +11,9 @@ use super::Location;
 pub const HEAD: usize = 28;
 /// Bytes before a segment's first record.
 pub const SEGMENT_HEAD: usize = 32;
-/// The journal's format. Rises when older programs could misread it.
-pub const FORMAT: u32 = 1;
+/// The journal's format. Rises when older programs could misread it, and has the snapshots' number. Format 2 has
+/// people's histories, format 3 experiments, shadows that last, and what the policy would have done where the caller chose.
+pub const FORMAT: u32 = 3;
 /// Bytes of a payload, at most.
 pub const MAX_PAYLOAD: usize = 16 << 20;
 
@@ -140,7 +141,7 @@ pub fn read_segment_head(bytes: &[u8]) -> Head {
         return Head::Bad;
     }
     match u32_at(bytes, 8) {
-        FORMAT => Head::First(u64_at(bytes, 16)),
+        1..=FORMAT => Head::First(u64_at(bytes, 16)),
         newer if newer > FORMAT => Head::Newer(newer),
         _ => Head::Bad,
     }
@@ -173,7 +174,10 @@ mod tests {
     #[test]
     fn a_segment_head_comes_back() {
         assert_eq!(read_segment_head(&segment_head(9)), Head::First(9));
-        assert_eq!(read_segment_head(&head_of_format(2, 9)), Head::Newer(2));
+        assert_eq!(
+            read_segment_head(&head_of_format(FORMAT + 1, 9)),
+            Head::Newer(FORMAT + 1)
+        );
         let mut damaged = segment_head(9);
         damaged[17] ^= 1;
         assert_eq!(read_segment_head(&damaged), Head::Bad);

@@ -92,6 +92,21 @@ impl Segments {
         self.head(segment, &head)
     }
 
+    /// The format of a segment; `None` where its head is damaged or unfinished.
+    ///
+    /// # Errors
+    /// As [`first_seq`](Segments::first_seq).
+    pub fn format(&self, segment: u32) -> Result<Option<u32>> {
+        if self.first_seq(segment)?.is_none() {
+            return Ok(None);
+        }
+        let path = self.path(segment);
+        let mut head = [0; 12];
+        let mut file = File::open(&path).map_err(Error::io("open", &path))?;
+        file.read_exact(&mut head).map_err(Error::io("read", &path))?;
+        Ok(Some(u32::from_le_bytes([head[8], head[9], head[10], head[11]])))
+    }
+
     fn head(&self, segment: u32, bytes: &[u8]) -> Result<Option<u64>> {
         match record::read_segment_head(bytes) {
             Head::First(seq) => Ok(Some(seq)),

@@ -2,32 +2,28 @@
 //! if need be.
 //!
 //! - A **shadow** decides along on the same traffic, unheard; its probabilities go into the journal.
-//! - An **experiment** lets a challenger decide for a share of the users, assigned by hash. When the challenger is
-//!   clearly worse it is stopped without anybody's doing.
-//! - A **launch** makes the challenger the policy in charge, if the numbers allow it; **roll back** undoes the last change.
-//! - In the modes **apprentice** and **log-only** the caller decides. Of the policy only the mean probability that it gives
-//!   to the caller's choices is kept, as a metric of this process; its probabilities do not go into the journal.
+//! - An **experiment** lets a challenger decide for a share of the users, assigned by hash. The gate's rule judges it at
+//!   every look ([`oo_judge::gate`]): `promote` allows the launch, `keep` ends the experiment and everybody is served by the
+//!   champion again, without anybody's doing.
+//! - A **launch** makes the challenger the policy in charge, if the gate says so; **roll back** undoes the last change.
+//! - In the modes **apprentice** and **log-only** the caller decides, and the journal has beside it how likely the policy was
+//!   to choose each candidate.
 
-pub mod challenger;
-pub mod experiment;
-
-use crate::artefact::Winner;
+use crate::artefact;
 use crate::config::Mode;
 use crate::drift::{self, Drift, Summary};
-use crate::engine::ask::{action_id, identity, user_id};
-use crate::engine::{Answer, Artefact, Ask, Choice, Engine, Reason, Receipt, Status};
+use crate::engine::event::Outcome;
+use crate::engine::experiment::ARMS;
+use crate::engine::{Answer, Artefact, Ask, Choice, Engine, Explained, Plan, Reason, Receipt, Standing, Status};
 use crate::http::problem::Problem;
-use crate::http::{App, trace};
+use crate::http::{App, rounds};
 use crate::metrics::Text;
-use challenger::Challenger;
-use experiment::{ARMS, Conclusion, ENOUGH, Experiment, Plan};
 use hyper::StatusCode;
-use oo_core::key::hash_name;
-use oo_core::{Decision, Key};
+use oo_judge::gate::{self, Check, Rule, Verdict};
+use serde::Serialize;
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Shadows at once: each is a thread and a queue.
@@ -36,9 +32,6 @@ const MAX_SHADOWS: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Changes that can be undone.
 const MAX_UNDO: usize = 8;
-/// Seconds between two copies of the challenger on disk.
-const SAVE_EVERY: u64 = 60;
-
 /// A decision with what is said about it.
 #[derive(Clone, Debug)]
 pub struct Decided {
@@ -46,33 +39,29 @@ pub struct Decided {
     pub answer: Answer,
     /// What each feature adds to the score of the chosen candidate; empty where nobody can say.
     pub contributions: Vec<(usize, f64)>,
-    arm: Option<usize>,
+    arm: Option<u8>,
 }
 
 impl Decided {
-    fn plain(answer: Answer, arm: Option<usize>) -> Decided {
-        Decided {
-            answer,
-            contributions: Vec::new(),
-            arm,
-        }
-    }
-
     /// The name of the arm, where an experiment runs.
     pub fn arm(&self) -> Option<&'static str> {
-        self.arm.map(|i| ARMS[i])
+        self.arm.map(|i| ARMS[usize::from(i)])
     }
 }
 
-struct Running {
-    experiment: Arc<Experiment>,
-    challenger: Arc<Challenger>,
+impl From<Explained> for Decided {
+    fn from(explained: Explained) -> Decided {
+        Decided {
+            answer: explained.answer,
+            contributions: explained.contributions,
+            arm: explained.arm,
+        }
+    }
 }
 
 /// See the module.
 pub struct Rollout {
     engine: Arc<Engine>,
-    running: RwLock<Option<Arc<Running>>>,
     /// What was in charge before, the latest last.
     before: Mutex<Vec<Artefact>>,
     /// One change at a time.
@@ -80,36 +69,15 @@ pub struct Rollout {
     drift: Drift,
     seen: AtomicU64,
     fallbacks: AtomicU64,
-    guarded: AtomicU64,
     compact: AtomicBool,
-    agreement: Mutex<(f64, u64)>,
 }
 
 fn refuse(field: &str, detail: impl Into<String>) -> Problem {
     Problem::field(field, detail)
 }
 
-/// A spec, or a folder with a trained policy.
-fn artefact(text: &str, shape: &oo_core::Shape) -> Result<Artefact, String> {
-    if !Path::new(text).is_dir() {
-        let blank = Artefact::blank(text).map_err(|e| format!("{e}; nor is it a folder"))?;
-        oo_policies::build(&blank.spec, shape).map_err(|e| e.to_string())?;
-        return Ok(blank);
-    }
-    let winner = Winner::read(Path::new(text))?;
-    if winner.policy.shape != *shape {
-        return Err(format!(
-            "{text}: it was trained for rounds of another shape than those that are served here"
-        ));
-    }
-    Ok(Artefact {
-        spec: oo_core::Spec::parse(&winner.policy.spec).map_err(|e| e.to_string())?,
-        state: Some(winner.state),
-    })
-}
-
 impl Rollout {
-    /// Starts the shadows, and goes on with the experiment that ran when the folder was closed.
+    /// Starts the shadows that do not run yet. What the folder has running goes on by itself.
     ///
     /// # Errors
     /// A shadow that does not fit.
@@ -118,42 +86,30 @@ impl Rollout {
         let rollout = Rollout {
             drift: Drift::new(shape.context.iter().chain(&shape.candidate), summary),
             engine,
-            running: RwLock::default(),
             before: Mutex::default(),
             changing: Mutex::default(),
             seen: AtomicU64::new(0),
             fallbacks: AtomicU64::new(0),
-            guarded: AtomicU64::new(0),
             compact: AtomicBool::new(false),
-            agreement: Mutex::default(),
         };
-        for spec in shadows {
+        let known: Vec<String> = rollout.engine.shadows().into_iter().map(|s| s.name).collect();
+        for spec in shadows.iter().filter(|s| !known.contains(s)) {
             rollout.add_shadow(spec, spec).map_err(|p| anyhow::anyhow!(p.detail))?;
         }
-        if let Ok(text) = std::fs::read(rollout.plan_file()) {
-            match serde_json::from_slice::<Plan>(&text) {
-                Ok(plan) => {
-                    let state = std::fs::read(rollout.state_file()).ok();
-                    if let Err(p) = rollout.begin(plan, state) {
-                        tracing::error!(why = p.detail, "the experiment does not go on");
-                    }
-                }
-                Err(e) => tracing::error!(error = %e, "the experiment's file cannot be read; it does not go on"),
-            }
+        // Until format 2 an experiment was a file beside the journal, and its counts were nowhere.
+        let old = rollout.engine.dir().join("experiment.json");
+        if old.exists() {
+            tracing::warn!("an experiment of an older version ended with it; begin it again");
+            let _ = std::fs::remove_file(old);
+            let _ = std::fs::remove_file(rollout.engine.dir().join("challenger.safetensors"));
         }
         Ok(rollout)
     }
 
-    fn plan_file(&self) -> PathBuf {
-        self.engine.dir().join("experiment.json")
-    }
-
-    fn state_file(&self) -> PathBuf {
-        self.engine.dir().join("challenger.safetensors")
-    }
-
-    fn running(&self) -> Option<Arc<Running>> {
-        self.running.read().unwrap_or_else(PoisonError::into_inner).clone()
+    /// A spec, or a folder with a trained policy.
+    fn artefact(&self, text: &str) -> Result<Artefact, Problem> {
+        let settings = self.engine.settings();
+        artefact::take(text, &settings.shape, &settings.build).map_err(|why| refuse("policy", why))
     }
 
     /// Decides as the mode and the experiment say, and lets the others decide along.
@@ -161,9 +117,13 @@ impl Rollout {
     /// # Errors
     /// What the engine refuses.
     pub fn decide(&self, app: &App, ask: &Ask<'_>) -> Result<Decided, Problem> {
-        let decided = match app.mode {
-            Mode::Serve => self.serve(ask)?,
-            mode => Decided::plain(self.baseline(ask, mode == Mode::LogOnly)?, None),
+        let decided: Decided = match app.mode {
+            Mode::Serve => self.engine.decide_explained(ask)?.into(),
+            mode => Decided {
+                answer: self.baseline(ask, mode == Mode::LogOnly)?,
+                contributions: Vec::new(),
+                arm: None,
+            },
         };
         if matches!(decided.answer.reason, Reason::FallbackError | Reason::FallbackTimeout) {
             self.fallbacks.fetch_add(1, Ordering::Relaxed);
@@ -171,66 +131,7 @@ impl Rollout {
         Ok(decided)
     }
 
-    fn serve(&self, ask: &Ask<'_>) -> Result<Decided, Problem> {
-        let running = self.running();
-        let arm = running.as_ref().map(|r| r.experiment.arm(ask.user));
-        let decided = match (&running, arm) {
-            (Some(running), Some(1)) => Decided::plain(self.challenge(&running.challenger, ask)?, arm),
-            _ => {
-                let (answer, contributions) = self.engine.decide_explained(ask)?;
-                Decided {
-                    answer,
-                    contributions,
-                    arm,
-                }
-            }
-        };
-        if let (Some(running), Some(arm), false) = (&running, arm, decided.answer.repeated) {
-            running.experiment.decided(arm, identity(ask.user));
-        }
-        Ok(decided)
-    }
-
-    fn challenge(&self, challenger: &Challenger, ask: &Ask<'_>) -> Result<Answer, Problem> {
-        let made = format!("{:032x}", trace::fresh());
-        let ask = Ask {
-            decision_id: Some(ask.decision_id.unwrap_or(&made)),
-            ..*ask
-        };
-        let id = ask.decision_id.unwrap_or_default();
-        let ids: Vec<_> = ask.ids.iter().map(|id| action_id(id)).collect();
-        let round = oo_core::Round {
-            index: 0,
-            user: user_id(ask.user),
-            context: ask.context,
-            candidates: oo_core::Candidates {
-                ids: &ids,
-                features: ask.features,
-                dim: self.engine.settings().shape.candidate.len(),
-            },
-        };
-        let mut decision = Decision::new();
-        let seed = self.engine.settings().seed;
-        let key = Key::root(seed)
-            .name("challenger")
-            .fold(round.user.0)
-            .fold(hash_name(id));
-        let choice = match challenger.decide(&round, key, &mut decision) {
-            Ok(()) => Choice {
-                chosen: decision.chosen(),
-                probs: decision.probs(),
-                scores: decision.scores(),
-                method: decision.method(),
-                policy: &challenger.name,
-                reason: Reason::Policy,
-            },
-            // The policy in charge knows better than a coin.
-            Err(_) => return Ok(self.engine.decide(&ask)?),
-        };
-        Ok(self.engine.record(&ask, &choice)?)
-    }
-
-    /// The caller's first candidate. How likely the policy was to choose it goes into a metric, and nowhere else.
+    /// The caller's first candidate.
     fn baseline(&self, ask: &Ask<'_>, observe: bool) -> Result<Answer, Problem> {
         let ask = Ask { observe, ..*ask };
         let n = ask.ids.len();
@@ -246,14 +147,7 @@ impl Rollout {
             policy: "baseline",
             reason: Reason::Given,
         };
-        let answer = self.engine.record(&ask, &choice)?;
-        if !answer.repeated {
-            let would = self.engine.propose(&ask)?;
-            let mut agreement = self.agreement.lock().unwrap_or_else(PoisonError::into_inner);
-            agreement.0 += would.probs[0];
-            agreement.1 += 1;
-        }
-        Ok(answer)
+        Ok(self.engine.record(&ask, &choice)?)
     }
 
     /// Looks at a decision now and then, for drift.
@@ -270,9 +164,6 @@ impl Rollout {
             return;
         }
         self.drift.reward(receipt.reward);
-        if let Some(running) = self.running() {
-            running.challenger.learn(&receipt.decision_id, receipt.reward);
-        }
     }
 
     /// Adds a shadow.
@@ -280,8 +171,7 @@ impl Rollout {
     /// # Errors
     /// A name that is taken, a policy that does not fit.
     pub fn add_shadow(&self, name: &str, policy: &str) -> Result<(), Problem> {
-        let shape = &self.engine.settings().shape;
-        let artefact = artefact(policy, shape).map_err(|why| refuse("policy", why))?;
+        let artefact = self.artefact(policy)?;
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         if self.engine.shadows().len() >= MAX_SHADOWS {
             return Err(refuse("name", format!("expected at most {MAX_SHADOWS} shadows")));
@@ -304,9 +194,7 @@ impl Rollout {
     pub fn promote(&self, name: Option<&str>, policy: Option<&str>) -> Result<(), Problem> {
         let next = match (name, policy) {
             (Some(name), None) => self.engine.shadow(name, PATIENCE)?,
-            (None, Some(policy)) => {
-                artefact(policy, &self.engine.settings().shape).map_err(|why| refuse("policy", why))?
-            }
+            (None, Some(policy)) => self.artefact(policy)?,
             _ => return Err(refuse("policy", "expected `name` of a shadow, or `policy`")),
         };
         self.put_in_charge(next)
@@ -314,15 +202,30 @@ impl Rollout {
 
     fn put_in_charge(&self, next: Artefact) -> Result<(), Problem> {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.none_runs()?;
         let before = self.engine.in_charge()?;
         self.engine.swap(&next)?;
+        self.can_undo(before);
+        Ok(())
+    }
+
+    fn none_runs(&self) -> Result<(), Problem> {
+        match self.engine.experiment() {
+            None => Ok(()),
+            Some(s) => Err(not_now(format!(
+                "the experiment `{}` runs; stop or launch it first",
+                s.plan.salt
+            ))),
+        }
+    }
+
+    fn can_undo(&self, before: Artefact) {
         let mut list = self.before.lock().unwrap_or_else(PoisonError::into_inner);
         list.push(before);
         if list.len() > MAX_UNDO {
             list.remove(0);
         }
         tracing::info!(policy = self.engine.condition().policy, "another policy is in charge");
-        Ok(())
     }
 
     /// Puts back what was in charge before the last change, as it was then.
@@ -330,6 +233,7 @@ impl Rollout {
     /// # Errors
     /// When there was no change since the start.
     pub fn roll_back(&self) -> Result<(), Problem> {
+        self.none_runs()?;
         let last = self.before.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let Some(before) = last else {
             return Err(not_now(
@@ -345,33 +249,42 @@ impl Rollout {
     /// Starts an experiment.
     ///
     /// # Errors
-    /// Another one runs, a share outside (0, 1), a policy that does not fit.
-    pub fn experiment(&self, plan: Plan) -> Result<(), Problem> {
-        self.begin(plan.clone(), None)?;
-        let text = serde_json::to_vec_pretty(&plan).unwrap_or_default();
-        write(&self.plan_file(), &text).map_err(|e| Problem::unavailable(format!("the experiment is not saved: {e}")))
+    /// Another one runs; a share or a rule that cannot be used; a policy that does not fit.
+    pub fn experiment(&self, request: &Asked<'_>) -> Result<(), Problem> {
+        let needed = |field: &str, what: &str| refuse(field, format!("missing; expected {what}"));
+        let salt = request.salt.ok_or_else(|| needed("salt", "the experiment's name"))?;
+        let policy = request.policy.ok_or_else(|| needed("policy", "a spec or a folder"))?;
+        let plan = Plan {
+            salt: salt.into(),
+            share: request.share.unwrap_or(0.5),
+            rule: self.rule(request.rule)?,
+        };
+        let artefact = self.artefact(policy)?;
+        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.none_runs()?;
+        let number = self.engine.begin_experiment(&plan, &artefact)?;
+        tracing::info!(number, salt, policy, "an experiment begins");
+        Ok(())
     }
 
-    fn begin(&self, plan: Plan, state: Option<Vec<u8>>) -> Result<(), Problem> {
-        if !(plan.share > 0.0 && plan.share < 1.0) {
-            return Err(refuse(
-                "share",
-                format!("expected above 0 and below 1, got {}", plan.share),
-            ));
+    /// The rule of a request: an object, the path of a TOML file, or the usual one.
+    fn rule(&self, given: Option<&Value>) -> Result<Rule, Problem> {
+        match given {
+            None | Some(Value::Null) => {
+                let tips = rounds::is_tips(&self.engine.settings().shape);
+                Ok(Rule::usual(false, tips))
+            }
+            Some(Value::String(path)) => {
+                let text = std::fs::read_to_string(path).map_err(|e| {
+                    refuse(
+                        "rule",
+                        format!("expected an object or the path of a TOML file; {path}: {e}"),
+                    )
+                })?;
+                toml::from_str(&text).map_err(|e| refuse("rule", format!("{path}: {}", e.message())))
+            }
+            Some(object) => serde_json::from_value(object.clone()).map_err(|e| refuse("rule", e.to_string())),
         }
-        let shape = &self.engine.settings().shape;
-        let mut artefact = artefact(&plan.policy, shape).map_err(|why| refuse("policy", why))?;
-        artefact.state = state.or(artefact.state);
-        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.running().is_some() {
-            return Err(not_now("an experiment runs already; stop or launch it first"));
-        }
-        let experiment = Arc::new(Experiment::new(plan));
-        let challenger = Challenger::start(&artefact, shape, self.engine.clone(), experiment.clone())
-            .map_err(|e| refuse("policy", e.to_string()))?;
-        let running = Arc::new(Running { experiment, challenger });
-        *self.running.write().unwrap_or_else(PoisonError::into_inner) = Some(running);
-        Ok(())
     }
 
     /// Ends the experiment; everybody is control.
@@ -379,36 +292,40 @@ impl Rollout {
     /// # Errors
     /// When none runs.
     pub fn stop(&self) -> Result<(), Problem> {
-        let running = self.running.write().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(running) = running else {
-            return Err(not_now("no experiment runs"));
-        };
-        running.challenger.stop();
-        let _ = std::fs::remove_file(self.plan_file());
-        let _ = std::fs::remove_file(self.state_file());
-        Ok(())
+        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let standing = self.standing()?;
+        Ok(self
+            .engine
+            .end_experiment(standing.number, Outcome::Stopped, "as asked")?)
     }
 
-    /// Puts the challenger in charge, if the numbers allow it or with `force`.
+    fn standing(&self) -> Result<Standing, Problem> {
+        self.engine.experiment().ok_or_else(|| not_now("no experiment runs"))
+    }
+
+    /// Puts the challenger in charge, if the gate says `promote`, or with `force`.
     ///
     /// # Errors
-    /// When none runs, or the numbers do not allow it.
+    /// When none runs, or the gate does not say so.
     pub fn launch(&self, force: bool) -> Result<(), Problem> {
-        let Some(running) = self.running() else {
-            return Err(not_now("no experiment runs"));
+        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let standing = self.standing()?;
+        let verdict = judge(&standing);
+        let why = match (verdict.answer, force) {
+            (gate::Answer::Promote, _) => "every check of the rule passed".to_string(),
+            (_, true) => format!("forced, although the gate did not say promote: {}", reasons(&verdict)),
+            (answer, false) => {
+                return Err(not_now(format!(
+                    "the gate says {}: {} (`force` launches all the same)",
+                    word(answer),
+                    reasons(&verdict)
+                )));
+            }
         };
-        let conclusion = running.experiment.conclusion();
-        if conclusion != Conclusion::Launch && !force {
-            let z = running.experiment.z().map_or("unknown".into(), |z| format!("{z:.2}"));
-            let enough = running.experiment.plan.enough;
-            return Err(not_now(format!(
-                "the numbers do not allow it: {}, z is {z}; expected above 1.96, {enough} rewards in each arm and a \
-                 sample ratio that fits (`force` launches all the same)",
-                json!(conclusion)
-            )));
-        }
-        self.put_in_charge(running.challenger.artefact())?;
-        self.stop()
+        let before = self.engine.in_charge()?;
+        self.engine.end_experiment(standing.number, Outcome::Launched, &why)?;
+        self.can_undo(before);
+        Ok(())
     }
 
     /// Policies in all their places.
@@ -422,28 +339,44 @@ impl Rollout {
                 "updates_refused": condition.refused,
             },
             "shadows": self.engine.shadows(),
-            "experiment": self.running().map(|r| json!({
-                "plan": r.experiment.plan,
-                "challenger": r.challenger.name,
-                "learned": r.challenger.learned.load(Ordering::Relaxed),
-                "missed": r.challenger.missed.load(Ordering::Relaxed),
+            "experiment": self.engine.experiment().map(|s| json!({
+                "number": s.number,
+                "plan": *s.plan,
+                "challenger": s.challenger,
+                "model_version": s.generation,
+                "updates": s.updates,
+                "updates_refused": s.refused,
             })),
+            "last_experiment": self.engine.last_experiment(),
             "can_roll_back_to": self.before.lock().unwrap_or_else(PoisonError::into_inner)
                 .iter().rev().map(|a| a.spec.to_string()).collect::<Vec<_>>(),
         })
     }
 
-    /// How the experiment stands.
+    /// How the experiment stands, and what the gate says of it now.
     pub fn report(&self) -> Value {
-        match self.running() {
-            None => json!({"experiment": null}),
-            Some(r) => json!({
-                "experiment": r.experiment.plan,
-                "arms": r.experiment.arms(),
-                "sample_ratio_p": r.experiment.sample_ratio_p(),
-                "z": r.experiment.z(),
-                "conclusion": r.experiment.conclusion(),
-            }),
+        let last = self.engine.last_experiment();
+        match self.engine.experiment() {
+            None => json!({"experiment": null, "last_experiment": last}),
+            Some(s) => {
+                let verdict = judge(&s);
+                let effect = verdict.checks.iter().find(|c| c.name == "difference in reward");
+                json!({
+                    "experiment": *s.plan,
+                    "number": s.number,
+                    "challenger": s.challenger,
+                    "arms": s.arms,
+                    "gate": Told {
+                        answer: verdict.answer,
+                        more_decisions: verdict.more_decisions,
+                        difference: effect.and_then(|c| c.seen),
+                        low: effect.and_then(|c| c.low),
+                        high: effect.and_then(|c| c.high),
+                        checks: &verdict.checks,
+                    },
+                    "last_experiment": last,
+                })
+            }
         }
     }
 
@@ -455,17 +388,37 @@ impl Rollout {
             "Decisions drawn uniformly because the policy failed or was slow.",
             fallbacks,
         );
-        let guarded = self.guarded.load(Ordering::Relaxed) as f64;
-        out.counter(
-            "oo_experiments_stopped_total",
-            "Experiments that the guard stopped.",
-            guarded,
+        let condition = self.engine.condition();
+        out.family(
+            "oo_experiments_ended_total",
+            "counter",
+            "Experiments that ended, by outcome.",
         );
-        let (sum, n) = *self.agreement.lock().unwrap_or_else(PoisonError::into_inner);
-        if n > 0 {
+        for (outcome, n) in ["stopped", "launched", "rolled_back"].iter().zip(condition.ends) {
+            out.sample("oo_experiments_ended_total", &[("outcome", outcome)], n as f64);
+        }
+        if condition.agreement.count > 0 {
             let help =
                 "Mean probability that the policy gives the caller's choice, in the modes apprentice and log-only.";
-            out.gauge("oo_baseline_agreement", help, sum / n as f64);
+            let agreement = condition.agreement;
+            out.gauge("oo_baseline_agreement", help, agreement.sum / agreement.count as f64);
+        }
+        if let Some(standing) = self.engine.experiment() {
+            let (verdict, mean) = (judge(&standing), |x: Option<f64>| x.unwrap_or(f64::NAN));
+            let code = match verdict.answer {
+                gate::Answer::Keep => -1.0,
+                gate::Answer::Undecided => 0.0,
+                gate::Answer::Promote => 1.0,
+            };
+            out.gauge(
+                "oo_experiment_gate",
+                "What the gate says: 1 promote, 0 undecided, -1 keep.",
+                code,
+            );
+            out.family("oo_experiment_mean_reward", "gauge", "Mean reward a decision, by arm.");
+            for arm in &standing.arms {
+                out.sample("oo_experiment_mean_reward", &[("arm", arm.arm)], mean(arm.mean_reward));
+            }
         }
         out.family(
             "oo_shadow_decisions_total",
@@ -493,19 +446,24 @@ impl Rollout {
         self.compact.store(true, Ordering::Release);
     }
 
-    /// Ends the challenger's thread and keeps what the challenger has learned.
-    pub fn close(&self) {
-        self.save();
-        if let Some(running) = self.running() {
-            running.challenger.stop();
+    /// Ends the experiment when the gate says that the champion stays: the challenger is worse, or a guard is breached.
+    fn guard(&self) {
+        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(standing) = self.engine.experiment() else {
+            return;
+        };
+        let verdict = judge(&standing);
+        if verdict.answer != gate::Answer::Keep {
+            return;
         }
-    }
-
-    fn save(&self) {
-        if let Some(running) = self.running()
-            && let Err(e) = write(&self.state_file(), &running.challenger.save())
-        {
-            tracing::warn!(error = %e, "what the challenger has learned is not saved");
+        let why = reasons(&verdict);
+        tracing::warn!(
+            salt = standing.plan.salt,
+            why,
+            "the gate keeps the champion: the experiment is rolled back"
+        );
+        if let Err(e) = self.engine.end_experiment(standing.number, Outcome::RolledBack, &why) {
+            tracing::error!(error = %e, "the experiment is not ended; it will be tried again");
         }
     }
 
@@ -514,19 +472,7 @@ impl Rollout {
         if let Err(e) = self.engine.tick() {
             tracing::warn!(error = %e, "time does not pass for the journal");
         }
-        if let Some(running) = self.running()
-            && running.experiment.conclusion() == Conclusion::RollBack
-        {
-            tracing::warn!(
-                z = running.experiment.z(),
-                "the challenger is worse: the experiment is stopped"
-            );
-            self.guarded.fetch_add(1, Ordering::Relaxed);
-            let _ = self.stop();
-        }
-        if second.is_multiple_of(SAVE_EVERY) {
-            self.save();
-        }
+        self.guard();
         let old = self.engine.settings().retention.is_some() && second.is_multiple_of(3600);
         if (self.compact.swap(false, Ordering::AcqRel) || old)
             && let Err(e) = self.engine.compact()
@@ -545,10 +491,72 @@ fn not_now(detail: impl Into<String>) -> Problem {
     )
 }
 
-fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let under = path.with_extension("partial");
-    std::fs::write(&under, bytes)?;
-    std::fs::rename(under, path)
+/// What the rule says of what was seen so far.
+fn judge(standing: &Standing) -> Verdict {
+    // It was written down with the experiment, so it cannot have changed since the first look.
+    let evidence = std::slice::from_ref(&standing.evidence);
+    gate::decide(&standing.plan.rule, evidence, &gate::History::default())
+}
+
+fn word(answer: gate::Answer) -> &'static str {
+    match answer {
+        gate::Answer::Promote => "promote",
+        gate::Answer::Keep => "keep",
+        gate::Answer::Undecided => "undecided",
+    }
+}
+
+/// The checks that failed, or where none did, those that are open, in words.
+fn reasons(verdict: &Verdict) -> String {
+    let of = |outcome| {
+        let checks = verdict.checks.iter().filter(|c| c.outcome == outcome);
+        checks.map(said).collect::<Vec<_>>().join("; ")
+    };
+    match verdict.answer {
+        gate::Answer::Keep => of(gate::Outcome::Fail),
+        _ => {
+            let more = verdict.more_decisions.map_or(String::new(), |n| {
+                format!("; about {n} more decisions of each arm would settle it, as likely as not")
+            });
+            of(gate::Outcome::Undecided) + &more
+        }
+    }
+}
+
+fn said(check: &Check) -> String {
+    let seen = check.seen.map_or(String::new(), |x| format!(", seen {x:.4}"));
+    let bounds = match (check.low, check.high) {
+        (None, None) => String::new(),
+        (low, high) => {
+            let end = |x: Option<f64>, none: &str| x.map_or(none.to_string(), |x| format!("{x:.4}"));
+            format!(" in {} … {}", end(low, "−∞"), end(high, "∞"))
+        }
+    };
+    format!("{}: required {}{seen}{bounds}", check.name, check.required)
+}
+
+/// What the gate says, for `GET /assignments`.
+#[derive(Serialize)]
+struct Told<'a> {
+    answer: gate::Answer,
+    more_decisions: Option<u64>,
+    difference: Option<f64>,
+    low: Option<f64>,
+    high: Option<f64>,
+    checks: &'a [Check],
+}
+
+/// What a request says of an experiment.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// Its name.
+    pub salt: Option<&'a str>,
+    /// Spec or folder of the challenger.
+    pub policy: Option<&'a str>,
+    /// The challenger's share of users; ½ by default.
+    pub share: Option<f64>,
+    /// The rule.
+    pub rule: Option<&'a Value>,
 }
 
 /// Housekeeping, until it is aborted.
@@ -559,27 +567,5 @@ pub fn keep(app: Arc<App>) -> tokio::task::JoinHandle<()> {
             let app = app.clone();
             let _ = tokio::task::spawn_blocking(move || app.rollout.housekeep(second)).await;
         }
-    })
-}
-
-/// A plan from a request.
-///
-/// # Errors
-/// Fields that are missing.
-pub fn plan(
-    salt: Option<&str>,
-    policy: Option<&str>,
-    share: Option<f64>,
-    enough: Option<u64>,
-) -> Result<Plan, Problem> {
-    Ok(Plan {
-        salt: salt
-            .ok_or_else(|| refuse("salt", "missing; expected the experiment's name"))?
-            .into(),
-        policy: policy
-            .ok_or_else(|| refuse("policy", "missing; expected a spec or a folder"))?
-            .into(),
-        share: share.unwrap_or(0.5),
-        enough: enough.unwrap_or(ENOUGH).max(2),
     })
 }

@@ -229,45 +229,122 @@ fn a_shadow_decides_along_and_can_take_over() {
     assert!(answer["ranking"][0]["score"].as_f64().unwrap() > 0.5, "{answer}");
 }
 
-#[test]
-fn an_experiment_runs_and_a_worse_challenger_is_stopped() {
-    let server = Server::start(&SMALL);
-    let begin = r#"{"action":"experiment","salt":"exp-1","policy":"uniform","share":0.5,"enough":40}"#;
-    assert_eq!(server.post("/policies", begin).status, 200);
-    assert_eq!(server.post("/policies", begin).status, 409);
-    let refused = server.post("/policies", r#"{"action":"launch"}"#);
-    assert!(refused.status == 409 && refused.json()["detail"].as_str().unwrap().contains("not_yet"));
+/// Users, one decision each, whose reward is noise and `lift` more for the challenger; until the experiment has ended.
+fn experiment(server: &Server, users: std::ops::Range<u32>, lift: f64) -> [u32; 2] {
     let mut client = server.connect();
     let mut arms = [0, 0];
-    for i in 0..400 {
+    for i in users {
         let body = ASK.replace("\"u\"", &format!("\"user-{i}\""));
         let answer = client.post("/recommend", &body).json();
+        if answer["arm"].is_null() {
+            break;
+        }
         let challenger = answer["arm"] == "challenger";
-        assert_eq!(
-            answer["policy"],
-            if challenger { "uniform" } else { "lin-ts{draws=16}" }
-        );
+        let policy = if challenger { "uniform" } else { "lin-ts{draws=16}" };
+        assert_eq!(answer["policy"], policy);
         arms[usize::from(challenger)] += 1;
         // The page's function says the same.
         if i < 5 {
             let ask = format!(r#"{{"salt":"exp-1","user_id":"user-{i}","arms":{{"control":0.5,"challenger":0.5}}}}"#);
             assert_eq!(server.post("/assignments", &ask).json()["arm"], answer["arm"]);
         }
-        // Noise, and a difference of one.
-        let reward = f64::from(i % 7) / 7.0 - f64::from(u8::from(challenger));
+        let reward = f64::from(i % 7) / 7.0 + lift * f64::from(u8::from(challenger));
         let told = json!({"decision_id": answer["decision_id"], "reward": reward}).to_string();
         assert_eq!(client.post("/feedback", &told).status, 200);
-        if server.get("/assignments").json()["experiment"].is_null() {
-            break;
-        }
     }
+    arms
+}
+
+const BEGIN: &str = r#"{"action":"experiment","salt":"exp-1","policy":"uniform","share":0.5,
+    "rule":{"min_effect":0.0,"live":{"min_decisions":40,"min_clusters":20,"slow_ms":1000}}}"#;
+
+#[test]
+fn an_experiment_whose_challenger_is_worse_is_rolled_back() {
+    let server = Server::start(&SMALL);
+    assert_eq!(server.post("/policies", BEGIN).status, 200);
+    assert_eq!(server.post("/policies", BEGIN).status, 409);
+    let promote = server.post("/policies", r#"{"action":"promote","policy":"uniform"}"#);
+    assert_eq!(promote.status, 409, "the control may not change: {}", promote.text());
+    let arms = experiment(&server, 0..2000, -1.0);
     assert!(arms[0] > 20 && arms[1] > 20, "{arms:?}");
-    let stopped = (0..250).any(|_| {
+    let ended = (0..250).any(|_| {
         std::thread::sleep(std::time::Duration::from_millis(20));
         server.get("/assignments").json()["experiment"].is_null()
     });
-    assert!(stopped, "{}", server.get("/assignments").text());
-    assert_eq!(server.metric("oo_experiments_stopped_total"), 1.0);
+    assert!(ended, "{}", server.get("/assignments").text());
+    let last = server.get("/policies").json()["last_experiment"].clone();
+    assert_eq!(last["outcome"], "rolled_back");
+    assert!(
+        last["why"]
+            .as_str()
+            .unwrap()
+            .starts_with("difference in reward: required above"),
+        "{last}"
+    );
+    assert_eq!(
+        server.metric(r#"oo_experiments_ended_total{outcome="rolled_back"}"#),
+        1.0
+    );
+    assert_eq!(server.post("/recommend", ASK).json()["policy"], "lin-ts{draws=16}");
+}
+
+#[test]
+fn a_launch_needs_the_gate() {
+    let server = Server::start(&SMALL);
+    assert_eq!(server.post("/policies", r#"{"action":"launch"}"#).status, 409);
+    for (rule, field) in [
+        (r#"{"looks":3}"#, "rule.looks"),
+        (r#"{"guards":{"group_loss":0.1}}"#, "rule.guards"),
+        (r#"{"confidence":7}"#, "rule"),
+        (r#"{"no_such_key":1}"#, "rule"),
+        (r#""/no/such/file.toml""#, "rule"),
+    ] {
+        let body = format!(r#"{{"action":"experiment","salt":"s","policy":"uniform","rule":{rule}}}"#);
+        let reply = server.post("/policies", &body);
+        assert_eq!(
+            (reply.status, &reply.json()["field"]),
+            (422, &json!(field)),
+            "{}",
+            reply.text()
+        );
+    }
+    assert_eq!(server.post("/policies", BEGIN).status, 200);
+    experiment(&server, 0..60, 0.5);
+    let refused = server.post("/policies", r#"{"action":"launch"}"#);
+    let detail = refused.json()["detail"].as_str().unwrap().to_string();
+    assert!(
+        refused.status == 409 && detail.contains("undecided") && detail.contains("users of each arm"),
+        "{detail}"
+    );
+    experiment(&server, 60..500, 0.5);
+    // A kill takes nothing of it.
+    let before = server.get("/assignments").json();
+    server.signal("-KILL");
+    let server = {
+        let mut server = server;
+        server.wait();
+        let dir = std::mem::replace(&mut server.dir, tempfile::tempdir().unwrap());
+        Server::start_in(dir, &SMALL)
+    };
+    let now = server.get("/assignments").json();
+    assert_eq!((&now["arms"], &now["gate"]), (&before["arms"], &before["gate"]));
+    let gate = &now["gate"];
+    assert_eq!(gate["answer"], "promote", "{gate:#}");
+    let of = |key: &str| gate[key].as_f64().unwrap();
+    assert!(
+        0.0 < of("low") && of("low") < of("difference") && of("difference") < of("high"),
+        "{gate:#}"
+    );
+    assert_eq!(server.metric("oo_experiment_gate"), 1.0);
+    let launched = server.post("/policies", r#"{"action":"launch"}"#).json();
+    assert_eq!(
+        (&launched["active"]["policy"], &launched["active"]["model_version"]),
+        (&json!("uniform"), &json!(2))
+    );
+    assert_eq!(launched["last_experiment"]["outcome"], "launched");
+    // And back.
+    let back = server.post("/policies", r#"{"action":"roll_back"}"#).json();
+    assert_eq!(back["active"]["policy"], "lin-ts{draws=16}");
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod input;
 mod kill;
 mod learning;
 mod otlp;
+mod parity;
 mod people;
 mod shadows;
 mod strain;

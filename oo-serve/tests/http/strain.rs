@@ -4,6 +4,7 @@ use crate::client::{Client, Server, inspect};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::{Duration, Instant};
 
 const ASK: &str = r#"{"user_id":"u","candidates":[{"id":1,"features":[1,0]},{"id":2,"features":[0,1]}]}"#;
@@ -38,10 +39,20 @@ fn at(q: f64, sorted: &[f64]) -> f64 {
     sorted[((sorted.len() - 1) as f64 * q) as usize]
 }
 
-/// Waits until the server has closed all of these connections; returns the longest life of one.
-fn closing(mut open: Vec<(Instant, TcpStream)>, within: Duration) -> Duration {
-    let (mut longest, mut buffer) = (Duration::ZERO, [0; 1024]);
-    while !open.is_empty() {
+/// Watches connections as they are opened until the server has closed them all; returns the longest life of one.
+fn closing(opened: &Receiver<TcpStream>, within: Duration) -> Duration {
+    let (mut open, mut longest, mut buffer) = (Vec::new(), Duration::ZERO, [0; 1024]);
+    let mut more = true;
+    while more || !open.is_empty() {
+        loop {
+            match opened.try_recv() {
+                Ok(stream) => open.push((Instant::now(), stream)),
+                Err(e) => {
+                    more = e == TryRecvError::Empty;
+                    break;
+                }
+            }
+        }
         open.retain_mut(|(opened, stream)| {
             let alive = opened.elapsed();
             let closed = loop {
@@ -57,7 +68,7 @@ fn closing(mut open: Vec<(Instant, TcpStream)>, within: Duration) -> Duration {
             }
             !closed
         });
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(10));
     }
     longest
 }
@@ -69,17 +80,18 @@ fn dawdlers(args: &[&str], counts: [usize; 3], within: Duration, lasting: Durati
     let half =
         "POST /recommend HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 90\r\n\r\n{";
     let kinds = ["", "POST /recommend HTTP/1.1\r\nhost: lo", half];
-    let mut slow = Vec::new();
-    for (sent, n) in kinds.iter().zip(counts) {
-        slow.extend((0..n).map(|_| {
-            let mut stream = TcpStream::connect(server.addr).unwrap();
-            stream.write_all(sent.as_bytes()).unwrap();
-            stream.set_nonblocking(true).unwrap();
-            (Instant::now(), stream)
-        }));
-    }
     let (meanwhile, longest) = std::thread::scope(|scope| {
-        let watch = scope.spawn(|| closing(slow, within));
+        let (send, opened) = channel();
+        let watch = scope.spawn(move || closing(&opened, within));
+        for (sent, n) in kinds.iter().zip(counts) {
+            for _ in 0..n {
+                let mut stream = TcpStream::connect(server.addr).unwrap();
+                stream.write_all(sent.as_bytes()).unwrap();
+                stream.set_nonblocking(true).unwrap();
+                send.send(stream).unwrap();
+            }
+        }
+        drop(send);
         (times(&server, lasting), watch.join().unwrap())
     });
     let mut calm = times(&server, lasting);
@@ -423,8 +435,8 @@ fn a_long_run_grows_nothing() {
         }
         println!("{forgotten} users forgotten");
     });
-    // The slope by least squares, after a quarter to warm up.
-    let half = &samples[samples.len() / 4..];
+    // The slope by least squares over the last half; the first is to warm up.
+    let half = &samples[samples.len() / 2..];
     let n = half.len() as f64;
     let (mx, my) = (
         half.iter().map(|s| s.0).sum::<f64>() / n,

@@ -2,7 +2,9 @@
 
 use super::{BadInput, print};
 use crate::experiment::{Experiment, Overrides, Plan, split_specs};
+use crate::mlflow::{self, Comparison};
 use crate::store::Store;
+use crate::summary::{Summary, Timings};
 use crate::{runner, summary, table, until_decided};
 use anyhow::Result;
 use clap::ValueEnum;
@@ -77,6 +79,8 @@ pub struct Args {
     /// What to print
     #[arg(long, default_value = "table")]
     format: Format,
+    #[command(flatten)]
+    mlflow: mlflow::Options,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -127,6 +131,7 @@ fn plan(args: &Args) -> Result<Plan> {
 /// [`BadInput`] before any work; anything else while running.
 pub fn run(args: Args) -> Result<()> {
     let mut plan = plan(&args).map_err(BadInput)?;
+    let destination = args.mlflow.destination().map_err(BadInput)?;
     let out = args
         .out
         .unwrap_or_else(|| PathBuf::from("runs").join(&plan.experiment.name));
@@ -135,19 +140,30 @@ pub fn run(args: Args) -> Result<()> {
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get()));
     let store = Store::open(&out)?;
     store.write_text("experiment.toml", &plan.experiment.to_toml()?)?;
-    if plan.experiment.max_seeds.is_some() {
-        until_decided::run(&mut plan, &store, threads)?;
-        store.write_text("experiment.toml", &plan.experiment.to_toml()?)?;
-    } else {
-        runner::run(&plan, &store, threads)?;
+    let log = Comparison::begin(destination.as_ref(), &plan, &store);
+    let mut work = || -> Result<(Summary, Timings)> {
+        if plan.experiment.max_seeds.is_some() {
+            until_decided::run(&mut plan, &store, threads, &log)?;
+            store.write_text("experiment.toml", &plan.experiment.to_toml()?)?;
+        } else {
+            runner::run(&plan, &store, threads, &log)?;
+        }
+        let summary = summary::summarize(&plan, &store)?;
+        let timings = summary::timings(&plan, &store)?;
+        let json = serde_json::to_string_pretty(&summary)? + "\n";
+        store.write_text("summary.json", &json)?;
+        store.write_text("timings.json", &(serde_json::to_string_pretty(&timings)? + "\n"))?;
+        match args.format {
+            Format::Json => print(&json)?,
+            Format::Table => print(&table::render(&summary, &timings, args.by))?,
+        }
+        Ok((summary, timings))
+    };
+    let done = work();
+    match (log, &done) {
+        (Some(log), Ok((summary, timings))) => log.end(&plan, &store, summary, timings),
+        (Some(log), Err(e)) => log.fail(&store, e),
+        (None, _) => {}
     }
-    let summary = summary::summarize(&plan, &store)?;
-    let timings = summary::timings(&plan, &store)?;
-    let json = serde_json::to_string_pretty(&summary)? + "\n";
-    store.write_text("summary.json", &json)?;
-    store.write_text("timings.json", &(serde_json::to_string_pretty(&timings)? + "\n"))?;
-    match args.format {
-        Format::Json => print(&json),
-        Format::Table => print(&table::render(&summary, &timings, args.by)),
-    }
+    done.map(drop)
 }

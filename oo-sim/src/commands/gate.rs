@@ -2,9 +2,11 @@
 
 use super::print;
 use crate::gate::{Job, gate};
+use crate::mlflow;
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use oo_judge::gate::Answer;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -67,12 +69,17 @@ pub struct Args {
     /// Folder of the winner; RUN/winner by default
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Folder of the report and the record of looks; RUN/gate or LOG.gate by default
+    /// Folder of the report; RUN/gate or LOG.gate by default, where the record of looks is in any case
     #[arg(long)]
     report: Option<PathBuf>,
     /// What to print
     #[arg(long, default_value = "text")]
     format: Format,
+    #[command(flatten)]
+    mlflow: mlflow::Options,
+    /// Registered model of the winner; the name of the experiment by default
+    #[arg(long, value_name = "NAME", help_heading = "MLflow")]
+    mlflow_model: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -101,6 +108,10 @@ pub fn run(args: Args) -> Result<ExitCode> {
         out: args.out,
         report: args.report,
     };
+    let destination = args.mlflow.destination()?;
+    if let Some(model) = &args.mlflow_model {
+        oo_mlflow::Reference::parse(&format!("models:/{model}@champion")).context("--mlflow-model")?;
+    }
     let report = gate(&job)?;
     match args.format {
         Format::Json => print(&report.json()?)?,
@@ -114,6 +125,15 @@ pub fn run(args: Args) -> Result<ExitCode> {
             }
             print(&text)?;
         }
+    }
+    if let Some(destination) = destination {
+        // The answer stands, whatever becomes of its log.
+        let log = || -> Result<String> {
+            let model = args.mlflow_model.map_or_else(|| mlflow::model_name(&job), Ok)?;
+            mlflow::promotion(&destination, &job, &report, &model)
+        };
+        let told = log().unwrap_or_else(|e| format!("MLflow: nothing is logged; {e:#}\n"));
+        let _ = std::io::stderr().write_all(told.as_bytes());
     }
     Ok(ExitCode::from(match report.answer {
         Answer::Promote => 0,

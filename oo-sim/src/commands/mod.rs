@@ -4,11 +4,13 @@ pub mod compare;
 pub mod completions;
 pub mod data;
 pub mod doctor;
+pub mod experiments;
 pub mod fit;
 pub mod gate;
 pub mod log;
 pub mod man;
 pub mod migrate;
+pub mod mlflow;
 pub mod ope;
 pub mod ope_bench;
 pub mod policies;
@@ -73,8 +75,14 @@ enum Command {
     /// Score a run again under other rewards and say whether the ranking survives
     #[command(after_help = sensitivity::after_help())]
     Sensitivity(sensitivity::Args),
+    /// Send to an MLflow server what it lacks of a run
+    #[command(after_help = mlflow::after_help())]
+    Mlflow(mlflow::Args),
     /// Write one HTML page about a finished run
     Report(report::Args),
+    /// List the repository's experiments and run them again
+    #[command(after_help = experiments::after_help())]
+    Experiments(experiments::Args),
     /// List policies, their options and where they were published
     Policies,
     /// List environments and wrappers with their options
@@ -90,6 +98,19 @@ enum Command {
     Man(man::Args),
     /// Print docs/reference.md: everything that has a name, with options, types, ranges and defaults
     Reference,
+}
+
+/// Whether the program would understand these arguments; they are not looked at any further.
+///
+/// # Errors
+/// What is wrong with them.
+pub(crate) fn understood(arguments: &[String]) -> anyhow::Result<()> {
+    let program = std::iter::once("oo-sim");
+    let words = program.chain(arguments.iter().map(String::as_str));
+    match Cli::try_parse_from(words) {
+        Ok(_) => Ok(()),
+        Err(e) => anyhow::bail!("{}", e.render().to_string().trim_start_matches("error: ").trim_end()),
+    }
 }
 
 /// Something that the caller should put right: exit code 2.
@@ -120,7 +141,9 @@ pub fn main() -> ExitCode {
         Command::Log(args) => log::run(*args),
         Command::Ope(args) => ope::run(*args),
         Command::OpeBench(args) => ope_bench::run(*args),
+        Command::Mlflow(args) => mlflow::run(args),
         Command::Report(args) => report::run(args),
+        Command::Experiments(args) => experiments::run(args),
         Command::Sensitivity(args) => sensitivity::run(args),
         Command::Policies => policies::policies(),
         Command::Environments => policies::environments(),

@@ -1,7 +1,7 @@
 //! `oo-sim sensitivity`: a run scored again under other rewards.
 
 use super::{BadInput, print, report};
-use crate::{sensitivity, tally};
+use crate::{sensitivity, store, tally};
 use anyhow::Result;
 use clap::ValueEnum;
 use std::path::PathBuf;
@@ -25,6 +25,9 @@ pub struct Args {
     /// Reward specs, by name or as .json files, with commas between them
     #[arg(long, default_value = "r0,r1,r2")]
     rewards: String,
+    /// Also write the answer, as JSON, to this file
+    #[arg(long)]
+    out: Option<PathBuf>,
     /// What to print
     #[arg(long, default_value = "table")]
     format: Format,
@@ -49,8 +52,12 @@ pub fn run(args: Args) -> Result<()> {
         sensitivity::sensitivity(&plan, &store, &specs)
     };
     let answer = answer().map_err(BadInput)?;
+    let json = serde_json::to_string_pretty(&answer)? + "\n";
+    if let Some(path) = &args.out {
+        store::write_text(path, &json)?;
+    }
     match args.format {
-        Format::Json => print(&(serde_json::to_string_pretty(&answer)? + "\n")),
+        Format::Json => print(&json),
         Format::Table => print(&sensitivity::text(&answer)),
     }
 }

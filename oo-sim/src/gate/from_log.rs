@@ -154,6 +154,7 @@ fn judge_file(job: &Job, path: &Path, rule: &Rule, champion: &Party, challenger:
     let content = sha256(path)?;
     let mut evidence = work.evidence(&estimators, rule);
     evidence.diagnostics = work.diagnostics(rule, [&champion.name, &challenger.name]);
+    let (spec, state) = challenger_target.settle()?;
     let digest = [content.as_str(), &champion.canonical, &challenger.canonical, &job.learn].join(" ");
     Ok(Judged {
         evidence,
@@ -163,14 +164,14 @@ fn judge_file(job: &Job, path: &Path, rule: &Rule, champion: &Party, challenger:
             detail: format!("{learned}; reward model: {}", plan.describe(FOLDS)),
             digest: crate::store::sha256(digest.as_bytes()),
         },
-        spec: oo_policies::expand(&Spec::parse(&challenger.canonical)?)?,
+        spec,
         shape: about.shape.clone().context("the log describes no rounds")?,
         reward: reward.map(|r| Reward {
             name: r.name,
             version: r.version,
         }),
         learned_from: skip,
-        state: challenger_target.save(),
+        state,
     })
 }
 
@@ -296,6 +297,7 @@ impl Joint {
             diff: (mean_b + theta_b) - (mean_a + theta_a),
             std_error: Some(se).filter(|se| clusters >= 2 && se.is_finite()),
             clusters,
+            time: n,
         }
     }
 }
@@ -404,6 +406,7 @@ impl Work {
                 .map(|(r, j)| (r, j.seen()))
                 .collect(),
             effect,
+            operations: Default::default(),
             diagnostics: vec![],
         }
     }
@@ -420,6 +423,7 @@ impl Work {
                     seen,
                     holds,
                     times,
+                    ends: false,
                 });
             };
             let ess = r.effective_rows;
@@ -535,6 +539,7 @@ mod tests {
                     rewards: Default::default(),
                     groups: Default::default(),
                     reactions: Default::default(),
+                    operations: Default::default(),
                     diagnostics: vec![],
                 };
                 let verdict = oo_judge::gate::decide(&rule, &[evidence], &Default::default());

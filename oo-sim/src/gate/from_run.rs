@@ -19,7 +19,7 @@ pub struct Run {
     pub plan: Plan,
     pub store: Store,
     pub env: Named,
-    champion: Named,
+    pub champion: Named,
     pub challenger: Named,
     folder: PathBuf,
 }
@@ -112,6 +112,7 @@ impl Run {
                 .map(|g| (g.to_string(), seen(Measure::Group(g))))
                 .collect(),
             reactions: reactions.map(|r| (r, seen(Measure::Share(r)))).collect(),
+            operations: Default::default(),
             diagnostics: vec![],
         })
     }

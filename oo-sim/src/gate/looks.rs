@@ -70,7 +70,7 @@ impl Looks {
             read => {
                 let place = || {
                     format!(
-                        "cannot read {}, the record of earlier looks; put it right, or take another folder with --report",
+                        "cannot read {}, the record of earlier looks; put it right; only fresh evidence in another folder has no record",
                         path.display()
                     )
                 };
@@ -103,6 +103,11 @@ impl Looks {
             looks_before: seen.len() as u32,
             objection,
         }
+    }
+
+    /// Adds the looks of another record.
+    pub fn join(&mut self, other: Looks) {
+        other.0.into_iter().for_each(|look| self.add(look));
     }
 
     /// Adds a look, unless the last one was the very same.

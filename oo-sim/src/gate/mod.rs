@@ -44,7 +44,7 @@ pub struct Job {
     pub seed: Option<u64>,
     /// Where the winner goes.
     pub out: Option<PathBuf>,
-    /// Where the report and the record of looks go.
+    /// Where the report goes; the record of looks stays with the evidence.
     pub report: Option<PathBuf>,
 }
 
@@ -105,7 +105,20 @@ pub fn gate(job: &Job) -> Result<Report> {
             Some(judged)
         }
     };
-    let folder = report_folder(job)?;
+    if let (Some(e), Some(run)) = (evidence.first(), &run)
+        && !e.groups.is_empty()
+    {
+        // One that nobody belongs to could never pass.
+        if let Some(group) = rule.guards.groups.keys().find(|g| !e.groups.contains_key(*g)) {
+            return Err(Error::Unknown {
+                kind: format!("group of people in {} (guards.groups of the rule)", run.env.name),
+                name: group.clone(),
+                known: e.groups.keys().cloned().collect(),
+            }
+            .into());
+        }
+    }
+    let (folder, record) = (report_folder(job)?, record_folder(job)?);
     let pair = Pair {
         champion: champion.canonical.clone(),
         challenger: challenger.canonical.clone(),
@@ -114,7 +127,11 @@ pub fn gate(job: &Job) -> Result<Report> {
     let rule_text = toml::to_string(&rule).context("cannot write the rule as TOML")?;
     let rule_digest = sha256(rule_text.as_bytes());
     let evidence_digest = sha256(sources.iter().map(|s| s.digest.as_str()).collect::<String>().as_bytes());
-    let mut looks = Looks::read(&folder)?;
+    let mut looks = Looks::read(&record)?;
+    if record != folder {
+        // Of a time when the record went with the report.
+        looks.join(Looks::read(&folder)?);
+    }
     let history = looks.history(&pair, &rule_digest, &evidence_digest);
     let verdict = decide(&rule, &evidence, &history);
     let report = Report {
@@ -132,7 +149,7 @@ pub fn gate(job: &Job) -> Result<Report> {
     };
     // The winner is trained before anything is written, so that a failure leaves nothing behind.
     let winner = match (report.answer, &run, &judged) {
-        (Answer::Promote, Some(run), _) => Some(winner::from_run(run, job.seed)?),
+        (Answer::Promote, Some(run), _) => Some(winner::from_run(run, &run.challenger, job.seed)?),
         (Answer::Promote, None, Some(judged)) => Some(winner::from_log(judged, job.seed)?),
         _ => None,
     };
@@ -143,8 +160,9 @@ pub fn gate(job: &Job) -> Result<Report> {
         )
     })?;
     // The look goes on record before its answer can be read anywhere.
+    std::fs::create_dir_all(&record).with_context(|| format!("cannot make the folder {}", record.display()))?;
     looks.add(Look::new(&pair, &report, &evidence));
-    looks.write(&folder)?;
+    looks.write(&record)?;
     let json = report.json()?;
     crate::store::write_text(&folder.join("report.json"), &json)?;
     crate::store::write_text(&folder.join("report.html"), &page::html(&report, &rule_text)?)?;
@@ -152,6 +170,18 @@ pub fn gate(job: &Job) -> Result<Report> {
         winner.write(&winner_folder(job)?, &evidence_digest, &sha256(json.as_bytes()))?;
     }
     Ok(report)
+}
+
+/// The champion, trained as the winner is: what the registry knows it by, should it have none yet. `None` where there is
+/// no run to train it in.
+///
+/// # Errors
+/// A run that cannot be read, or what environment or policy refuse.
+pub(crate) fn replaced(job: &Job) -> Result<Option<winner::Winner>> {
+    let Some(folder) = &job.run else { return Ok(None) };
+    let (champion, challenger) = (Party::parse(&job.champion)?, Party::parse(&job.challenger)?);
+    let run = Run::open(folder, job.env.as_deref(), &champion, &challenger)?;
+    winner::from_run(&run, &run.champion, job.seed).map(Some)
 }
 
 /// Where the winner goes.
@@ -166,25 +196,33 @@ pub fn winner_folder(job: &Job) -> Result<PathBuf> {
     }
 }
 
-/// Where the report goes: `gate` in the folder of the run, or beside the log.
+/// Where the report goes: with the record of looks, or where it is asked for.
 ///
 /// # Errors
 /// A log without a name.
 pub fn report_folder(job: &Job) -> Result<PathBuf> {
-    match (&job.report, &job.run, &job.log) {
-        (Some(report), _, _) => Ok(report.clone()),
-        (None, Some(run), _) => Ok(run.join("gate")),
-        (None, None, Some(log)) => {
+    match &job.report {
+        Some(report) => Ok(report.clone()),
+        None => record_folder(job),
+    }
+}
+
+/// Where the record of looks is: `gate` in the folder of the run, or beside the log. It stays with the evidence wherever
+/// the report goes, so that no look goes past it.
+fn record_folder(job: &Job) -> Result<PathBuf> {
+    match (&job.run, &job.log) {
+        (Some(run), _) => Ok(run.join("gate")),
+        (None, Some(log)) => {
             let name = log.file_name().context("--log: expected the path of a file")?;
             let mut name = name.to_os_string();
             name.push(".gate");
             Ok(log.with_file_name(name))
         }
-        (None, None, None) => bail!("nothing to judge by"),
+        (None, None) => bail!("nothing to judge by"),
     }
 }
 
-/// Reads a rule and checks it, its estimators and reward specs included.
+/// Reads a rule and checks it, its reward specs included.
 fn read_rule(path: &Path) -> Result<Rule> {
     let read = || -> Result<Rule> {
         let text = std::fs::read_to_string(path)?;
@@ -192,9 +230,6 @@ fn read_rule(path: &Path) -> Result<Rule> {
         rule.check()?;
         for spec in rule.rewards.keys() {
             RewardSpec::named(spec)?;
-        }
-        for estimator in &rule.log.estimators {
-            oo_judge::estimators::find(estimator)?;
         }
         Ok(rule)
     };

@@ -2,6 +2,7 @@
 
 use super::from_log::Judged;
 use super::from_run::Run;
+use crate::experiment::Named;
 use crate::runner::{Witness, simulate_before};
 use crate::store::{sha256, write_once};
 use anyhow::{Context, Result};
@@ -111,22 +112,25 @@ fn features(spec: &Spec) -> Option<String> {
     value.as_str().map(String::from)
 }
 
-/// Trains the challenger anew in the world of one seed of the run: the same decisions as in its cell.
+/// Trains a policy of the run anew in the world of one of its seeds: the same decisions as in its cell.
 ///
 /// # Errors
 /// What environment or policy refuse.
-pub fn from_run(run: &Run, seed: Option<u64>) -> Result<Winner> {
+pub fn from_run(run: &Run, policy: &Named, seed: Option<u64>) -> Result<Winner> {
     let seed = seed.unwrap_or(run.plan.experiment.seed);
-    let policy = &run.challenger;
     let place = || format!("training {} in {}, seed {seed}", policy.name, run.env.name);
     let mut env = run.plan.environment(&run.env, seed).with_context(place)?;
     let shape = env.shape().clone();
-    let mut trained = oo_policies::build(&policy.spec, &shape).with_context(place)?;
+    let mut trained = run.plan.policy(policy, &shape).with_context(place)?;
     let key = Key::root(seed).name("policy").name(&policy.canonical);
     let mut training = Training::new(&shape);
     simulate_before(env.as_mut(), trained.as_mut(), key, &mut training).with_context(place)?;
+    // The folder stands for itself: a spec that starts from a file becomes one without, and what the file gave a part of
+    // the state.
+    let (spec, state) =
+        oo_policies::warm::settle(&policy.spec, &shape, &run.plan.states, trained.as_ref()).with_context(place)?;
     Ok(Winner {
-        spec: policy.spec.clone(),
+        spec,
         shape,
         reward: Some(Reward {
             name: run.plan.reward.name.clone(),
@@ -136,7 +140,7 @@ pub fn from_run(run: &Run, seed: Option<u64>) -> Result<Winner> {
         trained_on: run.env.name.clone(),
         decisions: training.rounds,
         summary: Some(training.summary()),
-        state: trained.save(),
+        state,
     })
 }
 

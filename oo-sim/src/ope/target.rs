@@ -89,6 +89,9 @@ impl Lessons {
 
 /// A policy that is asked about every row of a log.
 pub struct Target {
+    spec: Spec,
+    shape: Shape,
+    states: States,
     policy: Box<dyn Policy>,
     key: Key,
     /// What it has yet to learn; none of a frozen policy.
@@ -155,14 +158,25 @@ impl Target {
         Ok(Target {
             policy,
             key: Key::root(seed).name("ope").name(&full.to_string()),
+            spec: full,
+            shape: shape.clone(),
+            states,
             lessons: (*learn == Learn::Log).then(Lessons::default),
             skip,
         })
     }
 
-    /// What the policy has learned so far.
-    pub fn save(&self) -> Vec<u8> {
-        self.policy.save()
+    /// The policy as a spec that names no file, and a state with all that it has learned so far.
+    ///
+    /// # Errors
+    /// None that [`new`](Target::new) has not met.
+    pub fn settle(&self) -> Result<(Spec, Vec<u8>)> {
+        Ok(oo_policies::warm::settle(
+            &self.spec,
+            &self.shape,
+            &self.states,
+            self.policy.as_ref(),
+        )?)
     }
 
     /// Fills in the target probabilities of a block.

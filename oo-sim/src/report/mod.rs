@@ -4,13 +4,14 @@
 mod axis;
 mod charts;
 mod page;
+pub(crate) mod plots;
 mod svg;
 mod traces;
 mod verdict;
 
 use crate::experiment::Plan;
 use crate::store::Store;
-use crate::summary::{self, Timings};
+use crate::summary::{self, Summary, Timings};
 use anyhow::{Context, Result};
 use traces::Trace;
 
@@ -19,7 +20,14 @@ use traces::Trace;
 /// # Errors
 /// A cell file that is missing or damaged.
 pub fn html(plan: &Plan, store: &Store, timings: Option<&Timings>) -> Result<String> {
-    let summary = summary::summarize(plan, store)?;
+    of(plan, store, &summary::summarize(plan, store)?, timings)
+}
+
+/// The same for a summary that is there already.
+///
+/// # Errors
+/// As [`html`].
+pub(crate) fn of(plan: &Plan, store: &Store, summary: &Summary, timings: Option<&Timings>) -> Result<String> {
     let traces: Vec<Vec<Trace>> = plan
         .envs
         .iter()
@@ -28,7 +36,7 @@ pub fn html(plan: &Plan, store: &Store, timings: Option<&Timings>) -> Result<Str
     let page = page::Page::new(&page::Source {
         experiment: &plan.experiment,
         baseline: plan.baseline.map(|b| plan.policies[b].name.as_str()),
-        summary: &summary,
+        summary,
         traces: &traces,
         timings,
     })?;

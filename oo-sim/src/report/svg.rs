@@ -103,6 +103,15 @@ impl Svg {
         )
     }
 
+    /// A file of its own, with its style sheet.
+    pub fn finish_alone(self, style: &str) -> String {
+        let [width, height] = [self.width, self.height].map(short);
+        let element = self.finish();
+        let (start, rest) = element.split_once('>').unwrap_or((&element, ""));
+        let start = start.replacen("<svg ", "<svg xmlns=\"http://www.w3.org/2000/svg\" ", 1);
+        format!("{start} width=\"{width}\" height=\"{height}\">\n<style>\n{style}</style>{rest}\n")
+    }
+
     fn put(&mut self, shape: std::fmt::Arguments<'_>) {
         // Writing to a String cannot fail.
         let _ = writeln!(self.body, "{shape}");

@@ -21,9 +21,13 @@
 //! arXiv:2210.10768.
 
 mod capital;
+pub(crate) mod effect;
 mod mixture;
+mod ratio;
 mod student;
 
+pub use effect::Size;
+pub use ratio::sample_ratio;
 pub use student::{AnytimeDifference, anytime_difference};
 
 use super::Interval;

@@ -1,3 +1,5 @@
+mod live;
+
 use super::*;
 use crate::stats::Cluster;
 use oo_core::Key;
@@ -53,6 +55,7 @@ fn evidence(effect: Seen) -> Evidence {
         rewards: BTreeMap::new(),
         groups: BTreeMap::new(),
         reactions: BTreeMap::new(),
+        operations: BTreeMap::new(),
         diagnostics: vec![],
     }
 }
@@ -118,7 +121,7 @@ fn a_real_effect_is_promoted_and_the_forecast_is_about_right() {
     let mut rule = bare(ANY);
     let (effect, sd) = (0.1, {
         let (a, b) = pairs(Key::root(5), 4000, 0.0);
-        Seen::paired(&a, &b).sd().unwrap()
+        Seen::paired(&a, &b).std_error.unwrap() * libm::sqrt(4000.0)
     });
     let needed = rule.looking_at_run().clusters_needed(effect, sd, 0.05, 0.8).unwrap() as usize;
     // Looked at all the way, the promised 80 % are reached and little is wasted: sd of the share 0.02.
@@ -159,6 +162,7 @@ fn good() -> Evidence {
         diff,
         std_error: Some(0.01),
         clusters: 100,
+        time: 100.0,
     };
     Evidence {
         decisions: 5000,
@@ -171,6 +175,7 @@ fn good() -> Evidence {
             seen: 2000.0,
             holds: true,
             times: None,
+            ends: false,
         }],
         ..evidence(seen(0.1))
     }
@@ -198,11 +203,13 @@ fn every_guard_turns_the_answer() {
         diff,
         std_error: Some(0.01),
         clusters: 100,
+        time: 100.0,
     };
     let wide = |diff| Seen {
         diff,
         std_error: Some(0.1),
         clusters: 100,
+        time: 100.0,
     };
     let keep = |name: &str| (Answer::Keep, name.to_string());
     let open = |name: &str| (Answer::Undecided, name.to_string());
@@ -302,6 +309,7 @@ fn sources_must_agree() {
             diff: -0.3,
             std_error: Some(0.01),
             clusters: 100,
+            time: 100.0,
         },
     ));
     assert_eq!(say(&log).answer, Answer::Keep);

@@ -1,0 +1,167 @@
+//! Registered models of MLflow: `models:/NAME@champion` as a folder that [`Winner`] reads.
+//!
+//! ```text
+//! STATE/models/NAME/VERSION/    policy.json and state.safetensors, checked, never changed
+//! STATE/models/NAME/@ALIAS      the version that the alias meant last
+//! ```
+//!
+//! A version that is there is not fetched again. Where the registry does not answer, an alias means what it meant last,
+//! so that a server starts without it.
+
+use crate::artefact::Winner;
+use oo_mlflow::{Address, Client, Credentials, Patience, Reference, Which};
+use sha2::{Digest, Sha256};
+use std::path::{Path, PathBuf};
+
+/// The files of a policy's folder and the most bytes of each.
+const FILES: [(&str, u64); 2] = [("policy.json", 64 << 20), ("state.safetensors", 4 << 30)];
+
+/// A folder that was fetched, or that was there.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Fetched {
+    /// The folder.
+    pub folder: PathBuf,
+    /// What somebody should know: that the registry did not answer.
+    pub warning: Option<String>,
+}
+
+/// True for a text that names a registered model.
+pub fn is_reference(text: &str) -> bool {
+    text.starts_with(Reference::PREFIX)
+}
+
+/// Brings a registered model into the state folder, unless it is there. `server` is MLflow's address; who asks is said by
+/// `MLFLOW_TRACKING_USERNAME` and `_PASSWORD`, or `_TOKEN`.
+///
+/// # Errors
+/// A text for people: no such model, no answer, or files that are damaged or no policy.
+pub fn fetch(text: &str, server: Option<&str>, state: &Path) -> Result<Fetched, String> {
+    let reference = Reference::parse(text).map_err(|e| e.to_string())?;
+    let home = state.join("models").join(&reference.name);
+    let remembered = match &reference.which {
+        Which::Number(number) => {
+            let folder = home.join(number.to_string());
+            if Winner::read(&folder).is_ok() {
+                return Ok(Fetched { folder, warning: None });
+            }
+            None
+        }
+        Which::Alias(alias) => Some(home.join(format!("@{alias}"))),
+        Which::Latest => Some(home.join("@latest")),
+    };
+    let asked = ask(&reference, server, &home);
+    let (number, why) = match (asked, &remembered) {
+        (Ok(number), _) => (number, None),
+        (Err(Failure::Passing(why)), Some(file)) => match std::fs::read_to_string(file) {
+            Ok(number) => (number, Some(why)),
+            Err(_) => return Err(why),
+        },
+        (Err(Failure::Passing(why) | Failure::Lasting(why)), _) => return Err(why),
+    };
+    let folder = home.join(&number);
+    if why.is_some() {
+        // Only what was checked when it was fetched is fallen back on, and it is checked again.
+        Winner::read(&folder)?;
+    } else if let Some(file) = remembered {
+        let under = home.join(format!(".{}.partial", std::process::id()));
+        let write = || std::fs::write(&under, &number).and_then(|()| std::fs::rename(&under, &file));
+        write().map_err(|e| format!("cannot write {}: {e}", file.display()))?;
+    }
+    Ok(Fetched {
+        folder,
+        warning: why.map(|why| format!("{text} means version {number}, as it did last: {why}")),
+    })
+}
+
+enum Failure {
+    /// The registry did not answer.
+    Passing(String),
+    /// It did, or nobody was asked.
+    Lasting(String),
+}
+
+impl From<oo_mlflow::Error> for Failure {
+    fn from(e: oo_mlflow::Error) -> Failure {
+        if e.may_pass() {
+            Failure::Passing(e.to_string())
+        } else {
+            Failure::Lasting(e.to_string())
+        }
+    }
+}
+
+/// The version that the registry names, once its folder is there and checked.
+fn ask(reference: &Reference, server: Option<&str>, home: &Path) -> Result<String, Failure> {
+    let server = server.ok_or_else(|| {
+        Failure::Lasting(format!(
+            "{reference} is in a registry, and no server is named: give --mlflow URL, or set MLFLOW_TRACKING_URI"
+        ))
+    })?;
+    let address = Address::parse(server, Credentials::from_environment())?;
+    let client = Client::new(
+        address,
+        Patience {
+            tries: 3,
+            ..Patience::BACKGROUND
+        },
+    );
+    let version = client.version(reference)?;
+    let number = version.number.to_string();
+    let folder = home.join(&number);
+    if Winner::read(&folder).is_ok() {
+        return Ok(number);
+    }
+    let lasting = |why: String| Failure::Lasting(format!("{reference}, version {number}: {why}"));
+    let disk = |e: std::io::Error| lasting(format!("cannot write {}: {e}", folder.display()));
+    let uri = client.files_of(&reference.name, version.number)?;
+    let under = home.join(format!(".{number}.{}.partial", std::process::id()));
+    let make = || -> Result<(), Failure> {
+        std::fs::create_dir_all(&under).map_err(disk)?;
+        for (file, limit) in FILES {
+            let bytes = client.download(&uri, file, limit)?;
+            let got: String = Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
+            if let Some(expected) = version.tags.get(&format!("oo.sha256.{file}"))
+                && *expected != got
+            {
+                return Err(lasting(format!(
+                    "{file} has SHA-256 {got}, and was registered with {expected}: it has changed since"
+                )));
+            }
+            std::fs::write(under.join(file), &bytes).map_err(disk)?;
+        }
+        Winner::read(&under).map_err(lasting)?;
+        if folder.exists() {
+            std::fs::remove_dir_all(&folder).map_err(disk)?;
+        }
+        std::fs::rename(&under, &folder).map_err(disk)
+    };
+    let made = make();
+    if made.is_err() {
+        // What is left over harms nobody.
+        let _ = std::fs::remove_dir_all(&under);
+    }
+    made.map(|()| number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_fetched_says_why() {
+        let state = tempfile::tempdir().unwrap();
+        let said = |text: &str, server| fetch(text, server, state.path()).unwrap_err();
+        assert!(said("models:/x", Some("http://h")).contains("models:/NAME@ALIAS"));
+        assert!(said("models:/x/1", None).contains("MLFLOW_TRACKING_URI"));
+        assert!(said("models:/x/1", Some("sqlite:///x")).contains("expected http://"));
+        // Nobody listens on a port that was just given back.
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        let dead = format!("http://127.0.0.1:{port}");
+        assert!(said("models:/x@champion", Some(&dead)).contains("does not answer"));
+        assert!(!state.path().join("models").join("x").join("1").exists());
+    }
+}
