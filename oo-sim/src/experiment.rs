@@ -3,6 +3,7 @@
 //! The number of threads is not part of an experiment, since no result depends on it.
 
 use crate::environments::{self, Horizon, World};
+use crate::folder::Location;
 use crate::store;
 use anyhow::{Context, Result, bail, ensure};
 use oo_core::judge::Judge;
@@ -115,6 +116,17 @@ impl Experiment {
             }
         }
         Ok(experiment)
+    }
+
+    /// Reads a file of a folder or of a bucket.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_from(file: &Location) -> Result<Self> {
+        match file {
+            Location::Local(path) => Self::read(path),
+            Location::S3 { .. } => Self::parse(&file.read_text()?).with_context(|| format!("cannot read {file}")),
+        }
     }
 
     /// Reads TOML.

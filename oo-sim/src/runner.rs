@@ -335,6 +335,15 @@ fn name_feature(error: Error, shape: &Shape) -> Error {
     }
 }
 
+/// The cells that the store does not hold yet.
+fn unfinished<'a>(plan: &Plan, all: &[Cell<'a>], store: &Store, pool: &rayon::ThreadPool) -> Result<Vec<Cell<'a>>> {
+    let open = |&cell: &Cell<'a>| match store.is_finished(plan, cell) {
+        Ok(finished) => (!finished).then_some(Ok(cell)),
+        Err(e) => Some(Err(e)),
+    };
+    pool.install(|| all.par_iter().filter_map(open).collect())
+}
+
 /// Who hears of cells as they finish, from many threads.
 pub trait Watch: Sync {
     /// A cell was run and is in the store.
@@ -357,17 +366,19 @@ impl<T: Watch> Watch for Option<T> {
 /// # Errors
 /// The error of the first failing cell in the plan's order; finished cells stay.
 pub fn run(plan: &Plan, store: &Store, threads: usize, watch: &dyn Watch) -> Result<usize> {
+    run_cells(plan, &cells(plan), store, threads, watch)
+}
+
+/// The same for some of the plan's cells.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_cells(plan: &Plan, all: &[Cell<'_>], store: &Store, threads: usize, watch: &dyn Watch) -> Result<usize> {
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .build()
         .with_context(|| format!("cannot start {threads} threads"))?;
-    let all = cells(plan);
-    let todo: Vec<Cell<'_>> = pool.install(|| {
-        all.par_iter()
-            .filter(|c| !store.is_finished(plan, **c))
-            .copied()
-            .collect()
-    });
+    let todo = unfinished(plan, all, store, &pool)?;
     // Hides itself where stderr is not a terminal.
     let bar = ProgressBar::with_draw_target(Some(all.len() as u64), ProgressDrawTarget::stderr());
     if let Ok(style) = ProgressStyle::with_template("{bar:32} {pos}/{len} runs, {elapsed} so far, about {eta} left") {

@@ -1,9 +1,13 @@
-//! The folder of an experiment: one Parquet file a cell, written under another name and renamed when complete, so
-//! that a killed run leaves nothing half-written and a rerun goes on where it stopped.
+//! The folder of an experiment: one Parquet file a cell, each written whole or not at all, so that a killed run leaves
+//! nothing half-written and a rerun goes on where it stopped. Files have the name of what their numbers depend on, so
+//! any number of programs on any number of machines may fill one folder: two that run the same cell write the same
+//! bytes.
 
-use crate::experiment::Plan;
+use crate::experiment::{Named, Plan};
+use crate::folder::{Folder, Location};
 use crate::runner::{Cell, Records};
 use anyhow::{Context, Result};
+use oo_core::tips::RewardSpec;
 use polars_core::prelude::{Column, DataFrame};
 use polars_io::SerReader;
 use polars_io::parquet::read::{ParallelStrategy, ParquetReader};
@@ -11,12 +15,9 @@ use polars_io::parquet::write::ParquetWriter;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, Cursor, ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-/// A temporary file of this age belongs to a run that was killed.
-const STALE: Duration = Duration::from_secs(3600);
+use std::sync::Arc;
 
 /// What to do about a file of an experiment that cannot be written.
 const GOES_ON: &str = "; what was finished before is kept, and the same command goes on from there";
@@ -39,86 +40,151 @@ pub struct CellInfo {
     pub rounds: usize,
     /// Digest of the Parquet file: most damaged files still read, with other numbers.
     pub sha256: String,
+    /// Which cell it is.
+    pub of: Identity,
+}
+
+/// Everything that a cell's numbers depend on.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Identity {
+    /// The environment, canonical, and the digest of the data that it reads.
+    pub env: (String, Option<String>),
+    /// The policy, canonical, and the digests of the states that it starts from.
+    pub policy: (String, Option<String>),
+    /// The seed.
+    pub seed: u64,
+    /// The judge of reactions.
+    pub judge: String,
+    /// The reward table.
+    pub reward: RewardSpec,
+    /// People, days, rounds, where they were given.
+    pub size: [Option<u64>; 3],
+    /// The program's code.
+    pub code: String,
+}
+
+impl Identity {
+    /// Of a cell that this program runs.
+    pub fn of(plan: &Plan, cell: Cell<'_>) -> Identity {
+        let e = &plan.experiment;
+        let both = |named: &Named| (named.canonical.clone(), named.reads.clone());
+        Identity {
+            env: both(cell.env),
+            policy: both(cell.policy),
+            seed: cell.seed,
+            judge: e.judge.clone(),
+            reward: plan.reward.clone(),
+            size: [e.users.map(|u| u as u64), e.days.map(|d| d as u64), e.rounds],
+            code: env!("OO_CODE").into(),
+        }
+    }
+
+    /// The name of the cell's files, without their extension.
+    pub fn name(&self) -> Result<String> {
+        Ok(sha256(serde_json::to_string(self)?.as_bytes())[..16].into())
+    }
 }
 
 /// An experiment's folder.
 #[derive(Clone, Debug)]
 pub struct Store {
-    root: PathBuf,
-    cells: PathBuf,
+    root: Location,
+    folder: Arc<dyn Folder>,
 }
 
 impl Store {
-    /// Makes the folder where it is missing, and checks that it can be written to.
+    /// Makes the folder where it is missing.
     ///
     /// # Errors
-    /// A folder that cannot be made or written.
-    pub fn open(root: &Path) -> Result<Self> {
-        let cells = root.join("cells");
-        fs::create_dir_all(&cells)
-            .with_context(|| format!("cannot make the folder {}; choose another with --out", cells.display()))?;
-        for entry in fs::read_dir(&cells).into_iter().flatten().flatten() {
-            let path = entry.path();
-            let age = entry
-                .metadata()
-                .and_then(|m| m.modified())
-                .ok()
-                .and_then(|t| t.elapsed().ok());
-            if path.extension().is_some_and(|e| e == "tmp") && age.is_some_and(|a| a > STALE) {
-                // Failing to tidy up harms nobody.
-                let _ = fs::remove_file(path);
-            }
+    /// A folder that cannot be made.
+    pub fn open(root: &Location) -> Result<Self> {
+        if root.local().is_some() {
+            root.join("cells").make()?;
         }
+        let folder = root.make()?;
         Ok(Store {
-            root: root.into(),
-            cells,
+            root: root.clone(),
+            folder,
         })
     }
 
     /// A folder that is only read; nothing is made.
-    pub fn existing(root: &Path) -> Self {
-        Store {
-            root: root.into(),
-            cells: root.join("cells"),
-        }
+    ///
+    /// # Errors
+    /// Object storage whose settings in the environment do not do.
+    pub fn existing(root: &Location) -> Result<Self> {
+        let folder = root.folder()?;
+        Ok(Store {
+            root: root.clone(),
+            folder,
+        })
     }
 
-    /// The folder.
-    pub fn root(&self) -> &Path {
+    /// The folder's place.
+    pub fn root(&self) -> &Location {
         &self.root
     }
 
+    /// The folder's files.
+    pub fn folder(&self) -> &dyn Folder {
+        self.folder.as_ref()
+    }
+
     /// The name of a cell, a digest of everything that its numbers depend on.
-    pub fn name(&self, plan: &Plan, cell: Cell<'_>) -> String {
-        let e = &plan.experiment;
-        let identity = serde_json::json!([
-            cell.env.canonical,
-            cell.env.reads,
-            cell.policy.canonical,
-            cell.policy.reads,
-            cell.seed,
-            e.judge,
-            plan.reward,
-            [e.users.map(|u| u as u64), e.days.map(|d| d as u64), e.rounds],
-            env!("OO_CODE"),
-        ]);
-        let digest = sha256(identity.to_string().as_bytes());
-        digest[..16].into()
+    ///
+    /// # Errors
+    /// None in practice: an identity can be written as JSON.
+    pub fn name(&self, plan: &Plan, cell: Cell<'_>) -> Result<String> {
+        Identity::of(plan, cell).name()
     }
 
     /// The path of a cell's rounds in the folder.
-    pub fn relative(&self, plan: &Plan, cell: Cell<'_>) -> PathBuf {
-        Path::new("cells").join(format!("{}.parquet", self.name(plan, cell)))
+    ///
+    /// # Errors
+    /// As [`name`](Self::name).
+    pub fn relative(&self, plan: &Plan, cell: Cell<'_>) -> Result<PathBuf> {
+        Ok(self.file(plan, cell, "parquet")?.into())
     }
 
-    fn path(&self, plan: &Plan, cell: Cell<'_>, extension: &str) -> PathBuf {
-        self.cells.join(format!("{}.{extension}", self.name(plan, cell)))
+    fn file(&self, plan: &Plan, cell: Cell<'_>, extension: &str) -> Result<String> {
+        Ok(format!("cells/{}.{extension}", Identity::of(plan, cell).name()?))
+    }
+
+    /// The bytes of a file that must be there.
+    fn read(&self, name: &str) -> Result<Vec<u8>> {
+        let read = self
+            .folder
+            .read(name)
+            .and_then(|bytes| bytes.context("there is no such file"));
+        read.with_context(|| format!("cannot open {}", self.root.join(name)))
     }
 
     /// True when the cell's files are there and whole.
-    pub fn is_finished(&self, plan: &Plan, cell: Cell<'_>) -> bool {
-        let Ok(info) = self.info(plan, cell) else { return false };
-        fs::read(self.path(plan, cell, "parquet")).is_ok_and(|bytes| sha256(&bytes) == info.sha256)
+    ///
+    /// # Errors
+    /// A place that cannot be reached.
+    pub fn is_finished(&self, plan: &Plan, cell: Cell<'_>) -> Result<bool> {
+        Ok(self.whole(plan, cell)?.is_some())
+    }
+
+    /// What is known about a cell, with the bytes of its Parquet file; `None` unless both are there and whole.
+    ///
+    /// # Errors
+    /// A place that cannot be reached.
+    pub fn whole(&self, plan: &Plan, cell: Cell<'_>) -> Result<Option<(CellInfo, Vec<u8>)>> {
+        let place = |name: &str| format!("cannot open {}", self.root.join(name));
+        let read = |name: &str| self.folder.read(name).with_context(|| place(name));
+        let Some(info) = read(&self.file(plan, cell, "json")?)? else {
+            return Ok(None);
+        };
+        let Ok(info) = serde_json::from_slice::<CellInfo>(&info) else {
+            return Ok(None);
+        };
+        if info.of != Identity::of(plan, cell) {
+            return Ok(None);
+        }
+        let bytes = read(&self.file(plan, cell, "parquet")?)?.filter(|bytes| sha256(bytes) == info.sha256);
+        Ok(bytes.map(|bytes| (info, bytes)))
     }
 
     /// The cell's rounds.
@@ -126,13 +192,13 @@ impl Store {
     /// # Errors
     /// A file that is missing or damaged.
     pub fn read_cell(&self, plan: &Plan, cell: Cell<'_>) -> Result<DataFrame> {
-        let path = self.path(plan, cell, "parquet");
-        let file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
+        let name = self.file(plan, cell, "parquet")?;
+        let bytes = self.read(&name)?;
         // Cells are read side by side already.
-        let reader = ParquetReader::new(file).read_parallel(ParallelStrategy::None);
+        let reader = ParquetReader::new(Cursor::new(bytes)).read_parallel(ParallelStrategy::None);
         // Both anyhow and polars have a `with_context`.
         let frame = reader.finish().map_err(anyhow::Error::from);
-        frame.with_context(|| format!("cannot read {}; delete it and run again", path.display()))
+        frame.with_context(|| format!("cannot read {}; delete it and run again", self.root.join(&name)))
     }
 
     /// What is known about the cell besides its rounds.
@@ -140,16 +206,16 @@ impl Store {
     /// # Errors
     /// A file that is missing or damaged.
     pub fn info(&self, plan: &Plan, cell: Cell<'_>) -> Result<CellInfo> {
-        let path = self.path(plan, cell, "json");
-        let text = fs::read(&path).with_context(|| format!("cannot open {}", path.display()))?;
+        let name = self.file(plan, cell, "json")?;
+        let text = self.read(&name)?;
         serde_json::from_slice(&text)
-            .with_context(|| format!("cannot read {}; delete it and run again", path.display()))
+            .with_context(|| format!("cannot read {}; delete it and run again", self.root.join(&name)))
     }
 
-    /// Writes both files of a cell, the Parquet file last: it is what makes the cell finished.
+    /// Writes what happened in a cell.
     ///
     /// # Errors
-    /// A full disk or a folder that cannot be written.
+    /// A full disk, a place that cannot be reached or written.
     pub fn write_cell(&self, plan: &Plan, cell: Cell<'_>, records: &Records) -> Result<()> {
         let mut bytes = Vec::new();
         // Cells are written side by side already.
@@ -163,19 +229,52 @@ impl Store {
             cpu_us: records.cpu_us,
             rounds: records.len(),
             sha256: sha256(&bytes),
+            of: Identity::of(plan, cell),
         };
-        write_json(&self.path(plan, cell, "json"), &info)?;
-        write_whole(&self.path(plan, cell, "parquet"), GOES_ON, |file| {
-            Ok(file.write_all(&bytes)?)
-        })
+        self.put_cell(&info, &bytes)
+    }
+
+    /// Writes both files of a cell, the Parquet file last: it is what makes the cell finished. Two that run the same
+    /// cell write the same Parquet file, so it does not matter who comes last.
+    ///
+    /// # Errors
+    /// As [`write_cell`](Self::write_cell).
+    pub fn put_cell(&self, info: &CellInfo, parquet: &[u8]) -> Result<()> {
+        let name = info.of.name()?;
+        self.write_text(
+            &format!("cells/{name}.json"),
+            &(serde_json::to_string_pretty(info)? + "\n"),
+        )?;
+        self.write(&format!("cells/{name}.parquet"), parquet)
+    }
+
+    /// What is known about every cell in the folder, of this experiment or another. What cannot be read is left out.
+    ///
+    /// # Errors
+    /// A place that cannot be reached.
+    pub fn infos(&self) -> Result<Vec<CellInfo>> {
+        let place = || format!("cannot list {}", self.root.join("cells"));
+        let names = self.folder.list("cells").with_context(place)?;
+        let mut infos = Vec::new();
+        for name in names.iter().filter(|name| name.ends_with(".json")) {
+            if let Ok(info) = serde_json::from_slice(&self.read(name)?) {
+                infos.push(info);
+            }
+        }
+        Ok(infos)
     }
 
     /// Writes text to a file of the folder.
     ///
     /// # Errors
-    /// A full disk or a folder that cannot be written.
+    /// As [`write_cell`](Self::write_cell).
     pub fn write_text(&self, name: &str, text: &str) -> Result<()> {
-        write_text(&self.root.join(name), text)
+        self.write(name, text.as_bytes())
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let place = || format!("cannot write {}{GOES_ON}", self.root.join(name));
+        self.folder.write(name, bytes).with_context(place)
     }
 }
 
@@ -210,12 +309,6 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
 }
 
-/// Pretty JSON with a newline at the end, under a temporary name first.
-fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
-    let text = serde_json::to_string_pretty(value)?;
-    write_whole(path, GOES_ON, |file| Ok(writeln!(file, "{text}")?))
-}
-
 /// Writes under a temporary name and renames, so that a reader sees the whole file or none.
 fn write_whole(path: &Path, remedy: &str, write: impl FnOnce(&mut BufWriter<File>) -> Result<()>) -> Result<()> {
     write_once(path, write).with_context(|| format!("cannot write {}{remedy}", path.display()))
@@ -223,12 +316,9 @@ fn write_whole(path: &Path, remedy: &str, write: impl FnOnce(&mut BufWriter<File
 
 /// The same for a file that is made in one go.
 pub(crate) fn write_once<T>(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> Result<T>) -> Result<T> {
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    // The process's number keeps two runs in one folder out of each other's way.
-    name.push(format!(".{}.tmp", std::process::id()));
-    let temporary = path.with_file_name(name);
+    let (file, temporary) = temporary(path)?;
     let attempt = || -> Result<T> {
-        let mut file = BufWriter::new(File::create(&temporary)?);
+        let mut file = BufWriter::new(file);
         let made = write(&mut file)?;
         file.into_inner().map_err(|e| e.into_error())?;
         fs::rename(&temporary, path)?;
@@ -237,6 +327,20 @@ pub(crate) fn write_once<T>(path: &Path, write: impl FnOnce(&mut BufWriter<File>
     attempt().inspect_err(|_| {
         let _ = fs::remove_file(&temporary);
     })
+}
+
+/// A new file beside `path`, for nobody else: processes have the same number in two containers, so the name is tried.
+pub(crate) fn temporary(path: &Path) -> std::io::Result<(File, PathBuf)> {
+    let mut tried = 0u32;
+    loop {
+        let mut name = path.file_name().unwrap_or_default().to_os_string();
+        name.push(format!(".{}-{tried}.tmp", std::process::id()));
+        let temporary = path.with_file_name(name);
+        match File::create_new(&temporary) {
+            Err(e) if e.kind() == ErrorKind::AlreadyExists && tried < u32::MAX => tried += 1,
+            made => return Ok((made?, temporary)),
+        }
+    }
 }
 
 fn frame(records: &Records) -> Result<DataFrame> {

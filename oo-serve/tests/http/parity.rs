@@ -120,7 +120,7 @@ fn a_run_of_the_simulator_is_served_bit_for_bit() {
     };
     let folder = tempfile::tempdir().unwrap();
     let plan = experiment.plan().unwrap();
-    let store = Store::open(folder.path()).unwrap();
+    let store = Store::open(&folder.path().into()).unwrap();
     runner::run(&plan, &store, 1, &()).unwrap();
     let env = &plan.envs[0];
     for policy in &plan.policies {

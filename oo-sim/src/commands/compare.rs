@@ -2,10 +2,12 @@
 
 use super::{BadInput, print};
 use crate::experiment::{Experiment, Overrides, Plan, split_specs};
+use crate::folder::Location;
 use crate::mlflow::{self, Comparison};
+use crate::shard::Shard;
 use crate::store::Store;
 use crate::summary::{Summary, Timings};
-use crate::{runner, summary, table, until_decided};
+use crate::{runner, shard, summary, table, until_decided};
 use anyhow::Result;
 use clap::ValueEnum;
 use std::path::PathBuf;
@@ -16,7 +18,8 @@ const MAX_SEEDS: u64 = 200;
 /// Shown under `compare --help`.
 pub(super) fn after_help() -> String {
     format!(
-        "A run that was stopped goes on where it stopped when the same command is given again: finished runs are kept \
+        "Examples:\n  oo-sim compare\n  oo-sim compare mine.toml --seeds 40 --out runs/forty\n  oo-sim compare mine.toml \
+         --shard 2/4 --out runs/part-2\n\nA run that was stopped goes on where it stopped when the same command is given again: finished runs are kept \
          in OUT/cells.\nNo result depends on --threads.\nWith --until-decided, intervals and p values of pairs hold \
          however often the run looked at them; OUT/experiment.toml has the number of seeds that it took.\n\n{}",
         super::exit_codes()
@@ -27,7 +30,7 @@ pub(super) fn after_help() -> String {
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Experiment file; without it, the defaults
-    experiment: Option<PathBuf>,
+    experiment: Option<Location>,
     /// Environments, such as tips or linear{d=10}+delay{rounds=50}; several with commas
     #[arg(long)]
     env: Option<String>,
@@ -70,17 +73,30 @@ pub struct Args {
     /// Call policies the same when their mean rewards surely differ by less than this
     #[arg(long)]
     margin: Option<f64>,
-    /// Folder of the results; runs/NAME by default
+    /// Folder of the results, or s3://BUCKET/PREFIX; runs/NAME by default
     #[arg(long)]
-    out: Option<PathBuf>,
+    out: Option<Location>,
+    /// Run one share of the cells, such as 2/4; `oo-sim merge` puts the shares together
+    #[arg(long, value_name = "I/N", conflicts_with_all = ["until_decided", "by", "format"])]
+    shard: Option<Shard>,
+    /// Run nothing: list the cells that --out does not hold, with the --shard that runs each alone
+    #[arg(long, conflicts_with_all = ["shard", "until_decided", "by", "format"])]
+    list: bool,
+    #[command(flatten)]
+    telling: Telling,
+    #[command(flatten)]
+    mlflow: mlflow::Options,
+}
+
+/// How results are shown.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Telling {
     /// Also show slices
     #[arg(long)]
     by: Option<By>,
     /// What to print
     #[arg(long, default_value = "table")]
     format: Format,
-    #[command(flatten)]
-    mlflow: mlflow::Options,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -101,7 +117,7 @@ enum Format {
 
 fn plan(args: &Args) -> Result<Plan> {
     let mut experiment = match &args.experiment {
-        Some(path) => Experiment::read(path)?,
+        Some(file) => Experiment::read_from(file)?,
         None => Experiment::default(),
     };
     experiment.apply(Overrides {
@@ -134,10 +150,17 @@ pub fn run(args: Args) -> Result<()> {
     let destination = args.mlflow.destination().map_err(BadInput)?;
     let out = args
         .out
-        .unwrap_or_else(|| PathBuf::from("runs").join(&plan.experiment.name));
+        .unwrap_or_else(|| PathBuf::from("runs").join(&plan.experiment.name).into());
     let threads = args
         .threads
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get()));
+    if args.list {
+        shard::check(&plan.experiment).map_err(BadInput)?;
+        return print(&shard::list(&plan, &Store::existing(&out)?)?);
+    }
+    if let Some(shard) = args.shard {
+        return run_shard(&plan, shard, &out, threads);
+    }
     let store = Store::open(&out)?;
     store.write_text("experiment.toml", &plan.experiment.to_toml()?)?;
     let log = Comparison::begin(destination.as_ref(), &plan, &store);
@@ -148,16 +171,7 @@ pub fn run(args: Args) -> Result<()> {
         } else {
             runner::run(&plan, &store, threads, &log)?;
         }
-        let summary = summary::summarize(&plan, &store)?;
-        let timings = summary::timings(&plan, &store)?;
-        let json = serde_json::to_string_pretty(&summary)? + "\n";
-        store.write_text("summary.json", &json)?;
-        store.write_text("timings.json", &(serde_json::to_string_pretty(&timings)? + "\n"))?;
-        match args.format {
-            Format::Json => print(&json)?,
-            Format::Table => print(&table::render(&summary, &timings, args.by))?,
-        }
-        Ok((summary, timings))
+        tell(&plan, &store, &args.telling)
     };
     let done = work();
     match (log, &done) {
@@ -166,4 +180,33 @@ pub fn run(args: Args) -> Result<()> {
         (None, _) => {}
     }
     done.map(drop)
+}
+
+/// Runs one share of the cells. There is nothing to conclude from it, and nothing to log.
+fn run_shard(plan: &Plan, shard: Shard, out: &Location, threads: usize) -> Result<()> {
+    shard::check(&plan.experiment).map_err(BadInput)?;
+    let store = Store::open(out)?;
+    shard::claim(plan, &store).map_err(BadInput)?;
+    let cells = shard.cells(plan);
+    let run = runner::run_cells(plan, &cells, &store, threads, &())?;
+    print(&format!(
+        "Shard {shard}: {} of {} cells, {run} run now, {} there before, in {out}\n",
+        cells.len(),
+        runner::cells(plan).len(),
+        cells.len() - run
+    ))
+}
+
+/// Writes the results of a run whose cells are all there, and prints them.
+pub(super) fn tell(plan: &Plan, store: &Store, telling: &Telling) -> Result<(Summary, Timings)> {
+    let summary = summary::summarize(plan, store)?;
+    let timings = summary::timings(plan, store)?;
+    let json = serde_json::to_string_pretty(&summary)? + "\n";
+    store.write_text("summary.json", &json)?;
+    store.write_text("timings.json", &(serde_json::to_string_pretty(&timings)? + "\n"))?;
+    match telling.format {
+        Format::Json => print(&json)?,
+        Format::Table => print(&table::render(&summary, &timings, telling.by))?,
+    }
+    Ok((summary, timings))
 }

@@ -111,6 +111,17 @@ const CHECKS: &[Check] = &[
         look: || python(&["distributed"], "python3 -m pip install python/oo-dask"),
     },
     Check {
+        feature: "object storage",
+        needed: false,
+        look: || match cfg!(feature = "s3") {
+            true => Found::ready("s3:// is built in"),
+            false => Found::missing(
+                "this oo-sim was built without s3://",
+                "cargo build --release --bin oo-sim --features s3",
+            ),
+        },
+    },
+    Check {
         feature: "instruction counts",
         needed: false,
         look: || {

@@ -1,6 +1,7 @@
 //! `oo-sim gate`: may the challenger replace the champion?
 
 use super::print;
+use crate::folder::Location;
 use crate::gate::{Job, gate};
 use crate::mlflow;
 use anyhow::{Context, Result};
@@ -41,7 +42,7 @@ pub(super) fn after_help() -> String {
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Folder of a run in which both policies took part, as compare wrote it
-    run: Option<PathBuf>,
+    run: Option<Location>,
     /// The policy in charge; `logged` with --log alone: the policy that made the log's decisions
     #[arg(long)]
     champion: String,
@@ -68,10 +69,10 @@ pub struct Args {
     seed: Option<u64>,
     /// Folder of the winner; RUN/winner by default
     #[arg(long)]
-    out: Option<PathBuf>,
+    out: Option<Location>,
     /// Folder of the report; RUN/gate or LOG.gate by default, where the record of looks is in any case
     #[arg(long)]
-    report: Option<PathBuf>,
+    report: Option<Location>,
     /// What to print
     #[arg(long, default_value = "text")]
     format: Format,
@@ -119,9 +120,9 @@ pub fn run(args: Args) -> Result<ExitCode> {
             let rule = toml::to_string(&report.rule).context("cannot write the rule as TOML")?;
             let mut text = report.text(&rule);
             let folder = crate::gate::report_folder(&job)?;
-            text.push_str(&format!("\nReport: {}\n", folder.join("report.html").display()));
+            text.push_str(&format!("\nReport: {}\n", folder.join("report.html")));
             if report.answer == Answer::Promote {
-                text.push_str(&format!("Winner: {}\n", crate::gate::winner_folder(&job)?.display()));
+                text.push_str(&format!("Winner: {}\n", crate::gate::winner_folder(&job)?));
             }
             print(&text)?;
         }

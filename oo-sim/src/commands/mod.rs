@@ -9,6 +9,7 @@ pub mod fit;
 pub mod gate;
 pub mod log;
 pub mod man;
+pub mod merge;
 pub mod migrate;
 pub mod mlflow;
 pub mod ope;
@@ -51,6 +52,9 @@ enum Command {
     /// Run policies in environments and say which is better
     #[command(after_help = compare::after_help())]
     Compare(Box<compare::Args>),
+    /// Put the shards of an experiment together
+    #[command(after_help = merge::after_help())]
+    Merge(merge::Args),
     /// Let a policy learn in one world or from a log, and save it, for +warm to start from
     #[command(after_help = fit::after_help())]
     Fit(fit::Args),
@@ -135,6 +139,7 @@ pub fn main() -> ExitCode {
         Command::Gate(args) => return gate_answer(gate::run(*args)),
         Command::Doctor(args) => return answer(doctor::run(&args)),
         Command::Compare(args) => compare::run(*args),
+        Command::Merge(args) => merge::run(args),
         Command::Fit(args) => fit::run(args),
         Command::Migrate(args) => migrate::run(args),
         Command::Data(args) => data::run(args),

@@ -2,49 +2,68 @@
 
 use super::{BadInput, print};
 use crate::experiment::{Experiment, Plan};
-use crate::store::{self, Store};
+use crate::folder::Location;
+use crate::store::Store;
 use crate::{report, runner};
 use anyhow::{Context, Result, bail, ensure};
-use std::path::{Path, PathBuf};
 
 /// The command's flags.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Folder of a run, as compare wrote it: runs/compare, say
-    run: PathBuf,
+    run: Location,
     /// File to write; RUN/report.html by default
     #[arg(long)]
-    out: Option<PathBuf>,
+    out: Option<Location>,
 }
 
 /// The plan of the run, once all of its cells are known to be there and whole.
-pub(crate) fn finished(run: &Path) -> Result<(Plan, Store)> {
-    let folder = run.display();
-    let file = run.join("experiment.toml");
-    ensure!(
-        file.is_file(),
-        "{folder} is no folder of a run: expected experiment.toml in it; give the folder that `oo-sim compare` wrote, \
-         such as runs/compare"
-    );
-    let plan = Experiment::read(&file)?
-        .plan()
-        .with_context(|| format!("{}", file.display()))?;
-    let store = Store::existing(run);
+pub(crate) fn finished(run: &Location) -> Result<(Plan, Store)> {
+    let (folder, file) = (run, run.join("experiment.toml"));
+    let store = Store::existing(run)?;
+    let (plan, _) = planned(&store)?;
     let all = runner::cells(&plan);
-    let missing: Vec<_> = all.iter().filter(|c| !store.is_finished(&plan, **c)).collect();
+    let mut missing = Vec::new();
+    for cell in &all {
+        if !store.is_finished(&plan, *cell)? {
+            missing.push(cell);
+        }
+    }
     if let Some(first) = missing.first() {
         bail!(
             "{} of {} cells in {folder} are missing or damaged, first {} in {}, seed {}; finish the run with \
-             `oo-sim compare {} --out {folder}`",
+             `oo-sim compare {file} --out {folder}`",
             missing.len(),
             all.len(),
             first.policy.name,
             first.env.name,
             first.seed,
-            file.display()
         );
     }
     Ok((plan, store))
+}
+
+/// The plan of a run that may be unfinished, and the text of its experiment.
+///
+/// # Errors
+/// A folder that is no folder of a run.
+pub(crate) fn planned(store: &Store) -> Result<(Plan, String)> {
+    let folder = store.root();
+    let file = folder.join("experiment.toml");
+    let text = store
+        .folder()
+        .read("experiment.toml")
+        .with_context(|| format!("cannot read {file}"))?;
+    ensure!(
+        text.is_some(),
+        "{folder} is no folder of a run: expected experiment.toml in it; give the folder that `oo-sim compare` wrote, \
+         such as runs/compare"
+    );
+    let read = || -> Result<(Plan, String)> {
+        let text = String::from_utf8(text.unwrap_or_default())?;
+        Ok((Experiment::parse(&text)?.plan()?, text))
+    };
+    read().with_context(|| format!("{file}"))
 }
 
 /// Runs the command.
@@ -53,22 +72,18 @@ pub(crate) fn finished(run: &Path) -> Result<(Plan, Store)> {
 /// [`BadInput`] for a folder that is no finished run; anything else while reading or writing.
 pub fn run(args: Args) -> Result<()> {
     let (plan, store) = finished(&args.run).map_err(BadInput)?;
-    let timings = args.run.join("timings.json");
-    let timings = match std::fs::read(&timings) {
-        // A run that was stopped between its last cell and its tables has none.
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
-        read => {
-            let place = || {
-                format!(
-                    "cannot read {}; run the comparison again to have it written",
-                    timings.display()
-                )
-            };
-            Some(serde_json::from_slice(&read.with_context(place)?).with_context(place)?)
-        }
+    let place = || {
+        let file = args.run.join("timings.json");
+        format!("cannot read {file}; run the comparison again to have it written")
     };
+    // A run that was stopped between its last cell and its tables has none.
+    let timings = store.folder().read("timings.json").with_context(place)?;
+    let timings = timings
+        .map(|bytes| serde_json::from_slice(&bytes))
+        .transpose()
+        .with_context(place)?;
     let html = report::html(&plan, &store, timings.as_ref())?;
     let out = args.out.unwrap_or_else(|| args.run.join("report.html"));
-    store::write_text(&out, &html)?;
-    print(&format!("{}\n", out.display()))
+    out.write_text(&html)?;
+    print(&format!("{out}\n"))
 }

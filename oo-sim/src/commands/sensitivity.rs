@@ -1,6 +1,7 @@
 //! `oo-sim sensitivity`: a run scored again under other rewards.
 
 use super::{BadInput, print, report};
+use crate::folder::Location;
 use crate::{sensitivity, store, tally};
 use anyhow::Result;
 use clap::ValueEnum;
@@ -21,7 +22,7 @@ pub(super) fn after_help() -> String {
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Folder of a run, as compare wrote it: runs/compare, say
-    run: PathBuf,
+    run: Location,
     /// Reward specs, by name or as .json files, with commas between them
     #[arg(long, default_value = "r0,r1,r2")]
     rewards: String,

@@ -57,8 +57,8 @@ pub fn run(folder: &Folder, size: Size, show: &mut dyn FnMut(&str) -> Result<()>
     };
     let results = format!("runs/{}", folder.name);
     let into = from.join(&results);
-    std::fs::create_dir_all(&into).with_context(|| format!("cannot make the folder {}", into.display()))?;
     let jobs = jobs(folder, size, &results).map_err(BadInput)?;
+    std::fs::create_dir_all(&into).with_context(|| format!("cannot make the folder {}", into.display()))?;
     let program = std::env::current_exe().context("cannot find this program")?;
     let (mut found, mut tables) = (
         Vec::new(),

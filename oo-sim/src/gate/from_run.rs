@@ -4,6 +4,7 @@ use super::report::Source;
 use super::{Party, not_in_run};
 use crate::commands::report::finished;
 use crate::experiment::{Named, Plan};
+use crate::folder::Location;
 use crate::runner::Cell;
 use crate::store::Store;
 use crate::tally::{Measure, Tally};
@@ -12,7 +13,6 @@ use oo_core::tips::{Reaction, RewardSpec};
 use oo_core::{Error, Spec};
 use oo_judge::gate::{Evidence, Rule, Seen, evidence};
 use oo_judge::stats::Cluster;
-use std::path::{Path, PathBuf};
 
 /// A finished run, and the two policies in it.
 pub struct Run {
@@ -21,7 +21,7 @@ pub struct Run {
     pub env: Named,
     pub champion: Named,
     pub challenger: Named,
-    folder: PathBuf,
+    folder: Location,
 }
 
 impl Run {
@@ -29,7 +29,7 @@ impl Run {
     ///
     /// # Errors
     /// What is missing, with the nearest name there is.
-    pub fn open(folder: &Path, env: Option<&str>, champion: &Party, challenger: &Party) -> Result<Run> {
+    pub fn open(folder: &Location, env: Option<&str>, champion: &Party, challenger: &Party) -> Result<Run> {
         let (plan, store) = finished(folder)?;
         let env = match (env, plan.envs.as_slice()) {
             (None, [one]) => one.clone(),
@@ -61,7 +61,7 @@ impl Run {
             env,
             champion,
             challenger,
-            folder: folder.into(),
+            folder: folder.clone(),
         })
     }
 
@@ -142,7 +142,7 @@ impl Run {
         };
         Ok(Source {
             kind: "run",
-            what: self.folder.display().to_string(),
+            what: self.folder.to_string(),
             detail: format!("{}, reward {}, {seeds}", self.env.name, self.plan.reward.name),
             digest: crate::store::sha256(digests.concat().as_bytes()),
         })

@@ -4,11 +4,10 @@
 //! (the table of `oo-sim compare`), nor of a record that somebody deleted.
 
 use super::report::{Pair, Report};
-use crate::store::write_text;
+use crate::folder::Location;
 use anyhow::{Context, Result};
 use oo_judge::gate::{Answer, Evidence, History};
 use serde::{Deserialize, Serialize};
-use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 const FILE: &str = "looks.json";
@@ -63,19 +62,17 @@ impl Looks {
     ///
     /// # Errors
     /// A record that cannot be read: going on without it would hide looks.
-    pub fn read(folder: &Path) -> Result<Looks> {
-        let path = folder.join(FILE);
-        match std::fs::read(&path) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Looks::default()),
-            read => {
-                let place = || {
-                    format!(
-                        "cannot read {}, the record of earlier looks; put it right; only fresh evidence in another folder has no record",
-                        path.display()
-                    )
-                };
-                serde_json::from_slice(&read.with_context(place)?).with_context(place)
-            }
+    pub fn read(folder: &Location) -> Result<Looks> {
+        let place = || {
+            format!(
+                "cannot read {}, the record of earlier looks; put it right; only fresh evidence in another folder has \
+                 no record",
+                folder.join(FILE)
+            )
+        };
+        match folder.folder()?.read(FILE).with_context(place)? {
+            None => Ok(Looks::default()),
+            Some(bytes) => serde_json::from_slice(&bytes).with_context(place),
         }
     }
 
@@ -122,8 +119,10 @@ impl Looks {
     ///
     /// # Errors
     /// A folder that cannot be written.
-    pub fn write(&self, folder: &Path) -> Result<()> {
-        write_text(&folder.join(FILE), &(serde_json::to_string_pretty(self)? + "\n"))
+    pub fn write(&self, folder: &Location) -> Result<()> {
+        folder
+            .join(FILE)
+            .write_text(&(serde_json::to_string_pretty(self)? + "\n"))
     }
 }
 
@@ -172,9 +171,10 @@ mod tests {
         };
         assert_eq!(looks.history(&other, "other", "3"), History::default());
         let folder = tempfile::tempdir().unwrap();
-        looks.write(folder.path()).unwrap();
-        assert_eq!(Looks::read(folder.path()).unwrap(), looks);
+        let place = Location::from(folder.path());
+        looks.write(&place).unwrap();
+        assert_eq!(Looks::read(&place).unwrap(), looks);
         std::fs::write(folder.path().join(FILE), "[{").unwrap();
-        assert!(Looks::read(folder.path()).is_err());
+        assert!(Looks::read(&place).is_err());
     }
 }

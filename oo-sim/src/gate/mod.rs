@@ -11,6 +11,7 @@ mod winner;
 pub use report::Report;
 
 use crate::experiment::parse_toml;
+use crate::folder::Location;
 use crate::store::sha256;
 use anyhow::{Context, Result, bail, ensure};
 use from_run::Run;
@@ -29,7 +30,7 @@ pub struct Job {
     /// The policy that may replace it.
     pub challenger: String,
     /// Folder of a run in which both took part.
-    pub run: Option<PathBuf>,
+    pub run: Option<Location>,
     /// The run's environment, where it has several.
     pub env: Option<String>,
     /// A log of other decisions.
@@ -43,9 +44,9 @@ pub struct Job {
     /// The seed of the world in which the winner is trained; the run's first by default.
     pub seed: Option<u64>,
     /// Where the winner goes.
-    pub out: Option<PathBuf>,
+    pub out: Option<Location>,
     /// Where the report goes; the record of looks stays with the evidence.
-    pub report: Option<PathBuf>,
+    pub report: Option<Location>,
 }
 
 /// A policy by its name and by everything that it stands for.
@@ -153,19 +154,21 @@ pub fn gate(job: &Job) -> Result<Report> {
         (Answer::Promote, None, Some(judged)) => Some(winner::from_log(judged, job.seed)?),
         _ => None,
     };
-    std::fs::create_dir_all(&folder).with_context(|| {
-        format!(
-            "cannot make the folder {}; choose another with --report",
-            folder.display()
-        )
-    })?;
+    if let Some(path) = folder.local() {
+        std::fs::create_dir_all(path)
+            .with_context(|| format!("cannot make the folder {folder}; choose another with --report"))?;
+    }
     // The look goes on record before its answer can be read anywhere.
-    std::fs::create_dir_all(&record).with_context(|| format!("cannot make the folder {}", record.display()))?;
+    if let Some(path) = record.local() {
+        std::fs::create_dir_all(path).with_context(|| format!("cannot make the folder {record}"))?;
+    }
     looks.add(Look::new(&pair, &report, &evidence));
     looks.write(&record)?;
     let json = report.json()?;
-    crate::store::write_text(&folder.join("report.json"), &json)?;
-    crate::store::write_text(&folder.join("report.html"), &page::html(&report, &rule_text)?)?;
+    folder.join("report.json").write_text(&json)?;
+    folder
+        .join("report.html")
+        .write_text(&page::html(&report, &rule_text)?)?;
     if let Some(winner) = winner {
         winner.write(&winner_folder(job)?, &evidence_digest, &sha256(json.as_bytes()))?;
     }
@@ -188,7 +191,7 @@ pub(crate) fn replaced(job: &Job) -> Result<Option<winner::Winner>> {
 ///
 /// # Errors
 /// A log without a name.
-pub fn winner_folder(job: &Job) -> Result<PathBuf> {
+pub fn winner_folder(job: &Job) -> Result<Location> {
     match (&job.out, &job.run) {
         (Some(out), _) => Ok(out.clone()),
         (None, Some(run)) => Ok(run.join("winner")),
@@ -200,7 +203,7 @@ pub fn winner_folder(job: &Job) -> Result<PathBuf> {
 ///
 /// # Errors
 /// A log without a name.
-pub fn report_folder(job: &Job) -> Result<PathBuf> {
+pub fn report_folder(job: &Job) -> Result<Location> {
     match &job.report {
         Some(report) => Ok(report.clone()),
         None => record_folder(job),
@@ -209,14 +212,17 @@ pub fn report_folder(job: &Job) -> Result<PathBuf> {
 
 /// Where the record of looks is: `gate` in the folder of the run, or beside the log. It stays with the evidence wherever
 /// the report goes, so that no look goes past it.
-fn record_folder(job: &Job) -> Result<PathBuf> {
+///
+/// # Errors
+/// A log without a file name.
+pub fn record_folder(job: &Job) -> Result<Location> {
     match (&job.run, &job.log) {
         (Some(run), _) => Ok(run.join("gate")),
         (None, Some(log)) => {
             let name = log.file_name().context("--log: expected the path of a file")?;
             let mut name = name.to_os_string();
             name.push(".gate");
-            Ok(log.with_file_name(name))
+            Ok(log.with_file_name(name).into())
         }
         (None, None) => bail!("nothing to judge by"),
     }
@@ -253,7 +259,13 @@ mod tests {
     #[test]
     fn the_documents_rule_is_a_rule() {
         let page = include_str!("../../../docs/gate.md");
-        let block = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+        let block = page
+            .split("```toml rule.toml\n")
+            .nth(1)
+            .unwrap()
+            .split("```")
+            .next()
+            .unwrap();
         let rule: Rule = parse_toml(block).unwrap();
         rule.check().unwrap();
         // Every key is there, so the page is the reference of rules.

@@ -3,6 +3,7 @@
 use super::from_log::Judged;
 use super::from_run::Run;
 use crate::experiment::Named;
+use crate::folder::Location;
 use crate::runner::{Witness, simulate_before};
 use crate::store::{sha256, write_once};
 use anyhow::{Context, Result};
@@ -10,7 +11,6 @@ use oo_core::{Decision, Environment, Key, Outcome, Row, Shape, Spec};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::Path;
 
 /// The version of the folder's format.
 const FORMAT: u32 = 1;
@@ -55,17 +55,13 @@ struct File<'a> {
 }
 
 impl Winner {
-    /// Writes the folder in one step: it is made under another name and renamed. One that is there is replaced.
+    /// Writes the folder in one step: it is made under another name and renamed. One that is there is replaced. A
+    /// bucket has no folders to rename; there `policy.json`, which holds the digest of the state, comes last.
     ///
     /// # Errors
     /// A folder that cannot be written, or one that holds something else.
-    pub fn write(&self, folder: &Path, evidence: &str, gate: &str) -> Result<()> {
-        let place = || {
-            format!(
-                "cannot write the winner to {}; choose another folder with --out",
-                folder.display()
-            )
-        };
+    pub fn write(&self, folder: &Location, evidence: &str, gate: &str) -> Result<()> {
+        let place = || format!("cannot write the winner to {folder}; choose another folder with --out");
         let file = File {
             format: FORMAT,
             spec: self.spec.to_string(),
@@ -81,6 +77,14 @@ impl Winner {
             summary: &self.summary,
         };
         let json = serde_json::to_string_pretty(&file)? + "\n";
+        let Some(folder) = folder.local() else {
+            let write = || -> Result<()> {
+                let bucket = folder.folder()?;
+                bucket.write("state.safetensors", &self.state)?;
+                bucket.write("policy.json", json.as_bytes())
+            };
+            return write().with_context(place);
+        };
         let mut name = folder.file_name().unwrap_or_default().to_os_string();
         name.push(format!(".{}.tmp", std::process::id()));
         let temporary = folder.with_file_name(name);

@@ -98,7 +98,7 @@ pub(crate) fn entry(plan: &Plan, store: &Store, cell: Cell<'_>, course: &Course,
         _ => format!(" in {}", cell.env.name),
     };
     Ok(Entry {
-        run: store.name(plan, cell),
+        run: store.name(plan, cell)?,
         parent: Some(COMPARISON.into()),
         name: format!("{}{place}, seed {}", cell.policy.name, cell.seed),
         start_ms: now,
@@ -111,7 +111,7 @@ pub(crate) fn entry(plan: &Plan, store: &Store, cell: Cell<'_>, course: &Course,
         artefacts: vec![Artefact {
             path: "cell.parquet".into(),
             content: Content::File {
-                path: store.relative(plan, cell),
+                path: store.relative(plan, cell)?,
                 sha256: info.sha256,
             },
         }],

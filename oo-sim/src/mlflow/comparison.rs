@@ -2,8 +2,9 @@
 
 use super::cell::{self, Course};
 use super::facts::{self, Texts};
-use super::{COMPARISON, Destination, FOLDER, LONGEST_SHARE, LONGEST_WAIT, told};
+use super::{COMPARISON, Destination, FOLDER, LONGEST_SHARE, LONGEST_WAIT, here, told};
 use crate::experiment::Plan;
+use crate::folder::Location;
 use crate::report;
 use crate::runner::{Cell, Records, Watch, cells};
 use crate::store::Store;
@@ -13,7 +14,7 @@ use oo_mlflow::limits::distinct_keys;
 use oo_mlflow::{Background, Client, Entry, Metric, Patience, Sender, Spool, Status, now_ms};
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -120,7 +121,7 @@ impl Comparison {
         self.finish(store.root());
     }
 
-    fn finish(self, root: &Path) {
+    fn finish(self, root: &Location) {
         let wait = self
             .wait
             .unwrap_or_else(|| LONGEST_WAIT.max(self.began.elapsed().mul_f64(LONGEST_SHARE)));
@@ -134,7 +135,8 @@ impl Comparison {
 
 impl Watch for Comparison {
     fn finished(&self, plan: &Plan, store: &Store, cell: Cell<'_>, records: &Records) {
-        if self.lock().runs().contains_key(&store.name(plan, cell)) {
+        let name = store.name(plan, cell);
+        if name.is_ok_and(|name| self.lock().runs().contains_key(&name)) {
             return;
         }
         // Made outside the lock: cells finish side by side.
@@ -149,10 +151,11 @@ fn warn(text: &str) {
 }
 
 fn open(destination: &Destination, plan: &Plan, store: &Store) -> Result<Spool> {
-    let folder = store.root().join(FOLDER).join(&facts::configuration(plan)[..16]);
+    let root = here(store.root())?;
+    let folder = root.join(FOLDER).join(&facts::configuration(plan)[..16]);
     let experiment = destination.experiment.as_deref().unwrap_or(&plan.experiment.name);
     let server = destination.address.to_string();
-    Ok(Spool::open(store.root(), &folder, &server, experiment)?)
+    Ok(Spool::open(root, &folder, &server, experiment)?)
 }
 
 /// The comparison's run, unless it is there and open or ended well.
@@ -192,7 +195,7 @@ fn open_run(spool: &mut Spool, plan: &Plan, tags: &Texts) -> Result<()> {
 
 fn record_cells(spool: &mut Spool, plan: &Plan, store: &Store, tags: &Texts) -> Result<()> {
     for cell in cells(plan) {
-        if !spool.runs().contains_key(&store.name(plan, cell)) {
+        if !spool.runs().contains_key(&store.name(plan, cell)?) {
             let course = Course::read(plan, store, cell)?;
             spool.append(cell::entry(plan, store, cell, &course, tags)?)?;
         }

@@ -15,6 +15,7 @@ pub use destination::{Destination, Options};
 pub use promotion::{model_name, promotion};
 
 use crate::commands::report::finished;
+use crate::folder::Location;
 use anyhow::{Context, Result, ensure};
 use oo_mlflow::{Client, Entry, Patience, Sender, Spool, Status, now_ms};
 use std::path::{Path, PathBuf};
@@ -28,15 +29,24 @@ pub(crate) const COMPARISON: &str = "comparison";
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 const LONGEST_SHARE: f64 = 0.05;
 
+/// The folder of a spool, which is appended to and so cannot be an object of a bucket.
+pub(crate) fn here(place: &Location) -> Result<&Path> {
+    place.local().with_context(|| {
+        format!(
+            "{place} is in a bucket, and a log for MLflow is kept in a folder; bring the run here with `oo-sim merge \
+             {place} --out DIR`, then give `oo-sim mlflow sync DIR`"
+        )
+    })
+}
+
 /// What a bounded wait ended with, for people; on stderr, since stdout has the results.
-pub(crate) fn told(outcome: &oo_mlflow::Outcome, server: &str, folder: &Path) -> String {
+pub(crate) fn told(outcome: &oo_mlflow::Outcome, server: &str, folder: &Location) -> String {
     let mut text = match (&outcome.page, outcome.all_sent) {
         (Some(page), true) => format!("MLflow: {page}\n"),
         (None, true) => format!("MLflow: {server} has everything\n"),
         (_, false) => format!(
-            "MLflow: not all is sent ({}); it is kept, and `oo-sim mlflow sync {}` sends the rest\n",
+            "MLflow: not all is sent ({}); it is kept, and `oo-sim mlflow sync {folder}` sends the rest\n",
             outcome.trouble.as_deref().unwrap_or("no answer"),
-            folder.display()
         ),
     };
     for refusal in &outcome.refusals {
@@ -70,7 +80,7 @@ pub fn sync(folder: &Path, options: &Options) -> Result<Synced> {
                 folder.display()
             )
         })?;
-        let (plan, store) = finished(folder)?;
+        let (plan, store) = finished(&folder.into())?;
         spools.push(Comparison::record(destination, &plan, &store)?);
     }
     let mut synced = Synced::default();

@@ -1,6 +1,6 @@
 //! The gate's answer on the comparison's run, and its winner in the registry.
 
-use super::{COMPARISON, Comparison, Destination, FOLDER, LONGEST_WAIT, facts, told};
+use super::{COMPARISON, Comparison, Destination, FOLDER, LONGEST_WAIT, facts, here, told};
 use crate::commands::report::finished;
 use crate::gate::{self, Job, Report};
 use anyhow::{Context, Result};
@@ -19,7 +19,7 @@ const FILES: [&str; 2] = ["policy.json", "state.safetensors"];
 /// A run that cannot be read.
 pub fn model_name(job: &Job) -> Result<String> {
     let name = match (&job.run, &job.log) {
-        (Some(run), _) => crate::experiment::Experiment::read(&run.join("experiment.toml"))?.name,
+        (Some(run), _) => crate::experiment::Experiment::read_from(&run.join("experiment.toml"))?.name,
         (None, log) => {
             let stem = log.as_deref().and_then(Path::file_stem).unwrap_or_default();
             stem.to_string_lossy().into_owned()
@@ -43,10 +43,14 @@ pub fn model_name(job: &Job) -> Result<String> {
 /// Files that cannot be read or written; never a server that does not answer.
 pub fn promotion(destination: &Destination, job: &Job, report: &Report, model: &str) -> Result<String> {
     let reports = gate::report_folder(job)?;
+    let reports = here(&reports)?.to_path_buf();
     let (root, folder) = match &job.run {
         Some(run) => {
             let (plan, store) = finished(run)?;
-            (run.to_path_buf(), Comparison::record(destination, &plan, &store)?)
+            (
+                here(run)?.to_path_buf(),
+                Comparison::record(destination, &plan, &store)?,
+            )
         }
         None => (reports.clone(), reports.join(FOLDER).join(&sha256(b"gate")[..16])),
     };
@@ -66,8 +70,15 @@ pub fn promotion(destination: &Destination, job: &Job, report: &Report, model: &
     .map(|(key, value)| (key.to_string(), value.to_string()))
     .collect();
     let mut artefacts = Vec::new();
-    for file in ["report.json", "report.html", "looks.json"] {
-        let bytes = read(&reports.join(file))?;
+    // The record of looks stays with the evidence, wherever the report goes.
+    let record = gate::record_folder(job)?;
+    let record = here(&record)?;
+    for (folder, file) in [
+        (reports.as_path(), "report.json"),
+        (reports.as_path(), "report.html"),
+        (record, "looks.json"),
+    ] {
+        let bytes = read(&folder.join(file))?;
         artefacts.push(spool.keep(&format!("gate/{file}"), &bytes)?);
     }
     let mut models = Vec::new();
@@ -81,12 +92,16 @@ pub fn promotion(destination: &Destination, job: &Job, report: &Report, model: &
         // First the one that goes: where the registry knows no champion yet, it was this one.
         if let Some(replaced) = gate::replaced(job)? {
             let place = folder.join("replaced");
-            replaced.write(&place, &report.evidence_digest, &sha256(report.json()?.as_bytes()))?;
+            replaced.write(
+                &place.clone().into(),
+                &report.evidence_digest,
+                &sha256(report.json()?.as_bytes()),
+            )?;
             let description = format!("{}, replaced by {}", report.champion, report.challenger);
             add(&place, "replaced", Role::Replaced, description)?;
         }
         let description = format!("{}, promoted over {}", report.challenger, report.champion);
-        add(&gate::winner_folder(job)?, "winner", Role::Promoted, description)?;
+        add(here(&gate::winner_folder(job)?)?, "winner", Role::Promoted, description)?;
     }
     let of_run = job.run.is_some();
     if !of_run {
@@ -116,7 +131,7 @@ pub fn promotion(destination: &Destination, job: &Job, report: &Report, model: &
     let client = Client::new(destination.address.clone(), Patience::BACKGROUND);
     let sender = Sender::new(client, &spool, destination.experiment.as_deref(), false)?;
     let outcome = Background::start(sender, COMPARISON.into()).finish(destination.wait.unwrap_or(LONGEST_WAIT * 3));
-    let mut text = told(&outcome, &server, &root);
+    let mut text = told(&outcome, &server, &root.into());
     if outcome.all_sent && report.answer == Answer::Promote {
         text += &format!("MLflow: models:/{model}@champion is {}\n", report.challenger);
     }
