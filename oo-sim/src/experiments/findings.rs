@@ -186,7 +186,7 @@ fn ope(json: &Value) -> Result<Vec<Finding>> {
     };
     let mut all = Vec::new();
     for answer in answers {
-        let policy = text(&answer["diagnostics"], "policy")?;
+        let policy = &without_folders(text(&answer["diagnostics"], "policy")?);
         for line in list(answer, "estimates")? {
             let row = match &line["parameter"] {
                 Value::Null => text(line, "estimator")?.to_string(),
@@ -196,6 +196,17 @@ fn ope(json: &Value) -> Result<Vec<Finding>> {
         }
     }
     Ok(all)
+}
+
+/// A policy's label without the folder of the log that it learned from: data lie elsewhere on every machine.
+fn without_folders(label: &str) -> String {
+    let words = label.split(' ').map(|word| {
+        word.rsplit('/')
+            .next()
+            .filter(|_| word.starts_with('/'))
+            .unwrap_or(word)
+    });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// Relative errors, and how often intervals held.
