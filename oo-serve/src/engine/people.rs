@@ -2,7 +2,7 @@
 //! out a tip is, and which tips are not to be shown now.
 //!
 //! A history grows with the records, inside the state machine, so a replay comes to the same bits. It is bounded: the
-//! latest [`SHOWN`] tips of the window, and [`TIPS`] different ones. Profile and wear are computed from it by the code that
+//! latest `SHOWN` tips of the window, and `TIPS` different ones. Profile and wear are computed from it by the code that
 //! the simulator uses ([`oo_core::tips::history`]).
 
 use super::ask::{Suppressed, identity};
