@@ -265,7 +265,7 @@ pub fn write(people: &BTreeMap<UserId, Person>, out: &mut Writer) {
     out.f64s("sums.numbers", sums().flat_map(|s| &s.numbers));
 }
 
-/// Reads what [`write`] wrote for `dim` features, or two matrices a person, as it was once.
+/// Reads what `write` wrote for `dim` features, or two matrices a person, as it was once.
 ///
 /// # Errors
 /// People who do not hold together.
