@@ -2,6 +2,7 @@
 //! what the snapshots say. It takes nothing from the running server's word, only from the files.
 
 use crate::engine::event::Event;
+use crate::engine::ids;
 use crate::engine::join::{Join, Joined};
 use crate::engine::models::Home;
 use crate::engine::recover::{self, Replay};
@@ -299,7 +300,7 @@ pub(crate) fn taught(dir: &Path) -> Result<(Taught, Shape, String)> {
     }
     // What the replay taught stands; what is still open has taught nothing.
     for (id, joined) in joins {
-        let open = replay.state.joins.contains_key(&state::decision_hash(&id));
+        let open = replay.state.joins.contains_key(&ids::decision_hash(&id));
         if let Some(seq) = before.get(&id).filter(|_| !open) {
             taught.entry(*seq).or_insert((joined.reward(), joined.feedback));
         }

@@ -95,8 +95,9 @@ fn main() -> ExitCode {
         }) => inspect(state, reward, json),
         Some(Command::Export { state, out }) => export(state, &out),
         Some(Command::Completions { shell }) => {
-            clap_complete::generate(shell, &mut Cli::command(), "oo-serve", &mut std::io::stdout());
-            Ok(())
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "oo-serve", &mut script);
+            print(&String::from_utf8_lossy(&script))
         }
         Some(Command::Man) => clap_mangen::Man::new(Cli::command())
             .render(&mut std::io::stdout())
@@ -104,7 +105,7 @@ fn main() -> ExitCode {
         None => match prepare(cli.config.as_deref(), cli.options) {
             Ok(prepared) => serve(prepared),
             Err(why) => {
-                eprintln!("error: {why}");
+                complain(&why);
                 return ExitCode::from(2);
             }
         },
@@ -112,10 +113,21 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("error: {e:#}");
+            complain(&format!("{e:#}"));
             ExitCode::FAILURE
         }
     }
+}
+
+/// What is wrong, for whoever still reads it.
+fn complain(why: &str) {
+    let _ = writeln!(std::io::stderr(), "error: {why}");
+}
+
+/// Writes to stdout. A pipe whose reader has gone is an error, not a panic.
+fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    Ok(out.write_all(text.as_bytes()).and_then(|()| out.flush())?)
 }
 
 fn state_dir(state: Option<PathBuf>) -> Result<PathBuf> {
@@ -137,8 +149,7 @@ fn inspect(state: Option<PathBuf>, reward: Option<String>, json: bool) -> Result
     };
     let text =
         oo_serve::inspect::command(&dir, rules, json).with_context(|| format!("inspecting {}", dir.display()))?;
-    print!("{text}");
-    Ok(())
+    print(&text)
 }
 
 fn feedbacks(state: Option<PathBuf>) -> Result<()> {
@@ -154,8 +165,7 @@ fn feedbacks(state: Option<PathBuf>) -> Result<()> {
 fn export(state: Option<PathBuf>, out: &Path) -> Result<()> {
     let dir = state_dir(state)?;
     let done = oo_serve::export::export(&dir, out).with_context(|| format!("exporting {}", dir.display()))?;
-    println!("{}", serde_json::to_string(&done)?);
-    Ok(())
+    print(&format!("{}\n", serde_json::to_string(&done)?))
 }
 
 /// Options that were checked.
@@ -345,7 +355,9 @@ async fn run(prepared: Prepared, began: Instant) -> Result<()> {
         "serving"
     );
     // For people and scripts: the log goes to stderr.
-    println!(
+    // Nobody need be there to read it.
+    let _ = writeln!(
+        std::io::stdout(),
         "oo-serve listens on http://{listen} ({}, state in {})",
         condition.policy,
         state.display()

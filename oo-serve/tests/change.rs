@@ -252,6 +252,9 @@ fn write_the_fixture() {
         .add_shadow("beside", &Artefact::blank("lin-ucb").unwrap())
         .unwrap();
     for i in 0..20 {
+        if i == 4 {
+            engine.swap(&Artefact::blank("lin-ts+per-user").unwrap()).unwrap();
+        }
         if i == 8 {
             let plan = Plan {
                 salt: "fixture".into(),
@@ -295,7 +298,7 @@ fn settings_of(format: u32) -> Settings {
 
 /// R26: what every earlier version wrote opens, by its snapshot and by replay alone, with the models that the program of its
 /// time had (`expected`, their digest), and goes on in this version's format. Format 2 has people's histories and rewards
-/// that are joined, format 3 an experiment and a shadow.
+/// that are joined, format 3 an experiment, a shadow and a policy that gave way.
 #[test]
 fn folders_of_every_format_open() {
     for format in 1..=FORMAT {

@@ -115,7 +115,7 @@ pub(crate) struct Trial {
     specs: Vec<RewardSpec>,
     /// Control and challenger, a number each.
     pub arms: [Vec<stats::Arm>; 2],
-    pub users: HashMap<u64, Person, super::state::Plain>,
+    pub users: HashMap<u64, Person, super::ids::Plain>,
 }
 
 impl Trial {
@@ -383,6 +383,9 @@ impl Engine {
     pub fn end_experiment(&self, number: u64, outcome: Outcome, why: &str) -> Result<()> {
         let _one = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
         self.journal.writable()?;
+        if outcome == Outcome::Launched {
+            self.keep_former()?;
+        }
         let mark = {
             let mut state = self.state();
             let Some(trial) = state.trial.as_ref().filter(|t| t.number == number) else {
@@ -402,6 +405,7 @@ impl Engine {
             self.show_lane(None);
             mark
         };
+        self.tidy_formers();
         self.journal.commit(mark.seq).wait()
     }
 

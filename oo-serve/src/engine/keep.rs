@@ -1,6 +1,6 @@
 //! What is done to the folder and the policy while the engine runs: snapshots, compaction, another policy.
 
-use super::event::Event;
+use super::event::{Event, Swapped};
 use super::recover::{install, journal_dir, keep};
 use super::state::{self, write};
 use super::{Artefact, Engine};
@@ -85,13 +85,20 @@ impl Engine {
     }
 
     /// Puts another policy, or another state of one, in charge. Decisions under way end with the one they began with.
-    /// Returns its generation. Nothing changes when it does not load.
+    /// Returns its generation. Nothing changes when it does not load. [`roll_back`](Engine::roll_back) undoes it.
     ///
     /// # Errors
     /// A policy that does not fit or does not load; [`Error::Invalid`] while an experiment runs, whose control it would
     /// change; [`Error::Unavailable`] when the disk fails.
     pub fn swap(&self, artefact: &Artefact) -> Result<u64> {
         let _one = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
+        let generation = self.exchange(artefact, Event::Swapped)?;
+        self.tidy_formers();
+        Ok(generation)
+    }
+
+    /// Another policy for the one in charge, by this record.
+    pub(super) fn exchange(&self, artefact: &Artefact, by: impl FnOnce(Swapped) -> Event) -> Result<u64> {
         self.journal.writable()?;
         let generation = self.no_experiment()? + 1;
         let swapped = keep(&self.dir, &self.settings, artefact, generation)?;
@@ -102,9 +109,13 @@ impl Engine {
         // A trial that still runs keeps the candidate; it is then too slow to be put in charge.
         let next =
             Arc::try_unwrap(next).map_err(|_| Error::invalid("policy", "one that answers in time", &swapped.spec))?;
+        let event = by(swapped);
+        if matches!(event, Event::Swapped(_)) {
+            self.keep_former()?;
+        }
         let mark = {
             let mut state = self.state();
-            let mark = self.put(&mut state, &Event::Swapped(swapped))?;
+            let mark = self.put(&mut state, &event)?;
             *write(&self.serving) = next.into_inner().unwrap_or_else(PoisonError::into_inner);
             mark
         };
@@ -160,6 +171,9 @@ impl Engine {
                 self.blank(segment, &pending)?;
                 done.rewritten += 1;
             }
+        }
+        if !pending.is_empty() {
+            self.forget_in_formers(&pending)?;
         }
         for entry in fs::read_dir(segments.dir()).map_err(Error::io("read the folder", segments.dir()))? {
             let path = entry.map_err(Error::io("read the folder", segments.dir()))?.path();

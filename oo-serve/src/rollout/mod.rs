@@ -14,7 +14,7 @@ use crate::config::Mode;
 use crate::drift::{self, Drift, Summary};
 use crate::engine::event::Outcome;
 use crate::engine::experiment::ARMS;
-use crate::engine::{Answer, Artefact, Ask, Choice, Engine, Explained, Plan, Reason, Receipt, Standing, Status};
+use crate::engine::{Answer, Artefact, Ask, Choice, Engine, Explained, Plan, Reason, Standing};
 use crate::http::problem::Problem;
 use crate::http::{App, rounds};
 use crate::metrics::Text;
@@ -30,8 +30,7 @@ use std::time::Duration;
 const MAX_SHADOWS: usize = 16;
 /// How long a shadow may take to say what it has learned.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Changes that can be undone.
-const MAX_UNDO: usize = 8;
+
 /// A decision with what is said about it.
 #[derive(Clone, Debug)]
 pub struct Decided {
@@ -62,11 +61,9 @@ impl From<Explained> for Decided {
 /// See the module.
 pub struct Rollout {
     engine: Arc<Engine>,
-    /// What was in charge before, the latest last.
-    before: Mutex<Vec<Artefact>>,
     /// One change at a time.
     changing: Mutex<()>,
-    drift: Drift,
+    drift: Arc<Drift>,
     seen: AtomicU64,
     fallbacks: AtomicU64,
     compact: AtomicBool,
@@ -83,10 +80,12 @@ impl Rollout {
     /// A shadow that does not fit.
     pub fn open(engine: Arc<Engine>, shadows: &[String], summary: Option<Summary>) -> anyhow::Result<Rollout> {
         let shape = engine.settings().shape.clone();
+        let drift = Arc::new(Drift::new(shape.context.iter().chain(&shape.candidate), summary));
+        let watch = drift.clone();
+        engine.listen(move |reward| watch.reward(reward));
         let rollout = Rollout {
-            drift: Drift::new(shape.context.iter().chain(&shape.candidate), summary),
+            drift,
             engine,
-            before: Mutex::default(),
             changing: Mutex::default(),
             seen: AtomicU64::new(0),
             fallbacks: AtomicU64::new(0),
@@ -158,14 +157,6 @@ impl Rollout {
         }
     }
 
-    /// A reward was learned: the others hear of it.
-    pub fn learned(&self, receipt: &Receipt) {
-        if receipt.repeated || receipt.status != Status::Learned {
-            return;
-        }
-        self.drift.reward(receipt.reward);
-    }
-
     /// Adds a shadow.
     ///
     /// # Errors
@@ -203,9 +194,8 @@ impl Rollout {
     fn put_in_charge(&self, next: Artefact) -> Result<(), Problem> {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         self.none_runs()?;
-        let before = self.engine.in_charge()?;
         self.engine.swap(&next)?;
-        self.can_undo(before);
+        self.changed();
         Ok(())
     }
 
@@ -219,29 +209,23 @@ impl Rollout {
         }
     }
 
-    fn can_undo(&self, before: Artefact) {
-        let mut list = self.before.lock().unwrap_or_else(PoisonError::into_inner);
-        list.push(before);
-        if list.len() > MAX_UNDO {
-            list.remove(0);
-        }
+    fn changed(&self) {
         tracing::info!(policy = self.engine.condition().policy, "another policy is in charge");
     }
 
     /// Puts back what was in charge before the last change, as it was then.
     ///
     /// # Errors
-    /// When there was no change since the start.
+    /// When there is no change that can be undone.
     pub fn roll_back(&self) -> Result<(), Problem> {
-        self.none_runs()?;
-        let last = self.before.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let Some(before) = last else {
-            return Err(not_now(
-                "no policy was changed since this process began; promote one by `policy` instead",
-            ));
-        };
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        self.engine.swap(&before)?;
+        self.none_runs()?;
+        if self.engine.formers().is_empty() {
+            return Err(not_now(
+                "no policy gave way to another; promote one by `policy` instead",
+            ));
+        }
+        self.engine.roll_back()?;
         tracing::warn!(policy = self.engine.condition().policy, "rolled back");
         Ok(())
     }
@@ -322,9 +306,8 @@ impl Rollout {
                 )));
             }
         };
-        let before = self.engine.in_charge()?;
         self.engine.end_experiment(standing.number, Outcome::Launched, &why)?;
-        self.can_undo(before);
+        self.changed();
         Ok(())
     }
 
@@ -348,8 +331,7 @@ impl Rollout {
                 "updates_refused": s.refused,
             })),
             "last_experiment": self.engine.last_experiment(),
-            "can_roll_back_to": self.before.lock().unwrap_or_else(PoisonError::into_inner)
-                .iter().rev().map(|a| a.spec.to_string()).collect::<Vec<_>>(),
+            "can_roll_back_to": self.engine.formers(),
         })
     }
 
@@ -473,7 +455,7 @@ impl Rollout {
             tracing::warn!(error = %e, "time does not pass for the journal");
         }
         self.guard();
-        let old = self.engine.settings().retention.is_some() && second.is_multiple_of(3600);
+        let old = self.engine.settings().retention.is_some() && second > 0 && second.is_multiple_of(3600);
         if (self.compact.swap(false, Ordering::AcqRel) || old)
             && let Err(e) = self.engine.compact()
         {
@@ -559,13 +541,14 @@ pub struct Asked<'a> {
     pub rule: Option<&'a Value>,
 }
 
-/// Housekeeping, until it is aborted.
+/// Housekeeping, at once and every second, until it is aborted. At once: a server that never lives for a second must take
+/// snapshots too, or each start replays more than the last.
 pub fn keep(app: Arc<App>) -> tokio::task::JoinHandle<()> {
     tokio::spawn(async move {
-        for second in 1u64.. {
-            tokio::time::sleep(Duration::from_secs(1)).await;
+        for second in 0u64.. {
             let app = app.clone();
             let _ = tokio::task::spawn_blocking(move || app.rollout.housekeep(second)).await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
         }
     })
 }

@@ -342,9 +342,19 @@ fn a_launch_needs_the_gate() {
         (&json!("uniform"), &json!(2))
     );
     assert_eq!(launched["last_experiment"]["outcome"], "launched");
-    // And back.
+    assert_eq!(launched["can_roll_back_to"], json!(["lin-ts{draws=16}"]));
+    // And back, after another kill.
+    server.signal("-KILL");
+    let server = {
+        let mut server = server;
+        server.wait();
+        let dir = std::mem::replace(&mut server.dir, tempfile::tempdir().unwrap());
+        Server::start_in(dir, &SMALL)
+    };
     let back = server.post("/policies", r#"{"action":"roll_back"}"#).json();
     assert_eq!(back["active"]["policy"], "lin-ts{draws=16}");
+    assert_eq!(back["can_roll_back_to"], json!([]));
+    assert_eq!(server.post("/policies", r#"{"action":"roll_back"}"#).status, 409);
 }
 
 #[test]
