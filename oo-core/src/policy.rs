@@ -26,6 +26,11 @@ pub trait Policy: Send + Sync {
     /// Replaces what was learned. A foreign or damaged file is an error and changes nothing.
     fn load(&mut self, bytes: &[u8]) -> Result<()>;
 
+    /// A copy that goes its own way, where making one is cheap: whatever is large is shared until one of them changes it.
+    fn copy(&self) -> Option<Box<dyn Policy>> {
+        None
+    }
+
     /// Forgets what is kept of one user alone. What a shared model learned from the user stays.
     fn forget(&mut self, _user: UserId) {}
 }

@@ -211,7 +211,7 @@ pub fn inspect(dir: &Path, rules: Option<Rules>) -> Result<Report> {
     report.feedback_ids = ids.len() as u64;
     if let (true, Some(serving)) = (possible, &replay.serving) {
         let serving = state::read(serving);
-        let still = snapshot::take(&mut replay.state, &serving);
+        let still = snapshot::take(&replay.state, &serving);
         let state = &replay.state;
         report.replay = Some(Replayed {
             from,
@@ -346,7 +346,7 @@ fn compare(replay: &mut Replay<'_>, digests: &[(u64, Option<String>)], report: &
         return Ok(());
     };
     let Some(serving) = &replay.serving else { return Ok(()) };
-    let still = snapshot::take(&mut replay.state, &state::read(serving));
+    let still = snapshot::take(&replay.state, &state::read(serving));
     report.snapshots[i].equals_replay = Some(Some(still.digest()?) == digests[i].1);
     Ok(())
 }

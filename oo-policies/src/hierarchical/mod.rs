@@ -20,6 +20,7 @@
 //! Hierarchical Bayesian Bandits, arXiv:2111.06929, for the sampling; Laird, Ware (1982) for the estimation. Departs from
 //! them: propensities are computed instead of drawing once, and the M step takes μ̂ for μ.
 
+pub mod crowd;
 pub mod person;
 pub mod population;
 mod recent;
@@ -260,6 +261,10 @@ impl Policy for Hierarchical {
         r.finish()?;
         self.population = population;
         Ok(())
+    }
+
+    fn copy(&self) -> Option<Box<dyn Policy>> {
+        Some(Box::new(self.clone()))
     }
 
     /// What the population learned from a person stays until it is estimated next.

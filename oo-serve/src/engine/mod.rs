@@ -14,6 +14,7 @@ pub mod event;
 pub mod experiment;
 mod feedback;
 mod guard;
+mod held;
 pub(crate) mod ids;
 pub mod join;
 mod keep;
@@ -24,6 +25,7 @@ pub mod people;
 pub(crate) mod recover;
 pub mod settings;
 pub mod shadow;
+mod shards;
 pub(crate) mod snapshot;
 pub(crate) mod state;
 mod teach;
@@ -34,6 +36,7 @@ pub use decide::Explained;
 pub use event::{Ended, Outcome};
 pub use experiment::{Plan, Standing};
 pub use feedback::Pending;
+pub use held::Holds;
 pub use join::Join;
 pub use keep::Compaction;
 pub use offer::Choice;
@@ -48,13 +51,14 @@ use clock::Stamps;
 use event::{Decided, Event};
 use experiment::Lane;
 use guard::Guard;
+use held::{Held, Lock};
 use names::Names;
 use shadow::Shadows;
 use state::{Mark, Serving, State};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
 /// Hears rewards.
 type Ear = Box<dyn Fn(f64) + Send + Sync>;
@@ -67,7 +71,7 @@ pub struct Engine {
     names: Names,
     serving: Arc<RwLock<Serving>>,
     guard: Guard,
-    state: Mutex<State>,
+    state: Lock,
     journal: Journal,
     shadows: Shadows,
     /// Who hears every reward that is taught.
@@ -112,6 +116,8 @@ pub struct Condition {
     pub ends: [u64; 3],
     /// Rewards that it could not learn yet, because the disk cannot be read now.
     pub owed: usize,
+    /// How long the engine's lock was held.
+    pub holds: Holds,
 }
 
 impl Engine {
@@ -125,8 +131,8 @@ impl Engine {
         Ok((engine, recovery))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> Held<'_> {
+        self.state.lock()
     }
 
     /// Finds a decision's record.
@@ -352,6 +358,7 @@ impl Engine {
             agreement: state.agreement,
             ends: state.ends,
             owed: state.owing(),
+            holds: self.state.holds(),
         }
     }
 

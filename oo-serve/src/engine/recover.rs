@@ -357,7 +357,7 @@ pub(crate) fn open(dir: &Path, settings: Settings) -> Result<(Engine, Recovery)>
         snapshot_seq: AtomicU64::new(recovery.snapshot.unwrap_or(0)),
         keeping: Mutex::new(()),
         journal: Journal::open(&journal_dir(dir), position, options)?,
-        state: Mutex::new(state),
+        state: super::held::Lock::new(state),
         settings,
         _lock: lock,
     };

@@ -2,7 +2,7 @@
 //! order.
 
 use super::ask::{Answer, Logged, action_id, user_id};
-use super::state::{Fetch, Serving, State, write};
+use super::state::{Fetch, Serving, State, User, write};
 use crate::Result;
 use crate::journal::Location;
 use oo_core::tips::Feedback;
@@ -31,7 +31,7 @@ pub(super) enum By {
 }
 
 /// What the policy was taught, for others to hear.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Taught {
     /// Somebody learns from the rows.
     pub wanted: bool,
@@ -133,7 +133,7 @@ impl State {
         self.log.clear();
         let row = self.log.push_parts(&round, probs, *chosen, *method);
         self.log.settle(row, reward, feedback);
-        let known = self.users.entry(user.0).or_default();
+        let known = self.users.or_insert_with(user.0, User::default);
         known.pulls += 1;
         known.sum += reward;
         known.updated = time;
