@@ -196,7 +196,7 @@ impl Population {
         Ok(theta)
     }
 
-    /// Learns a row of f32 numbers; `x` is padded.
+    /// Learns a row of f32 numbers; `x` is padded. Σ and σ² stay what they are.
     ///
     /// # Errors
     /// [`Error::Singular`] when a matrix can no longer be inverted.
@@ -222,15 +222,20 @@ impl Population {
         let mut posterior = Arc::unwrap_or_clone(posterior);
         posterior.learn(vx, rest, variance);
         self.recent.put(user, Arc::new(posterior));
-        if self.rows >= self.next {
-            self.next = self.rows + self.rows / 4;
-            self.estimate()?;
-        }
         Ok(())
     }
 
+    /// True when Σ and σ² are to be estimated anew.
+    pub fn is_due(&self) -> bool {
+        self.rows >= self.next
+    }
+
     /// Σ and σ² from everybody's rows.
-    fn estimate(&mut self) -> Result<()> {
+    ///
+    /// # Errors
+    /// [`Error::Singular`] when a matrix cannot be inverted.
+    pub fn estimate(&mut self) -> Result<()> {
+        self.next = self.rows + self.rows / 4;
         self.recent.clear();
         let dim = self.shared.spread.dim();
         self.people.values_mut().for_each(|person| person.settle(dim));

@@ -79,8 +79,9 @@ impl Engine {
 
     /// A copy of everything at this moment, and what `beside` finds at the same one.
     fn still<T>(&self, beside: impl FnOnce() -> T) -> Result<(snapshot::Still, T)> {
-        let mut state = self.state();
+        let mut state = self.settled();
         self.settle_owed(&mut state)?;
+        self.wait_for_asides(&state);
         let serving = state::read(&self.serving);
         Ok((snapshot::take(&state, &serving), beside()))
     }

@@ -6,6 +6,7 @@
 //!
 //! Draws come from a key of (seed, user, decision id), never from time or thread.
 
+mod aside;
 pub mod ask;
 pub mod clock;
 pub(crate) mod codec;
@@ -168,6 +169,7 @@ impl Engine {
             rewards.into_iter().for_each(ear);
         }
         self.shadows.learn(state.taught.take());
+        self.start_asides(state);
     }
 
     /// Learns what could not be read when it was due.
@@ -192,6 +194,10 @@ impl Engine {
             self.put_at(state, &Event::Tick, time)?;
         }
         self.settle_owed(state)?;
+        if event.changes_policies() {
+            self.wait_for_asides(state);
+        }
+        state.taught.begun.clear();
         let mut payload = Vec::new();
         let kind = event.encode(&mut payload);
         let (seq, at) = self.journal.append(time, kind, &payload)?;
@@ -328,7 +334,7 @@ impl Engine {
     /// Puts and applies a record, and waits for the disk.
     fn settle(&self, event: &Event) -> Result<()> {
         self.journal.writable()?;
-        let mark = self.put(&mut self.state(), event)?;
+        let mark = self.put(&mut self.settled(), event)?;
         self.journal.commit(mark.seq).wait()
     }
 

@@ -321,6 +321,28 @@ impl Models {
         }
     }
 
+    /// The same, but for work that can be done aside; true where some is left. See [`oo_core::Policy::update_quickly`].
+    pub fn update_quickly(&mut self, user: UserId, batch: &Batch<'_>) -> oo_core::Result<bool> {
+        match self {
+            Models::One(policy) => policy.update_quickly(batch),
+            // A person's model is small.
+            Models::Each(each) => each.model(user)?.update(batch).map(|()| false),
+        }
+    }
+
+    /// A copy of one policy for everybody, where that is cheap.
+    pub fn copy(&self) -> Option<Box<dyn Policy>> {
+        match self {
+            Models::One(policy) => policy.copy(),
+            Models::Each(_) => None,
+        }
+    }
+
+    /// Another policy for everybody; gives back what there was.
+    pub fn exchange(&mut self, policy: Box<dyn Policy>) -> Models {
+        std::mem::replace(self, Models::One(policy))
+    }
+
     /// Forgets what is kept of one user alone.
     pub fn forget(&mut self, user: UserId) {
         match self {

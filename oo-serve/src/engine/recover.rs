@@ -119,6 +119,7 @@ pub(crate) fn install(home: Home<'_>, swapped: &Swapped) -> Result<Serving> {
         swapped: swapped.clone(),
         updates: 0,
         refused: 0,
+        aside: None,
     })
 }
 
@@ -319,6 +320,7 @@ pub(crate) fn open(dir: &Path, settings: Settings) -> Result<(Engine, Recovery)>
         .shadows
         .iter()
         .for_each(|(name, before)| shadows.tally(name, before));
+    state.live = true;
     let lane = state.trial.as_ref().map(experiment::lane_of);
     let fresh = serving.is_none();
     if let Some(serving) = &serving {

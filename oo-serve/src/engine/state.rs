@@ -1,6 +1,7 @@
 //! What is known besides the policy: users, decisions that wait, feedback that waits, ids. A deterministic state machine:
 //! [`State::apply`] is the only thing that changes it, and sees nothing but records.
 
+use super::aside::Aside;
 use super::ask::{Arm, Given, Reason, Stats, Status, identity};
 use super::event::{Decided, Ended, Event, GivenEvent, Outcome, Swapped};
 use super::experiment::{self, Trial};
@@ -28,6 +29,8 @@ pub(crate) struct Serving {
     pub updates: u64,
     /// Rewards that the policy refused to learn from.
     pub refused: u64,
+    /// What is done for it aside.
+    pub aside: Option<Aside>,
 }
 
 /// A user.
@@ -204,6 +207,8 @@ pub(crate) struct State {
     pub(super) owed: VecDeque<Owed>,
     /// For those who hear what is taught.
     pub taught: Taught,
+    /// Somebody may be waiting: what takes long is done aside.
+    pub live: bool,
 }
 
 impl State {
@@ -236,6 +241,7 @@ impl State {
             log: Log::new(),
             owed: VecDeque::new(),
             taught: Taught::default(),
+            live: false,
         }
     }
 

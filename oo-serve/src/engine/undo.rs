@@ -80,6 +80,7 @@ impl Engine {
     /// Writes down what the policy in charge has learned, before it gives way.
     pub(super) fn keep_former(&self) -> Result<()> {
         let (generation, frozen) = {
+            let _state = self.settled();
             let serving = read(&self.serving);
             (serving.swapped.generation, serving.models.freeze())
         };
