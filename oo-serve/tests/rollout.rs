@@ -521,6 +521,11 @@ fn a_change_is_undone_after_a_restart_without_those_forgotten_since() {
         assert_eq!(engine.condition().policy, *spec);
     }
     assert_eq!(engine.formers().len(), 5);
+    let live = engine.fingerprint().unwrap();
+    drop(engine);
+    let _ = std::fs::remove_dir_all(dir.path().join("snapshots"));
+    let engine = world.open(dir.path());
+    assert_eq!(engine.fingerprint().unwrap(), live);
     let former = |dir: &Path| {
         let files = std::fs::read_dir(dir.join("before")).unwrap();
         let mut all: Vec<u64> = files
@@ -549,12 +554,15 @@ fn a_change_is_undone_after_a_restart_without_those_forgotten_since() {
     // The file as it was before the compaction: whoever was forgotten is so all the same.
     std::fs::write(&file, &trained).unwrap();
     engine.roll_back().unwrap();
-    assert_eq!(engine.condition().policy, "lin-ucb+per-user");
+    assert_eq!(
+        (engine.condition().policy.as_str(), engine.condition().updates),
+        ("lin-ucb+per-user", 90),
+        "with every reward of its decisions"
+    );
     let after = of(&engine);
     assert_eq!(after[0], after[2], "a stranger again");
     assert!(after[1] != after[2]);
     let live = engine.fingerprint().unwrap();
     drop(engine);
-    std::fs::remove_dir_all(dir.path().join("snapshots")).unwrap();
     assert_eq!(world.open(dir.path()).fingerprint().unwrap(), live);
 }

@@ -112,6 +112,10 @@ pub struct Swapped {
 pub struct Undone {
     /// The generation that comes back.
     pub to: u64,
+    /// Rewards that it had learned.
+    pub updates: u64,
+    /// Rewards that it had refused.
+    pub refused: u64,
     /// It with what it had learned, under a number of its own.
     pub next: Swapped,
 }
@@ -395,7 +399,7 @@ impl Event {
                 kind::UNSHADOWED
             }
             Event::Undone(u) => {
-                out.u64(u.to);
+                [u.to, u.updates, u.refused].into_iter().for_each(|v| out.u64(v));
                 u.next.encode(out);
                 kind::UNDONE
             }
@@ -476,6 +480,8 @@ impl Event {
             kind::UNDONE => (|| {
                 Some(Event::Undone(Box::new(Undone {
                     to: from.u64()?,
+                    updates: from.u64()?,
+                    refused: from.u64()?,
                     next: Swapped::decode(&mut from)?,
                 })))
             })(),

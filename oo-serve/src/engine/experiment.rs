@@ -385,10 +385,11 @@ impl Engine {
     pub fn end_experiment(&self, number: u64, outcome: Outcome, why: &str) -> Result<()> {
         let _one = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
         self.journal.writable()?;
-        if outcome == Outcome::Launched {
+        let gives_way = outcome == Outcome::Launched;
+        if gives_way {
             self.keep_former()?;
         }
-        let mark = {
+        let (mark, former) = {
             let mut state = self.state();
             let Some(trial) = state.trial.as_ref().filter(|t| t.number == number) else {
                 return Err(Error::NotFound {
@@ -403,10 +404,12 @@ impl Engine {
                 outcome,
                 why: why.into(),
             };
+            let former = gives_way.then(|| self.former(&mut state)).transpose()?;
             let mark = self.put(&mut state, &Event::Ended(Box::new(ended)))?;
             self.show_lane(None);
-            mark
+            (mark, former)
         };
+        self.keep_last(former);
         self.tidy_formers();
         self.journal.commit(mark.seq).wait()
     }

@@ -14,6 +14,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 /// Snapshots that are kept: should the newest be damaged, there is another.
 const KEPT: usize = 2;
@@ -105,12 +106,19 @@ impl Engine {
     /// change; [`Error::Unavailable`] when the disk fails.
     pub fn swap(&self, artefact: &Artefact) -> Result<u64> {
         let _one = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
-        let generation = self.exchange(artefact, Event::Swapped)?;
-        self.tidy_formers();
-        Ok(generation)
+        self.exchange(artefact, Event::Swapped)
     }
 
-    /// Another policy for the one in charge, by this record.
+    /// Puts a shadow in charge, with what it has learned; else as [`swap`](Engine::swap).
+    ///
+    /// # Errors
+    /// As [`shadow`](Engine::shadow) and [`swap`](Engine::swap).
+    pub fn promote(&self, shadow: &str, patience: Duration) -> Result<u64> {
+        let _one = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
+        self.exchange(&self.shadow(shadow, patience)?, Event::Swapped)
+    }
+
+    /// Another policy for the one in charge, by this record. To be called with `keeping` held.
     pub(super) fn exchange(&self, artefact: &Artefact, by: impl FnOnce(Swapped) -> Event) -> Result<u64> {
         self.journal.writable()?;
         let generation = self.no_experiment()? + 1;
@@ -122,16 +130,27 @@ impl Engine {
         // A trial that still runs keeps the candidate; it is then too slow to be put in charge.
         let next =
             Arc::try_unwrap(next).map_err(|_| Error::invalid("policy", "one that answers in time", &swapped.spec))?;
+        let mut next = next.into_inner().unwrap_or_else(PoisonError::into_inner);
         let event = by(swapped);
-        if matches!(event, Event::Swapped(_)) {
+        let gives_way = match &event {
+            Event::Undone(undone) => {
+                (next.updates, next.refused) = (undone.updates, undone.refused);
+                false
+            }
+            _ => true,
+        };
+        if gives_way {
             self.keep_former()?;
         }
-        let mark = {
+        let (mark, former) = {
             let mut state = self.state();
+            let former = gives_way.then(|| self.former(&mut state)).transpose()?;
             let mark = self.put(&mut state, &event)?;
-            *write(&self.serving) = next.into_inner().unwrap_or_else(PoisonError::into_inner);
-            mark
+            *write(&self.serving) = next;
+            (mark, former)
         };
+        self.keep_last(former);
+        self.tidy_formers();
         self.journal.commit(mark.seq).wait()?;
         Ok(generation)
     }

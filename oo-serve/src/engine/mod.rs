@@ -82,7 +82,7 @@ pub struct Engine {
     any_lane: AtomicBool,
     /// The record of the latest snapshot.
     snapshot_seq: AtomicU64,
-    /// Held while a snapshot is taken or the journal compacted: one at a time.
+    /// Held while a snapshot is taken, the journal compacted, the policy changed or somebody forgotten: one at a time.
     keeping: Mutex<()>,
     /// Holds the folder.
     _lock: File,
@@ -328,6 +328,8 @@ impl Engine {
     /// # Errors
     /// [`Error::Unavailable`] when the disk fails.
     pub fn forget(&self, user: &str) -> Result<()> {
+        // A policy that is on its way in or out must not miss it.
+        let _one = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
         self.settle(&Event::Forgotten(ask::identity(user)))
     }
 

@@ -210,7 +210,11 @@ impl Replay<'_> {
         }
         match event {
             Event::Swapped(swapped) => self.serving = Some(RwLock::new(install(self.home, swapped)?)),
-            Event::Undone(undone) => self.serving = Some(RwLock::new(install(self.home, &undone.next)?)),
+            Event::Undone(undone) => {
+                let mut back = install(self.home, &undone.next)?;
+                (back.updates, back.refused) = (undone.updates, undone.refused);
+                self.serving = Some(RwLock::new(back));
+            }
             Event::Begun(begun) => {
                 let challenger = install(self.home, &begun.challenger)?;
                 let trial = Trial::new(mark.seq, begun, challenger).ok_or_else(|| Error::Damaged {

@@ -6,8 +6,8 @@
 //! · where an experiment runs, its challenger's models likewise · CRC32C of everything before u32
 //! ```
 //!
-//! Formats 1 and 2 are the same without experiments, shadows and agreement, format 1 also without people's histories and
-//! joins; both are read as well.
+//! Format 3 is the same without policies that can come back, format 2 also without experiments, shadows and agreement,
+//! format 1 also without people's histories and joins; all are read as well.
 
 mod load;
 
@@ -27,7 +27,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// The snapshots' format. Rises when older programs could misread it.
-pub const FORMAT: u32 = 3;
+pub const FORMAT: u32 = 4;
 const MAGIC: &[u8; 8] = b"oOsnap\r\n";
 
 pub(crate) fn folder(dir: &Path) -> PathBuf {
@@ -187,7 +187,7 @@ fn head(state: &State, serving: &Served, challenger: Option<&Served>) -> Vec<u8>
     out
 }
 
-/// What format 3 adds: how policies come into charge.
+/// What format 3 added, and 4 to it: how policies come into charge.
 fn put_rollout(out: &mut Vec<u8>, state: &State, challenger: Option<&Served>) {
     out.u64(state.generations);
     out.u64(state.before.len() as u64);

@@ -12,7 +12,7 @@ use super::people::History;
 use super::settings::Rules;
 use super::shards::{Queue, Shards};
 use super::teach::{By, Owed, Taught};
-use super::undo::{Former, MOST};
+use super::undo::Former;
 use crate::Result;
 use crate::journal::Location;
 use oo_core::tips::Feedback;
@@ -265,19 +265,6 @@ impl State {
         }
     }
 
-    /// The policy in charge gives way to another.
-    fn give_way(&mut self, seq: u64, serving: &RwLock<Serving>) {
-        let serving = read(serving);
-        self.before.push(Former {
-            generation: serving.swapped.generation,
-            spec: serving.swapped.spec.clone(),
-            until: seq,
-        });
-        if self.before.len() > MOST {
-            self.before.remove(0);
-        }
-    }
-
     /// Other rules; whoever replays under another reward spec keeps that.
     fn rule(&mut self, rules: &Rules) {
         let reward = self.overruled.then(|| self.rules.reward.clone());
@@ -288,6 +275,7 @@ impl State {
         if self.rules.window_ms == 0 {
             self.users.values_mut().for_each(|u| u.history = None);
         }
+        self.trim_formers();
     }
 
     /// Applies a record. Errors are about the records that this one refers to; the state is then as if those had not

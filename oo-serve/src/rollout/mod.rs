@@ -183,18 +183,19 @@ impl Rollout {
     /// # Errors
     /// A name that no shadow has, a policy that does not fit.
     pub fn promote(&self, name: Option<&str>, policy: Option<&str>) -> Result<(), Problem> {
-        let next = match (name, policy) {
-            (Some(name), None) => self.engine.shadow(name, PATIENCE)?,
-            (None, Some(policy)) => self.artefact(policy)?,
-            _ => return Err(refuse("policy", "expected `name` of a shadow, or `policy`")),
-        };
-        self.put_in_charge(next)
-    }
-
-    fn put_in_charge(&self, next: Artefact) -> Result<(), Problem> {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        self.none_runs()?;
-        self.engine.swap(&next)?;
+        match (name, policy) {
+            (Some(name), None) => {
+                self.none_runs()?;
+                self.engine.promote(name, PATIENCE)?;
+            }
+            (None, Some(policy)) => {
+                let next = self.artefact(policy)?;
+                self.none_runs()?;
+                self.engine.swap(&next)?;
+            }
+            _ => return Err(refuse("policy", "expected `name` of a shadow, or `policy`")),
+        }
         self.changed();
         Ok(())
     }
@@ -222,7 +223,7 @@ impl Rollout {
         self.none_runs()?;
         if self.engine.formers().is_empty() {
             return Err(not_now(
-                "no policy gave way to another; promote one by `policy` instead",
+                "no change is left that could be undone; promote a policy by `policy` instead",
             ));
         }
         self.engine.roll_back()?;

@@ -336,6 +336,8 @@ fn a_launch_needs_the_gate() {
         "{gate:#}"
     );
     assert_eq!(server.metric("oo_experiment_gate"), 1.0);
+    let champion = server.get("/policies").json()["active"].clone();
+    assert!(champion["updates"].as_u64() > Some(100));
     let launched = server.post("/policies", r#"{"action":"launch"}"#).json();
     assert_eq!(
         (&launched["active"]["policy"], &launched["active"]["model_version"]),
@@ -353,8 +355,10 @@ fn a_launch_needs_the_gate() {
     };
     let back = server.post("/policies", r#"{"action":"roll_back"}"#).json();
     assert_eq!(back["active"]["policy"], "lin-ts{draws=16}");
+    assert_eq!(back["active"]["updates"], champion["updates"]);
     assert_eq!(back["can_roll_back_to"], json!([]));
-    assert_eq!(server.post("/policies", r#"{"action":"roll_back"}"#).status, 409);
+    let refused = server.post("/policies", r#"{"action":"roll_back"}"#);
+    assert!(refused.status == 409 && refused.json()["detail"].as_str().unwrap().contains("could be undone"));
 }
 
 #[test]

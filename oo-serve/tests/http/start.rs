@@ -49,7 +49,8 @@ fn nobody_need_read_what_it_prints() {
 #[test]
 fn a_server_that_never_lives_for_a_second_takes_snapshots() {
     let dir = tempfile::tempdir().unwrap();
-    let (state, args) = (dir.path().join("state"), ["--candidate", "1", "--snapshot-every", "50"]);
+    let state = dir.path().join("state");
+    let args = ["--candidate", "1", "--policy", "lin-ts", "--snapshot-every", "50"];
     let mut first = Server::start_in(dir, &args);
     let mut client = first.connect();
     for i in 0..100 {

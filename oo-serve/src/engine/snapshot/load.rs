@@ -210,9 +210,9 @@ impl Kept {
     }
 }
 
-fn get_rollout(from: &mut Get<'_>, state: &mut State) -> Option<Option<Kept>> {
+fn get_rollout(from: &mut Get<'_>, state: &mut State, format: u32) -> Option<Option<Kept>> {
     state.generations = from.u64()?;
-    for _ in 0..from.u64()? {
+    for _ in 0..if format > 3 { from.u64()? } else { 0 } {
         state.before.push(Former {
             generation: from.u64()?,
             spec: from.text()?.into(),
@@ -244,7 +244,7 @@ fn get_rollout(from: &mut Get<'_>, state: &mut State) -> Option<Option<Kept>> {
     }
 }
 
-/// Format 1 had neither histories nor joins, and format 2 no experiments, shadows and agreement.
+/// Format 1 had neither histories nor joins, format 2 no experiments, shadows and agreement, format 3 nothing to come back.
 fn parse(head: &[u8], format: u32) -> Option<Parsed> {
     let mut from = Get(head);
     let (seq, time, at) = (from.u64()?, from.u64()?, Location::from_bits(from.u64()?));
@@ -324,7 +324,7 @@ fn parse(head: &[u8], format: u32) -> Option<Parsed> {
     }
     state.generations = swapped.generation;
     let trial = if format >= 3 {
-        get_rollout(&mut from, &mut state)?
+        get_rollout(&mut from, &mut state, format)?
     } else {
         None
     };
