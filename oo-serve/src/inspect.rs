@@ -358,6 +358,11 @@ fn reread(home: Home<'_>, seq: u64) -> Result<String> {
     snapshot::take(&state, &serving).digest()
 }
 
+/// At most six decimals: what a sum of floats has beyond them nobody wants to read.
+fn readable(x: f64) -> f64 {
+    (x * 1e6).round() / 1e6
+}
+
 /// The command: what `oo-serve inspect` prints.
 ///
 /// # Errors
@@ -384,7 +389,7 @@ pub fn command(dir: &Path, rules: Option<Rules>, json: bool) -> Result<String> {
     );
     line(
         "learned",
-        format!("{}, rewards {}", report.learned, report.learned_reward),
+        format!("{}, rewards {}", report.learned, readable(report.learned_reward)),
     );
     line("joined", report.joined.to_string());
     match &report.replay {

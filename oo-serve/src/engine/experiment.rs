@@ -14,7 +14,7 @@
 //! over users ([`Seen::unpaired`]), judged at any number of looks.
 
 use super::ask::Arm;
-use super::event::{Begun, Ended, Event, Outcome, Swapped};
+use super::event::{Begun, Ended, Event, Outcome, Swapped, kind};
 use super::guard::Guard;
 use super::recover::{install, keep};
 use super::shards::Shards;
@@ -363,6 +363,26 @@ impl Engine {
         };
         self.journal.commit(mark.seq).wait()?;
         Ok(mark.seq)
+    }
+
+    /// The number of the experiment that used this salt, as far back as the journal reaches. It reads the whole of it.
+    ///
+    /// # Errors
+    /// A journal that cannot be read.
+    pub fn salt_used(&self, salt: &str) -> Result<Option<u64>> {
+        let (segments, mut found) = (self.journal.segments(), None);
+        for segment in segments.list()? {
+            segments.scan(segment, |r| {
+                if r.kind == kind::BEGUN
+                    && let Ok(Event::Begun(begun)) = Event::decode(&r)
+                    && begun.salt == salt
+                {
+                    found = Some(r.seq);
+                }
+                Ok(())
+            })?;
+        }
+        Ok(found)
     }
 
     /// The latest generation, where no experiment runs.

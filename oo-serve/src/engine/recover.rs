@@ -50,10 +50,10 @@ pub(crate) fn lock(dir: &Path) -> Result<File> {
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(Error::Locked { path: dir.into() }),
-        Err(TryLockError::Error(source)) => Err(Error::Io {
+        Err(TryLockError::Error(why)) => Err(Error::Io {
             doing: "lock",
             path,
-            source,
+            why,
         }),
     }
 }

@@ -9,7 +9,6 @@
 //! - In the modes **apprentice** and **log-only** the caller decides, and the journal has beside it how likely the policy was
 //!   to choose each candidate.
 
-use crate::artefact;
 use crate::config::Mode;
 use crate::drift::{self, Drift, Summary};
 use crate::engine::event::Outcome;
@@ -18,6 +17,7 @@ use crate::engine::{Answer, Artefact, Ask, Choice, Engine, Explained, Plan, Reas
 use crate::http::problem::Problem;
 use crate::http::{App, rounds};
 use crate::metrics::Text;
+use crate::registry;
 use hyper::StatusCode;
 use oo_judge::gate::{self, Check, Rule, Verdict};
 use serde::Serialize;
@@ -61,6 +61,8 @@ impl From<Explained> for Decided {
 /// See the module.
 pub struct Rollout {
     engine: Arc<Engine>,
+    /// The registry of models, where one is named.
+    mlflow: Option<String>,
     /// One change at a time.
     changing: Mutex<()>,
     drift: Arc<Drift>,
@@ -74,11 +76,17 @@ fn refuse(field: &str, detail: impl Into<String>) -> Problem {
 }
 
 impl Rollout {
-    /// Starts the shadows that do not run yet. What the folder has running goes on by itself.
+    /// Starts the shadows that do not run yet. What the folder has running goes on by itself. `mlflow` is the address of the
+    /// registry in which `models:/…` are looked up.
     ///
     /// # Errors
     /// A shadow that does not fit.
-    pub fn open(engine: Arc<Engine>, shadows: &[String], summary: Option<Summary>) -> anyhow::Result<Rollout> {
+    pub fn open(
+        engine: Arc<Engine>,
+        shadows: &[String],
+        summary: Option<Summary>,
+        mlflow: Option<String>,
+    ) -> anyhow::Result<Rollout> {
         let shape = engine.settings().shape.clone();
         let drift = Arc::new(Drift::new(shape.context.iter().chain(&shape.candidate), summary));
         let watch = drift.clone();
@@ -86,6 +94,7 @@ impl Rollout {
         let rollout = Rollout {
             drift,
             engine,
+            mlflow,
             changing: Mutex::default(),
             seen: AtomicU64::new(0),
             fallbacks: AtomicU64::new(0),
@@ -105,10 +114,15 @@ impl Rollout {
         Ok(rollout)
     }
 
-    /// A spec, or a folder with a trained policy.
+    /// A spec, a folder with a trained policy, or one in the registry.
     fn artefact(&self, text: &str) -> Result<Artefact, Problem> {
-        let settings = self.engine.settings();
-        artefact::take(text, &settings.shape, &settings.build).map_err(|why| refuse("policy", why))
+        let (settings, server) = (self.engine.settings(), self.mlflow.as_deref());
+        let taken = registry::take(text, server, self.engine.dir(), &settings.shape, &settings.build);
+        let (artefact, warning) = taken.map_err(|why| refuse("policy", why))?;
+        if let Some(why) = warning {
+            tracing::warn!(why, "the registry of models does not answer");
+        }
+        Ok(artefact)
     }
 
     /// Decides as the mode and the experiment say, and lets the others decide along.
@@ -194,7 +208,13 @@ impl Rollout {
                 self.none_runs()?;
                 self.engine.swap(&next)?;
             }
-            _ => return Err(refuse("policy", "expected `name` of a shadow, or `policy`")),
+            (name, _) => {
+                let got = if name.is_some() { "both" } else { "neither" };
+                return Err(refuse(
+                    "policy",
+                    format!("expected `name` of a shadow or `policy`, got {got}"),
+                ));
+            }
         }
         self.changed();
         Ok(())
@@ -247,6 +267,13 @@ impl Rollout {
         let artefact = self.artefact(policy)?;
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         self.none_runs()?;
+        if let Some(number) = self.engine.salt_used(salt)? {
+            let why = format!(
+                "the experiment {number} had the salt `{salt}`, and the same users would be in the same arms again; take \
+                 another, such as `{salt}-again`"
+            );
+            return Err(not_now(why).about("salt"));
+        }
         let number = self.engine.begin_experiment(&plan, &artefact)?;
         tracing::info!(number, salt, policy, "an experiment begins");
         Ok(())
@@ -507,11 +534,19 @@ fn reasons(verdict: &Verdict) -> String {
 }
 
 fn said(check: &Check) -> String {
-    let seen = check.seen.map_or(String::new(), |x| format!(", seen {x:.4}"));
+    // Counts are whole.
+    let number = |x: f64| {
+        if x.fract() == 0.0 {
+            format!("{x:.0}")
+        } else {
+            format!("{x:.4}")
+        }
+    };
+    let seen = check.seen.map_or(String::new(), |x| format!(", seen {}", number(x)));
     let bounds = match (check.low, check.high) {
         (None, None) => String::new(),
         (low, high) => {
-            let end = |x: Option<f64>, none: &str| x.map_or(none.to_string(), |x| format!("{x:.4}"));
+            let end = |x: Option<f64>, none: &str| x.map_or(none.to_string(), number);
             format!(" in {} … {}", end(low, "−∞"), end(high, "∞"))
         }
     };

@@ -45,6 +45,50 @@ fn nobody_need_read_what_it_prints() {
     assert!(output.status.code() == Some(1) && told.starts_with("error: "), "{told}");
 }
 
+/// What cannot be used is told once, with what to do, and by exit code 2.
+#[test]
+fn what_cannot_be_used_is_told_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (none, out) = (dir.path().join("none"), dir.path().join("out.parquet"));
+    let (none, out, empty) = (
+        none.to_str().unwrap(),
+        out.to_str().unwrap(),
+        dir.path().to_str().unwrap(),
+    );
+    for (args, told) in [
+        (&["inspect", "--state", none][..], "there is no folder"),
+        (&["inspect", "--state", none, "--feedbacks"], "there is no folder"),
+        (&["export", "--state", none, "--out", out], "there is no folder"),
+        (&["inspect", "--state", empty], "there is no journal in"),
+        (
+            &["inspect", "--state", empty, "--reward", "r9"],
+            "there is no journal in",
+        ),
+        (
+            &["--state", none, "--policy", "missing/winner"],
+            "there is no folder missing/winner; expected",
+        ),
+        (&["--state", none, "--policy", "lin-tss"], "did you mean `lin-ts`?"),
+        (
+            &["--state", none, "--policy", "lin-ts{drwas=3}"],
+            "did you mean `draws`?",
+        ),
+        (
+            &["--state", none, "--shadow", "./winner"],
+            "option `shadow`: there is no folder ./winner",
+        ),
+    ] {
+        let output = command().args(args).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {said}");
+        assert!(
+            said.starts_with("error: ") && said.matches(told).count() == 1,
+            "{args:?}: {said}"
+        );
+        assert!(said.matches("os error").count() < 2, "{args:?}: {said}");
+    }
+}
+
 /// However short the lives of a server are, one of them takes the snapshot that is due.
 #[test]
 fn a_server_that_never_lives_for_a_second_takes_snapshots() {
