@@ -240,7 +240,7 @@ impl Policy for Hierarchical {
         for (row, reward) in batch.iter() {
             self.columns
                 .gather(&row.round, row.chosen, &mut self.x[..self.columns.dim()]);
-            self.population.learn(row.round.user, &self.x, reward)?;
+            self.population.learn_row(row.round.user, &self.x, reward)?;
         }
         Ok(self.population.is_due())
     }

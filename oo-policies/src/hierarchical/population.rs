@@ -196,11 +196,23 @@ impl Population {
         Ok(theta)
     }
 
-    /// Learns a row of f32 numbers; `x` is padded. Σ and σ² stay what they are.
+    /// Learns a row of f32 numbers, and estimates Σ and σ² when they are due; `x` is padded.
     ///
     /// # Errors
     /// [`Error::Singular`] when a matrix can no longer be inverted.
     pub fn learn(&mut self, user: UserId, x: &[f64], reward: f64) -> Result<()> {
+        self.learn_row(user, x, reward)?;
+        match self.is_due() {
+            true => self.estimate(),
+            false => Ok(()),
+        }
+    }
+
+    /// The same, but Σ and σ² stay what they are.
+    ///
+    /// # Errors
+    /// As [`learn`](Population::learn).
+    pub fn learn_row(&mut self, user: UserId, x: &[f64], reward: f64) -> Result<()> {
         debug_assert!(x.iter().all(|&v| f64::from(v as f32) == v));
         let posterior = match (self.recent.take(user), self.people.get(user)) {
             (Some(posterior), Some(_)) => posterior,

@@ -59,7 +59,7 @@ use state::{Mark, Serving, State};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, OnceLock, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 /// Hears rewards.
 type Ear = Box<dyn Fn(f64) + Send + Sync>;
