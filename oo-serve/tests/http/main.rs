@@ -11,5 +11,6 @@ mod learning;
 mod otlp;
 mod parity;
 mod people;
+mod registry;
 mod shadows;
 mod strain;
