@@ -14,6 +14,7 @@ pub mod event;
 pub mod experiment;
 mod feedback;
 mod guard;
+pub(crate) mod ids;
 pub mod join;
 mod keep;
 pub(crate) mod models;
@@ -25,6 +26,8 @@ pub mod settings;
 pub mod shadow;
 pub(crate) mod snapshot;
 pub(crate) mod state;
+mod teach;
+pub(crate) mod undo;
 
 pub use ask::{Answer, Arm, Ask, Feedback, Given, Hints, Logged, Reason, Receipt, Stats, Status, Suppressed, Target};
 pub use decide::Explained;
@@ -51,7 +54,10 @@ use state::{Mark, Serving, State};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+
+/// Hears rewards.
+type Ear = Box<dyn Fn(f64) + Send + Sync>;
 
 /// See the module. Shared in an `Arc`.
 pub struct Engine {
@@ -64,12 +70,14 @@ pub struct Engine {
     state: Mutex<State>,
     journal: Journal,
     shadows: Shadows,
+    /// Who hears every reward that is taught.
+    ear: OnceLock<Ear>,
     /// The experiment that runs, for those who decide.
     lane: RwLock<Option<Arc<Lane>>>,
     any_lane: AtomicBool,
     /// The record of the latest snapshot.
     snapshot_seq: AtomicU64,
-    /// Held while a snapshot is taken or the journal compacted: one at a time.
+    /// Held while a snapshot is taken, the journal compacted, the policy changed or somebody forgotten: one at a time.
     keeping: Mutex<()>,
     /// Holds the folder.
     _lock: File,
@@ -139,13 +147,30 @@ impl Engine {
         }
     }
 
+    /// Lets somebody hear every reward that the policy is taught from now on, whether by a feedback, at the end of its
+    /// window, or by default. It is called under a lock and must not take long; the first one stays.
+    pub fn listen(&self, ear: impl Fn(f64) + Send + Sync + 'static) {
+        if self.ear.set(Box::new(ear)).is_ok() {
+            self.state().taught.watched = true;
+        }
+    }
+
+    /// Tells the others what the policy was taught.
+    fn tell(&self, state: &mut State) {
+        let rewards = state.taught.take_rewards();
+        if let Some(ear) = self.ear.get() {
+            rewards.into_iter().for_each(ear);
+        }
+        self.shadows.learn(state.taught.take());
+    }
+
     /// Learns what could not be read when it was due.
     fn settle_owed(&self, state: &mut State) -> Result<()> {
         if state.owing() == 0 {
             return Ok(());
         }
         let settled = state.settle(&self.serving, &|at| self.fetch(at));
-        self.shadows.learn(state.taught.take());
+        self.tell(state);
         settled.map_err(Error::unread)
     }
 
@@ -167,7 +192,7 @@ impl Engine {
         let mark = Mark { seq, time, at };
         fail::point("apply.before");
         state.apply(mark, event, &self.serving, &|at| self.fetch(at));
-        self.shadows.learn(state.taught.take());
+        self.tell(state);
         if let Event::Reset(user) | Event::Forgotten(user) = event {
             self.shadows.forget(oo_core::UserId(*user));
         }
@@ -265,7 +290,7 @@ impl Engine {
 
     /// A decision that is open, or whose id the caller chose.
     fn known_decision(&self, state: &State, id: &str) -> Result<Option<Decided>> {
-        let hash = state::decision_hash(id);
+        let hash = ids::decision_hash(id);
         let open = state.open.get(&hash).map(|o| o.at);
         for at in open.into_iter().chain(state.ids.places(hash)) {
             match self.fetch(at) {
@@ -291,6 +316,8 @@ impl Engine {
     /// # Errors
     /// [`Error::Unavailable`] when the disk fails.
     pub fn forget(&self, user: &str) -> Result<()> {
+        // A policy that is on its way in or out must not miss it.
+        let _one = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
         self.settle(&Event::Forgotten(ask::identity(user)))
     }
 

@@ -13,4 +13,5 @@ mod parity;
 mod people;
 mod registry;
 mod shadows;
+mod start;
 mod strain;
