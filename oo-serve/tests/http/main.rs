@@ -12,6 +12,7 @@ mod many;
 mod otlp;
 mod parity;
 mod people;
+mod registry;
 mod shadows;
 mod start;
 mod strain;
