@@ -119,6 +119,8 @@ pub struct Condition {
     pub owed: usize,
     /// How long the engine's lock was held.
     pub holds: Holds,
+    /// Something is done aside for a policy: an estimate, say.
+    pub aside: bool,
 }
 
 impl Engine {
@@ -353,6 +355,7 @@ impl Engine {
             ends: state.ends,
             owed: state.owing(),
             holds: self.state.holds(),
+            aside: serving.aside.is_some(),
         }
     }
 

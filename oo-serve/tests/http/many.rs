@@ -2,7 +2,10 @@
 
 use crate::client::{Client, Server};
 use serde_json::Value;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// For estimates from everybody.
+const PATIENCE: Duration = Duration::from_secs(1200);
 
 /// Kilobytes of a process: now, and at most so far.
 fn resident(server: &Server) -> (u64, u64) {
@@ -71,18 +74,25 @@ fn people(users: u64, each: u64) {
     for user in (0..users).step_by((users / 200).max(1) as usize) {
         assert!(!decide(&mut client, user, each)["propensity"].is_null());
     }
+    // The last estimates may still be under way.
+    while server.metric("oo_policy_works_aside") > 0.0 {
+        assert!(begun.elapsed() < PATIENCE, "the policy does not come to an end");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let settled = begun.elapsed();
     let (after, again) = resident(&server);
     println!(
         "{users} users with {each} feedbacks in {:.0} s: {} MB, at most {} MB, longest hold of the lock {:.1} ms; cold start {:.2} s, \
-         {} MB, at most {} MB, {} MB after 200 decisions",
+         {} MB; its last estimate after {:.0} s, {} MB, at most {} MB",
         took.as_secs_f64(),
         made / 1024,
         most / 1024,
         longest * 1e3,
         cold.as_secs_f64(),
         opened / 1024,
-        again / 1024,
-        after / 1024
+        settled.as_secs_f64(),
+        after / 1024,
+        again / 1024
     );
     assert!(most.max(again) <= 256 * 1024, "more than 256 MB");
     server.signal("-TERM");
@@ -90,8 +100,8 @@ fn people(users: u64, each: u64) {
 }
 
 #[test]
-fn a_thousand_people() {
-    people(1000, 3);
+fn three_hundred_people() {
+    people(300, 3);
 }
 
 #[test]
