@@ -151,6 +151,49 @@ fn shards_started_by_xargs_share_a_folder() {
     assert_eq!(merged(&bench, &["shared"], "shared"), bench.whole());
 }
 
+/// What the book gives to Slurm and Kubernetes, by a shell that does what they do: every task with its number, then the rest.
+#[cfg(unix)]
+#[test]
+fn the_books_scripts_for_queues_run() {
+    let bench = Bench::new();
+    let page = include_str!("../../docs/cluster.md");
+    let between = |start: &str, end: &str| {
+        let (_, rest) = page
+            .split_once(start)
+            .unwrap_or_else(|| panic!("{start} is not in docs/cluster.md"));
+        rest.split_once(end).unwrap().0.to_string()
+    };
+    let programs = Path::new(env!("CARGO_BIN_EXE_oo-sim")).parent().unwrap();
+    let path = std::env::join_paths(
+        std::iter::once(programs.to_path_buf()).chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())),
+    );
+    let path = path.unwrap();
+    let sh = |script: &str, number: Option<(&str, u32)>| {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", script])
+            .current_dir(bench.folder.path())
+            .env("PATH", &path);
+        command.envs(number.map(|(name, value)| (name, value.to_string())));
+        let done = command.output().unwrap();
+        assert!(
+            done.status.success(),
+            "{script}: {}",
+            String::from_utf8_lossy(&done.stderr)
+        );
+    };
+    let slurm = between("cat > shard.sh <<'END'\n", "END\n");
+    assert!(slurm.contains("#SBATCH --array=1-16\n"));
+    (1..=16).for_each(|i| sh(&slurm, Some(("SLURM_ARRAY_TASK_ID", i))));
+    sh(&between("--wrap '", "'\n"), None);
+    assert_eq!(merged(&bench, &["runs/mine"], "of-slurm"), bench.whole());
+    // A folder stands for the bucket; object_storage.rs has one.
+    let pod = between("args: ['", "']\n").replace("s3://results/", "results/");
+    assert!(page.contains("completionMode: Indexed\n  completions: 16\n"));
+    (0..16).for_each(|i| sh(&pod, Some(("JOB_COMPLETION_INDEX", i))));
+    assert_eq!(merged(&bench, &["results/mine"], "of-pods"), bench.whole());
+}
+
 #[test]
 fn what_is_missing_is_named_with_the_commands_that_run_it() {
     let bench = Bench::new();
