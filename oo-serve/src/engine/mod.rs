@@ -13,6 +13,7 @@ mod decide;
 pub mod event;
 pub mod experiment;
 mod feedback;
+pub(crate) mod forget;
 mod guard;
 pub(crate) mod ids;
 pub mod join;
