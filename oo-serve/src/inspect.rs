@@ -217,7 +217,7 @@ pub fn inspect(dir: &Path, rules: Option<Rules>) -> Result<Report> {
     report.feedback_ids = ids.len() as u64;
     if let (true, Some(serving)) = (possible, &replay.serving) {
         let serving = state::read(serving);
-        let still = snapshot::take(&mut replay.state, &serving);
+        let still = snapshot::take(&replay.state, &serving);
         let state = &replay.state;
         report.replay = Some(Replayed {
             from,
@@ -352,7 +352,7 @@ fn compare(replay: &mut Replay<'_>, digests: &[(u64, Option<String>)], report: &
         return Ok(());
     };
     let Some(serving) = &replay.serving else { return Ok(()) };
-    let digest = snapshot::take(&mut replay.state, &state::read(serving)).digest()?;
+    let digest = snapshot::take(&replay.state, &state::read(serving)).digest()?;
     let same = Some(&digest) == digests[i].1.as_ref() || reread(replay.home, seq)? == digest;
     report.snapshots[i].equals_replay = Some(same);
     Ok(())
@@ -360,8 +360,8 @@ fn compare(replay: &mut Replay<'_>, digests: &[(u64, Option<String>)], report: &
 
 /// The digest of a snapshot as it would be written today: one of an older format has other bytes for the same.
 fn reread(home: Home<'_>, seq: u64) -> Result<String> {
-    let (mut state, serving) = snapshot::load(home, seq)?;
-    snapshot::take(&mut state, &serving).digest()
+    let (state, serving) = snapshot::load(home, seq)?;
+    snapshot::take(&state, &serving).digest()
 }
 
 /// At most six decimals: what a sum of floats has beyond them nobody wants to read.

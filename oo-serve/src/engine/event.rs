@@ -339,6 +339,19 @@ impl GivenEvent {
 }
 
 impl Event {
+    /// True where it does something to policies, or to what they know of somebody, besides teaching them.
+    pub(crate) fn changes_policies(&self) -> bool {
+        matches!(
+            self,
+            Event::Reset(_)
+                | Event::Forgotten(_)
+                | Event::Swapped(_)
+                | Event::Undone(_)
+                | Event::Begun(_)
+                | Event::Ended(_)
+        )
+    }
+
     /// Kind, version and payload; decisions are written from their parts.
     pub(crate) fn encode(&self, out: &mut Vec<u8>) -> (u8, u8) {
         out.clear();

@@ -17,6 +17,7 @@ use super::ask::Arm;
 use super::event::{Begun, Ended, Event, Outcome, Swapped, kind};
 use super::guard::Guard;
 use super::recover::{install, keep};
+use super::shards::Shards;
 use super::state::Serving;
 use super::{Artefact, Engine};
 use crate::assignment::{self, assign};
@@ -25,7 +26,7 @@ use oo_core::tips::{Feedback, Reaction, RewardSpec};
 use oo_judge::gate::{Diagnostic, Evidence, Operation, Rule, Seen, Source};
 use oo_judge::stats::{self, Cluster, sample_ratio};
 use serde::Serialize;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// The arms' names, in the order of everything below.
@@ -104,6 +105,7 @@ pub(crate) struct Person {
 }
 
 /// The experiment as the state has it.
+#[derive(Clone)]
 pub(crate) struct Trial {
     /// The number of the record that began it.
     pub number: u64,
@@ -115,7 +117,7 @@ pub(crate) struct Trial {
     specs: Vec<RewardSpec>,
     /// Control and challenger, a number each.
     pub arms: [Vec<stats::Arm>; 2],
-    pub users: HashMap<u64, Person, super::ids::Plain>,
+    pub users: Shards<Person>,
 }
 
 impl Trial {
@@ -135,7 +137,7 @@ impl Trial {
             reactions,
             specs,
             arms: [vec![stats::Arm::default(); width], vec![stats::Arm::default(); width]],
-            users: HashMap::default(),
+            users: Shards::default(),
         })
     }
 
@@ -146,7 +148,7 @@ impl Trial {
 
     fn count(&mut self, arm: u8, user: u64, position: usize, value: f64) {
         let width = self.width();
-        let person = self.users.entry(user).or_insert_with(|| Person {
+        let person = self.users.or_insert_with(user, || Person {
             arm,
             numbers: vec![Cluster::default(); width].into(),
         });

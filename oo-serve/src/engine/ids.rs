@@ -1,13 +1,14 @@
 //! Ids by their hashes: where the record of each lies.
 
+use super::shards::Shards;
 use crate::journal::Location;
 use oo_core::key::hash_name;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 /// Where the records of ids are. A hash and a place each; whether it is the right one, the record says.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ids {
-    places: HashMap<u64, Location, Plain>,
+    places: Shards<Location>,
     /// Others with the same hash.
     more: BTreeMap<u64, Vec<Location>>,
 }
@@ -44,11 +45,11 @@ pub(crate) fn feedback_hash(id: &str) -> u64 {
 
 impl Ids {
     pub fn insert(&mut self, hash: u64, at: Location) {
-        match self.places.entry(hash) {
-            std::collections::hash_map::Entry::Vacant(place) => {
-                place.insert(at);
+        match self.places.contains_key(&hash) {
+            false => {
+                self.places.insert(hash, at);
             }
-            std::collections::hash_map::Entry::Occupied(_) => self.more.entry(hash).or_default().push(at),
+            true => self.more.entry(hash).or_default().push(at),
         }
     }
 
@@ -58,30 +59,34 @@ impl Ids {
         more.chain(self.places.get(&hash)).copied()
     }
 
-    pub fn reserve(&mut self, more: usize) {
-        self.places.reserve(more);
-    }
-
     pub fn len(&self) -> usize {
         self.places.len() + self.more.values().map(Vec::len).sum::<usize>()
     }
 
-    /// Drops what lies in segments before `segment`.
-    pub fn drop_before(&mut self, segment: u32) {
-        self.places.retain(|_, at| at.segment >= segment);
+    /// Steps of [`drop_before`](Ids::drop_before).
+    pub fn parts(&self) -> usize {
+        self.places.parts() + 1
+    }
+
+    /// Drops what lies in segments before `segment`, a step at a time.
+    pub fn drop_before(&mut self, segment: u32, part: usize) {
+        if part < self.places.parts() {
+            return self.places.retain_in(part, |_, at| at.segment >= segment);
+        }
         self.more.retain(|_, all| {
             all.retain(|at| at.segment >= segment);
             !all.is_empty()
         });
     }
 
-    /// All of it, in a fixed order.
-    pub fn sorted(&self) -> Vec<(u64, Location)> {
+    /// What lies in segments from `segment` on, in a fixed order.
+    pub fn sorted(&self, segment: u32) -> Vec<(u64, Location)> {
         let more = self
             .more
             .iter()
             .flat_map(|(h, all)| all.iter().map(move |at| (*h, *at)));
-        let mut all: Vec<_> = self.places.iter().map(|(h, at)| (*h, *at)).chain(more).collect();
+        let all = self.places.iter().map(|(h, at)| (h, *at)).chain(more);
+        let mut all: Vec<_> = all.filter(|(_, at)| at.segment >= segment).collect();
         all.sort_unstable();
         all
     }

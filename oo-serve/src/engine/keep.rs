@@ -44,6 +44,7 @@ impl Engine {
     }
 
     fn snapshot_now(&self, kept: usize) -> Result<u64> {
+        self.drop_outdated();
         // Asked under the lock: what they say is as of the same record.
         let (still, shadows) = self.still(|| self.shadows.ask())?;
         // It must never know more than the journal does.
@@ -79,10 +80,22 @@ impl Engine {
 
     /// A copy of everything at this moment, and what `beside` finds at the same one.
     fn still<T>(&self, beside: impl FnOnce() -> T) -> Result<(snapshot::Still, T)> {
-        let mut state = self.state();
+        let mut state = self.settled();
         self.settle_owed(&mut state)?;
+        self.wait_for_asides(&state);
         let serving = state::read(&self.serving);
-        Ok((snapshot::take(&mut state, &serving), beside()))
+        Ok((snapshot::take(&state, &serving), beside()))
+    }
+
+    /// Drops ids that are too old to matter, a step at a time, so that nobody waits for all of them.
+    fn drop_outdated(&self) {
+        let (outdated, steps) = {
+            let state = self.state();
+            (state.outdated(), state.ids.parts())
+        };
+        let Some(last) = outdated else { return };
+        (0..steps).for_each(|step| self.state().ids.drop_before(last + 1, step));
+        self.state().segment_ends.retain(|segment, _| *segment > last);
     }
 
     /// Puts another policy, or another state of one, in charge. Decisions under way end with the one they began with.

@@ -6,6 +6,7 @@
 //!
 //! Draws come from a key of (seed, user, decision id), never from time or thread.
 
+mod aside;
 pub mod ask;
 pub mod clock;
 pub(crate) mod codec;
@@ -15,6 +16,7 @@ pub mod experiment;
 mod feedback;
 pub(crate) mod forget;
 mod guard;
+mod held;
 pub(crate) mod ids;
 pub mod join;
 mod keep;
@@ -25,6 +27,7 @@ pub mod people;
 pub(crate) mod recover;
 pub mod settings;
 pub mod shadow;
+mod shards;
 pub(crate) mod snapshot;
 pub(crate) mod state;
 mod teach;
@@ -35,6 +38,7 @@ pub use decide::Explained;
 pub use event::{Ended, Outcome};
 pub use experiment::{Plan, Standing};
 pub use feedback::Pending;
+pub use held::Holds;
 pub use join::Join;
 pub use keep::Compaction;
 pub use offer::Choice;
@@ -49,13 +53,14 @@ use clock::Stamps;
 use event::{Decided, Event};
 use experiment::Lane;
 use guard::Guard;
+use held::{Held, Lock};
 use names::Names;
 use shadow::Shadows;
 use state::{Mark, Serving, State};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 /// Hears rewards.
 type Ear = Box<dyn Fn(f64) + Send + Sync>;
@@ -68,7 +73,7 @@ pub struct Engine {
     names: Names,
     serving: Arc<RwLock<Serving>>,
     guard: Guard,
-    state: Mutex<State>,
+    state: Lock,
     journal: Journal,
     shadows: Shadows,
     /// Who hears every reward that is taught.
@@ -113,6 +118,8 @@ pub struct Condition {
     pub ends: [u64; 3],
     /// Rewards that it could not learn yet, because the disk cannot be read now.
     pub owed: usize,
+    /// How long the engine's lock was held.
+    pub holds: Holds,
 }
 
 impl Engine {
@@ -126,8 +133,8 @@ impl Engine {
         Ok((engine, recovery))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> Held<'_> {
+        self.state.lock()
     }
 
     /// Finds a decision's record.
@@ -163,6 +170,7 @@ impl Engine {
             rewards.into_iter().for_each(ear);
         }
         self.shadows.learn(state.taught.take());
+        self.start_asides(state);
     }
 
     /// Learns what could not be read when it was due.
@@ -187,6 +195,10 @@ impl Engine {
             self.put_at(state, &Event::Tick, time)?;
         }
         self.settle_owed(state)?;
+        if event.changes_policies() {
+            self.wait_for_asides(state);
+        }
+        state.taught.begun.clear();
         let mut payload = Vec::new();
         let kind = event.encode(&mut payload);
         let (seq, at) = self.journal.append(time, kind, &payload)?;
@@ -325,7 +337,7 @@ impl Engine {
     /// Puts and applies a record, and waits for the disk.
     fn settle(&self, event: &Event) -> Result<()> {
         self.journal.writable()?;
-        let mark = self.put(&mut self.state(), event)?;
+        let mark = self.put(&mut self.settled(), event)?;
         self.journal.commit(mark.seq).wait()
     }
 
@@ -355,6 +367,7 @@ impl Engine {
             agreement: state.agreement,
             ends: state.ends,
             owed: state.owing(),
+            holds: self.state.holds(),
         }
     }
 

@@ -125,6 +125,7 @@ pub(crate) fn install(home: Home<'_>, swapped: &Swapped) -> Result<Serving> {
         swapped: swapped.clone(),
         updates: 0,
         refused: 0,
+        aside: None,
     })
 }
 
@@ -329,6 +330,7 @@ pub(crate) fn open(dir: &Path, settings: Settings) -> Result<(Engine, Recovery)>
         .shadows
         .iter()
         .for_each(|(name, before)| shadows.tally(name, before));
+    state.live = true;
     let lane = state.trial.as_ref().map(experiment::lane_of);
     let fresh = serving.is_none();
     if let Some(serving) = &serving {
@@ -367,7 +369,7 @@ pub(crate) fn open(dir: &Path, settings: Settings) -> Result<(Engine, Recovery)>
         snapshot_seq: AtomicU64::new(recovery.snapshot.unwrap_or(0)),
         keeping: Mutex::new(()),
         journal: Journal::open(&journal_dir(dir), position, options)?,
-        state: Mutex::new(state),
+        state: super::held::Lock::new(state),
         settings,
         _lock: lock,
     };

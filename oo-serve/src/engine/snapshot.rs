@@ -14,6 +14,7 @@ mod load;
 pub(crate) use load::{load, verify};
 
 use super::codec::Put;
+use super::event::Swapped;
 use super::experiment;
 use super::models::Frozen;
 use super::state::{Mark, Serving, State, read};
@@ -52,12 +53,31 @@ pub(crate) fn list(dir: &Path) -> Result<Vec<u64>> {
     Ok(found)
 }
 
-/// A copy of everything at one moment, to be written at leisure.
+/// A copy of everything at one moment, cheap to take, to be written at leisure.
 pub(crate) struct Still {
     pub seq: u64,
-    head: Vec<u8>,
+    state: State,
+    serving: Served,
+    challenger: Option<Served>,
+}
+
+/// A policy at that moment and what is said about it.
+struct Served {
+    swapped: Swapped,
+    updates: u64,
+    refused: u64,
     models: Frozen,
-    challenger: Option<Frozen>,
+}
+
+impl Served {
+    fn of(serving: &Serving) -> Served {
+        Served {
+            swapped: serving.swapped.clone(),
+            updates: serving.updates,
+            refused: serving.refused,
+            models: serving.models.freeze(),
+        }
+    }
 }
 
 fn put_feedback(out: &mut Vec<u8>, feedback: Option<Feedback>) {
@@ -65,22 +85,36 @@ fn put_feedback(out: &mut Vec<u8>, feedback: Option<Feedback>) {
     out.option(feedback.and_then(|f| f.dwell_ms));
 }
 
-/// Takes the copy. Sweeps first, so that the bytes do not depend on when that was done last.
-pub(crate) fn take(state: &mut State, serving: &Serving) -> Still {
-    state.sweep();
+/// Takes the copy.
+pub(crate) fn take(state: &State, serving: &Serving) -> Still {
+    Still {
+        seq: state.last.seq,
+        state: state.clone(),
+        serving: Served::of(serving),
+        challenger: state.trial.as_ref().map(|trial| Served::of(&read(&trial.challenger))),
+    }
+}
+
+/// Everything but the models.
+fn head(state: &State, serving: &Served, challenger: Option<&Served>) -> Vec<u8> {
+    let Served {
+        swapped,
+        updates,
+        refused,
+        ..
+    } = serving;
     let mut out = Vec::new();
     let Mark { seq, time, at } = state.last;
     [seq, time, at.bits()].into_iter().for_each(|v| out.u64(v));
     out.text(&serde_json::to_string(&state.rules).expect("rules are plain data"));
     out.text(&serde_json::to_string(&state.counts).expect("counts are plain data"));
-    serving.swapped.encode(&mut out);
-    out.u64(serving.updates);
-    out.u64(serving.refused);
-    let mut users: Vec<_> = state.users.iter().collect();
-    users.sort_unstable_by_key(|(id, _)| **id);
+    swapped.encode(&mut out);
+    out.u64(*updates);
+    out.u64(*refused);
+    let users = state.users.sorted();
     out.u64(users.len() as u64);
     for (id, u) in users {
-        [*id, u.decisions, u.pulls, u.sum.to_bits(), u.updated, u.last.bits()]
+        [id, u.decisions, u.pulls, u.sum.to_bits(), u.updated, u.last.bits()]
             .into_iter()
             .for_each(|v| out.u64(v));
         out.u8(u8::from(u.history.is_some()));
@@ -113,8 +147,8 @@ pub(crate) fn take(state: &mut State, serving: &Serving) -> Still {
         }
     }
     out.u64(state.joins.len() as u64);
-    for (hash, joined) in &state.joins {
-        out.u64(*hash);
+    for (hash, joined) in state.joins.sorted() {
+        out.u64(hash);
         out.u8(joined.join as u8);
         out.u64(joined.n);
         out.f64(joined.value);
@@ -130,7 +164,9 @@ pub(crate) fn take(state: &mut State, serving: &Serving) -> Still {
         out.u64(*until);
         out.u64(*hash);
     });
-    let ids = state.ids.sorted();
+    // What is too old to matter is left out, so that the bytes do not depend on when it was dropped last.
+    let first = state.outdated().map_or(0, |last| last + 1);
+    let ids = state.ids.sorted(first);
     out.u64(ids.len() as u64);
     ids.iter().for_each(|(hash, at)| {
         out.u64(*hash);
@@ -141,22 +177,18 @@ pub(crate) fn take(state: &mut State, serving: &Serving) -> Still {
         out.u64(*user);
         out.u64(*seq);
     });
-    out.u64(state.segment_ends.len() as u64);
-    state.segment_ends.iter().for_each(|(segment, time)| {
+    let ends = || state.segment_ends.range(first..);
+    out.u64(ends().count() as u64);
+    ends().for_each(|(segment, time)| {
         out.u32(*segment);
         out.u64(*time);
     });
-    let challenger = put_rollout(&mut out, state);
-    Still {
-        seq,
-        head: out,
-        models: serving.models.freeze(),
-        challenger,
-    }
+    put_rollout(&mut out, state, challenger);
+    out
 }
 
 /// What format 3 added, and 4 to it: how policies come into charge.
-fn put_rollout(out: &mut Vec<u8>, state: &State) -> Option<Frozen> {
+fn put_rollout(out: &mut Vec<u8>, state: &State, challenger: Option<&Served>) {
     out.u64(state.generations);
     out.u64(state.before.len() as u64);
     for f in &state.before {
@@ -177,8 +209,9 @@ fn put_rollout(out: &mut Vec<u8>, state: &State) -> Option<Frozen> {
         ended.encode(out);
     }
     out.u8(u8::from(state.trial.is_some()));
-    let trial = state.trial.as_ref()?;
-    let challenger = read(&trial.challenger);
+    let (Some(trial), Some(challenger)) = (&state.trial, challenger) else {
+        return;
+    };
     let begun = experiment::begun(trial, &challenger.swapped);
     out.u64(trial.number);
     begun.encode(out);
@@ -187,18 +220,16 @@ fn put_rollout(out: &mut Vec<u8>, state: &State) -> Option<Frozen> {
     for arm in trial.arms.iter().flatten() {
         arm.parts().iter().for_each(|v| out.f64(*v));
     }
-    let mut users: Vec<_> = trial.users.iter().collect();
-    users.sort_unstable_by_key(|(id, _)| **id);
+    let users = trial.users.sorted();
     out.u64(users.len() as u64);
     for (id, person) in users {
-        out.u64(*id);
+        out.u64(id);
         out.u8(person.arm);
         person.numbers.iter().for_each(|c| {
             out.f64(c.sum);
             out.f64(c.count);
         });
     }
-    Some(challenger.models.freeze())
 }
 
 impl Still {
@@ -206,12 +237,14 @@ impl Still {
         out.write_all(MAGIC)?;
         out.write_all(&FORMAT.to_le_bytes())?;
         out.write_all(&[0; 4])?;
-        out.write_all(&(self.head.len() as u32).to_le_bytes())?;
-        out.write_all(&self.head)?;
-        self.models.write(out)?;
+        let head = head(&self.state, &self.serving, self.challenger.as_ref());
+        out.write_all(&(head.len() as u32).to_le_bytes())?;
+        out.write_all(&head)?;
+        drop(head);
+        self.serving.models.write(out)?;
         out.write_all(&[0])?;
         if let Some(challenger) = &self.challenger {
-            challenger.write(out)?;
+            challenger.models.write(out)?;
             out.write_all(&[0])?;
         }
         Ok(())
@@ -227,7 +260,8 @@ impl Still {
     /// SHA-256 of the models alone, in hex.
     pub fn models_digest(&self) -> Result<String> {
         let mut hash = Hashing(Sha256::new());
-        self.models
+        self.serving
+            .models
             .write(&mut hash)
             .map_err(Error::io("read", "a packed model"))?;
         Ok(hex(&hash.0.finalize()))

@@ -1,21 +1,23 @@
 //! What is known besides the policy: users, decisions that wait, feedback that waits, ids. A deterministic state machine:
 //! [`State::apply`] is the only thing that changes it, and sees nothing but records.
 
+use super::aside::Aside;
 use super::ask::{Arm, Given, Reason, Stats, Status, identity};
 use super::event::{Decided, Ended, Event, GivenEvent, Outcome, Swapped};
 use super::experiment::{self, Trial};
-use super::ids::{Ids, Plain, decision_hash, feedback_hash};
+use super::ids::{Ids, decision_hash, feedback_hash};
 use super::join::{Join, Joined};
 use super::models::Models;
 use super::people::History;
 use super::settings::Rules;
+use super::shards::{Queue, Shards};
 use super::teach::{By, Owed, Taught};
 use super::undo::Former;
 use crate::Result;
 use crate::journal::Location;
 use oo_core::tips::Feedback;
 use oo_core::{Log, UserId};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// The policy in charge and what is said about it. Behind a lock of its own: decisions read, records that teach write.
@@ -27,6 +29,8 @@ pub(crate) struct Serving {
     pub updates: u64,
     /// Rewards that the policy refused to learn from.
     pub refused: u64,
+    /// What is done for it aside.
+    pub aside: Option<Aside>,
 }
 
 /// A user.
@@ -39,7 +43,7 @@ pub(crate) struct User {
     /// The latest decision; each names the one before it.
     pub last: Location,
     /// What the person was shown and said; where such is kept.
-    pub history: Option<Box<History>>,
+    pub history: Option<Arc<History>>,
 }
 
 impl User {
@@ -164,21 +168,22 @@ pub(crate) struct Mark {
 /// Finds decisions again.
 pub(crate) type Fetch<'f> = &'f dyn Fn(Location) -> Result<Decided>;
 
-/// See the module.
+/// See the module. A copy shares what is large with it.
+#[derive(Clone)]
 pub(crate) struct State {
     /// The last record applied.
     pub last: Mark,
     pub rules: Rules,
     /// True to ignore the recorded reward specs and rewards: a replay under another spec.
     pub overruled: bool,
-    pub users: HashMap<u64, User, Plain>,
-    pub open: HashMap<u64, Open, Plain>,
+    pub users: Shards<User>,
+    pub open: Shards<Open>,
     /// Hashes of `open` in the order of their deadlines.
-    pub due: VecDeque<u64>,
+    pub due: Queue<u64>,
     pub early: BTreeMap<u64, Vec<Early>>,
-    pub early_due: VecDeque<(u64, u64)>,
+    pub early_due: Queue<(u64, u64)>,
     /// Rewards of open decisions that are learned when their window ends, by the decision's hash.
-    pub joins: BTreeMap<u64, Joined>,
+    pub joins: Shards<Joined>,
     pub ids: Ids,
     pub counts: Counts,
     /// Users to be blanked, with the number of the record that says so.
@@ -202,6 +207,8 @@ pub(crate) struct State {
     pub(super) owed: VecDeque<Owed>,
     /// For those who hear what is taught.
     pub taught: Taught,
+    /// Somebody may be waiting: what takes long is done aside.
+    pub live: bool,
 }
 
 impl State {
@@ -214,12 +221,12 @@ impl State {
             },
             rules,
             overruled: false,
-            users: HashMap::default(),
-            open: HashMap::default(),
-            due: VecDeque::new(),
+            users: Shards::default(),
+            open: Shards::default(),
+            due: Queue::default(),
             early: BTreeMap::new(),
-            early_due: VecDeque::new(),
-            joins: BTreeMap::new(),
+            early_due: Queue::default(),
+            joins: Shards::default(),
             ids: Ids::default(),
             counts: Counts::default(),
             forgotten: BTreeMap::new(),
@@ -234,6 +241,7 @@ impl State {
             log: Log::new(),
             owed: VecDeque::new(),
             taught: Taught::default(),
+            live: false,
         }
     }
 
@@ -312,7 +320,7 @@ impl State {
                         }
                         self.users.remove(user);
                         self.joins
-                            .retain(|hash, _| self.open.get(hash).is_some_and(|o| o.user != *user));
+                            .retain(|hash, _| self.open.get(&hash).is_some_and(|o| o.user != *user));
                         self.open.retain(|_, o| o.user != *user);
                         self.forgotten.insert(*user, mark.seq);
                     }
@@ -440,7 +448,7 @@ impl State {
             let fell_back = matches!(brief.reason, Reason::FallbackError | Reason::FallbackTimeout);
             trial.decided(arm, user, fell_back, brief.took_us);
         }
-        let known = self.users.entry(user).or_default();
+        let known = self.users.or_insert_with(user, User::default);
         known.decisions += 1;
         known.last = mark.at;
         let hash = decision_hash(id);
@@ -523,7 +531,7 @@ impl State {
                 open.waiting = false;
                 self.counts.joined += 1;
                 let join = self.rules.join;
-                let joined = self.joins.entry(hash).or_insert_with(|| Joined::new(join));
+                let joined = self.joins.or_insert_with(hash, || Joined::new(join));
                 joined.add(reward, feedback);
             }
             Status::Learned | Status::Observed => {
@@ -567,15 +575,12 @@ impl State {
         }
     }
 
-    /// Drops ids that are too old to matter. Whether an id is still known depends on its record's stamp alone, so this
-    /// changes no answer.
-    pub fn sweep(&mut self) {
+    /// The last segment whose ids are too old to matter. Whether an id is still known depends on its record's stamp alone,
+    /// so dropping those changes no answer.
+    pub fn outdated(&self) -> Option<u32> {
         let old = |time: u64| time.saturating_add(self.rules.remember_ms) < self.last.time;
         let gone = self.segment_ends.iter().filter(|(_, end)| old(**end)).map(|(s, _)| *s);
-        if let Some(last) = gone.max() {
-            self.ids.drop_before(last + 1);
-            self.segment_ends.retain(|segment, _| *segment > last);
-        }
+        gone.max()
     }
 }
 

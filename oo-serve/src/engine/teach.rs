@@ -1,8 +1,9 @@
 //! What the policy learns: a reward with its decision, at once, or as soon as what it needs can be read, in the journal's
 //! order.
 
+use super::aside::Done;
 use super::ask::{Answer, Logged, action_id, user_id};
-use super::state::{Fetch, Serving, State, write};
+use super::state::{Fetch, Serving, State, User, write};
 use crate::Result;
 use crate::journal::Location;
 use oo_core::tips::Feedback;
@@ -31,7 +32,7 @@ pub(super) enum By {
 }
 
 /// What the policy was taught, for others to hear.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Taught {
     /// Somebody learns from the rows.
     pub wanted: bool,
@@ -39,6 +40,10 @@ pub(crate) struct Taught {
     /// Somebody watches the rewards.
     pub watched: bool,
     rewards: Vec<f64>,
+    /// Work is left that is to be done aside.
+    pub(super) left: bool,
+    /// What has begun with the latest record.
+    pub(super) begun: Vec<Arc<Done>>,
 }
 
 impl Taught {
@@ -133,7 +138,7 @@ impl State {
         self.log.clear();
         let row = self.log.push_parts(&round, probs, *chosen, *method);
         self.log.settle(row, reward, feedback);
-        let known = self.users.entry(user.0).or_default();
+        let known = self.users.or_insert_with(user.0, User::default);
         known.pulls += 1;
         known.sum += reward;
         known.updated = time;
@@ -144,9 +149,9 @@ impl State {
             self.taught.rows.push((l.clone(), reward, feedback));
         }
         let batch = Batch::new(&self.log, std::slice::from_ref(&row));
-        learn(&mut serving, user, &batch);
+        self.taught.left |= learn(&mut serving, user, &batch, self.live);
         if let Some(challenger) = &mut challenger {
-            learn(challenger, user, &batch);
+            self.taught.left |= learn(challenger, user, &batch, self.live);
         }
         if let (Some(trial), Some(arm)) = (&mut self.trial, l.arm) {
             trial.rewarded(arm, user.0, reward, feedback.as_ref());
@@ -155,12 +160,23 @@ impl State {
     }
 }
 
-fn learn(serving: &mut Serving, user: UserId, batch: &Batch<'_>) {
+/// True where it leaves work that somebody is to do now; in a replay it never does.
+fn learn(serving: &mut Serving, user: UserId, batch: &Batch<'_>, live: bool) -> bool {
     let models = &mut serving.models;
     // A policy that panics refuses; what it is then, it is in a replay too.
-    let learn = std::panic::AssertUnwindSafe(|| models.update(user, batch));
-    match std::panic::catch_unwind(learn) {
-        Ok(Ok(())) => serving.updates += 1,
-        _ => serving.refused += 1,
-    }
+    let learn = std::panic::AssertUnwindSafe(|| match live {
+        true => models.update_quickly(user, batch),
+        false => models.update(user, batch).map(|()| false),
+    });
+    let left = match std::panic::catch_unwind(learn) {
+        Ok(Ok(left)) => {
+            serving.updates += 1;
+            left
+        }
+        _ => {
+            serving.refused += 1;
+            false
+        }
+    };
+    live && serving.learned(batch.log(), left)
 }

@@ -119,6 +119,7 @@ impl Engine {
         if state.is_due(self.stamps.now()) {
             self.put(state, &Event::Tick)?;
         }
+        self.wait_for_asides(state);
         let serving = read(&self.serving);
         Ok(Leaving {
             generation: serving.swapped.generation,
@@ -130,7 +131,7 @@ impl Engine {
 
     /// Writes down what the policy in charge has learned, before it gives way.
     pub(super) fn keep_former(&self) -> Result<()> {
-        let leaving = self.former(&mut self.state())?;
+        let leaving = self.former(&mut self.settled())?;
         self.write_leaving(&leaving)
     }
 

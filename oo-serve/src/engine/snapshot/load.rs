@@ -20,6 +20,7 @@ use sha2::{Digest, Sha256};
 use std::fs::{self, File};
 use std::io::{BufReader, Read};
 use std::path::Path;
+use std::sync::Arc;
 
 fn get_feedback(from: &mut Get<'_>) -> Option<Option<Feedback>> {
     let (code, dwell_ms) = (from.u8()?, from.option()?);
@@ -255,7 +256,6 @@ fn parse(head: &[u8], format: u32) -> Option<Parsed> {
     state.last = Mark { seq, time, at };
     state.counts = counts;
     let n = from.u64()?;
-    state.users.reserve((n as usize).min(1 << 20));
     for _ in 0..n {
         let id = from.u64()?;
         let mut user = User {
@@ -267,7 +267,7 @@ fn parse(head: &[u8], format: u32) -> Option<Parsed> {
             history: None,
         };
         if format > 1 && from.u8()? == 1 {
-            user.history = Some(Box::new(History::decode(&mut from)?));
+            user.history = Some(Arc::new(History::decode(&mut from)?));
         }
         state.users.insert(id, user);
     }
@@ -313,7 +313,6 @@ fn parse(head: &[u8], format: u32) -> Option<Parsed> {
         state.early_due.push_back((from.u64()?, from.u64()?));
     }
     let n = from.u64()?;
-    state.ids.reserve((n as usize).min(1 << 24));
     for _ in 0..n {
         state.ids.insert(from.u64()?, Location::from_bits(from.u64()?));
     }
