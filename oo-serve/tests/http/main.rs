@@ -11,6 +11,7 @@ mod learning;
 mod otlp;
 mod parity;
 mod people;
+mod registry;
 mod shadows;
 mod start;
 mod strain;
