@@ -8,6 +8,7 @@ mod disk;
 mod input;
 mod kill;
 mod learning;
+mod many;
 mod otlp;
 mod parity;
 mod people;
