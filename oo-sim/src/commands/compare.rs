@@ -1,6 +1,6 @@
 //! `oo-sim compare`: run, summarise, print.
 
-use super::{BadInput, print};
+use super::{BadInput, print, say};
 use crate::experiment::{Experiment, Overrides, Plan, split_specs};
 use crate::folder::Location;
 use crate::mlflow::{self, Comparison};
@@ -206,7 +206,7 @@ pub(super) fn tell(plan: &Plan, store: &Store, telling: &Telling) -> Result<(Sum
     store.write_text("timings.json", &(serde_json::to_string_pretty(&timings)? + "\n"))?;
     match telling.format {
         Format::Json => print(&json)?,
-        Format::Table => print(&table::render(&summary, &timings, telling.by))?,
+        Format::Table => say(&table::render(&summary, &timings, telling.by))?,
     }
     Ok((summary, timings))
 }

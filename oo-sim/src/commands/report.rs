@@ -7,6 +7,11 @@ use crate::store::Store;
 use crate::{report, runner};
 use anyhow::{Context, Result, bail, ensure};
 
+/// Shown under `report --help`.
+pub(super) const AFTER_HELP: &str = "\
+Examples:\n  oo-sim report runs/compare\n  oo-sim report runs/compare --out compare.html\n\nThe page holds everything that it \
+shows; it loads nothing.";
+
 /// The command's flags.
 #[derive(Debug, clap::Args)]
 pub struct Args {
