@@ -13,6 +13,18 @@ pub trait Policy: Send + Sync {
     /// Learns from logged rows; one row is the online case.
     fn update(&mut self, batch: &Batch<'_>) -> Result<()>;
 
+    /// Learns as [`update`](Policy::update) does, but for work that takes long and can wait; true where such work is left for
+    /// [`catch_up`](Policy::catch_up). For one row, both together are `update`, bit for bit. Until it has caught up the
+    /// policy answers, and learns, from what it has. A policy that leaves work can be copied.
+    fn update_quickly(&mut self, batch: &Batch<'_>) -> Result<bool> {
+        self.update(batch).map(|()| false)
+    }
+
+    /// Does what [`update_quickly`](Policy::update_quickly) left.
+    fn catch_up(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     /// What each feature adds to the expected reward of candidate `i`, appended as (feature, amount) and numbered as
     /// [`Shape::feature`] counts. False, and nothing appended, where the expectation is no sum over features.
     fn contributions(&self, round: &Round<'_>, i: usize, out: &mut Vec<(usize, f64)>) -> bool {
@@ -25,6 +37,11 @@ pub trait Policy: Send + Sync {
 
     /// Replaces what was learned. A foreign or damaged file is an error and changes nothing.
     fn load(&mut self, bytes: &[u8]) -> Result<()>;
+
+    /// A copy that goes its own way, where making one is cheap: whatever is large is shared until one of them changes it.
+    fn copy(&self) -> Option<Box<dyn Policy>> {
+        None
+    }
 
     /// Forgets what is kept of one user alone. What a shared model learned from the user stays.
     fn forget(&mut self, _user: UserId) {}

@@ -90,6 +90,12 @@ pub fn take(text: &str, shape: &Shape, build: &BuildPolicy) -> Result<Artefact, 
             state: Some(winner.state),
         });
     }
+    if is_path(text) {
+        return Err(format!(
+            "there is no folder {text}; expected one that `oo-sim gate` wrote, a spec such as lin-ts{{features=v3}}, or \
+             models:/NAME@ALIAS"
+        ));
+    }
     let blank = Artefact::blank(text).map_err(|e| format!("{e}; nor is it a folder"))?;
     let files = oo_policies::warm::files(&blank.spec).map_err(|e| e.to_string())?;
     if files.is_empty() {
@@ -108,6 +114,12 @@ pub fn take(text: &str, shape: &Shape, build: &BuildPolicy) -> Result<Artefact, 
         spec,
         state: Some(state),
     })
+}
+
+/// True for what can only be meant as a path: the name of no policy has a slash or begins with a point.
+fn is_path(text: &str) -> bool {
+    let name = text.split(['{', '+']).next().unwrap_or_default();
+    name.contains('/') || name.starts_with(['.', '~'])
 }
 
 impl Winner {

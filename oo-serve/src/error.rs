@@ -72,14 +72,14 @@ pub enum Error {
         why: String,
     },
     /// The operating system refused.
-    #[error("cannot {doing} {path}: {source}", path = path.display())]
+    #[error("cannot {doing} {path}: {why}", path = path.display())]
     Io {
         /// What was tried.
         doing: &'static str,
         /// On which file.
         path: PathBuf,
-        /// What it said.
-        source: io::Error,
+        /// What it said. Part of the message, and so no source: whoever prints the chain would say it twice.
+        why: io::Error,
     },
     /// A policy refused.
     #[error(transparent)]
@@ -108,7 +108,7 @@ impl Error {
 
     /// True when a reading failed that may succeed later; false when what was to be read is not there, or is damaged.
     pub(crate) fn is_passing(&self) -> bool {
-        matches!(self, Error::Io { source, .. } if source.kind() != io::ErrorKind::NotFound)
+        matches!(self, Error::Io { why, .. } if why.kind() != io::ErrorKind::NotFound)
     }
 
     /// The same, as an answer that asks to come back.
@@ -125,7 +125,7 @@ impl Error {
 
     pub(crate) fn io(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Error {
         let path = path.into();
-        move |source| Error::Io { doing, path, source }
+        move |why| Error::Io { doing, path, why }
     }
 
     pub(crate) fn invalid(field: &'static str, expected: impl Into<String>, got: impl ToString) -> Error {

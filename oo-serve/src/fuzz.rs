@@ -52,7 +52,7 @@ impl Routes {
             write_timeout: Duration::from_secs(10),
         };
         let start = |e: anyhow::Error| Error::invalid("server", "one that starts", e);
-        let rollout = Rollout::open(Arc::clone(&engine), &[], None).map_err(start)?;
+        let rollout = Rollout::open(Arc::clone(&engine), &[], None, None).map_err(start)?;
         let mode = crate::config::Mode::Serve;
         let app = Arc::new(App::new(
             engine,

@@ -95,50 +95,73 @@ fn main() -> ExitCode {
         }) => inspect(state, reward, json),
         Some(Command::Export { state, out }) => export(state, &out),
         Some(Command::Completions { shell }) => {
-            clap_complete::generate(shell, &mut Cli::command(), "oo-serve", &mut std::io::stdout());
-            Ok(())
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "oo-serve", &mut script);
+            print(&String::from_utf8_lossy(&script))
         }
         Some(Command::Man) => clap_mangen::Man::new(Cli::command())
             .render(&mut std::io::stdout())
             .context("printing the manual page"),
         None => match prepare(cli.config.as_deref(), cli.options) {
             Ok(prepared) => serve(prepared),
-            Err(why) => {
-                eprintln!("error: {why}");
-                return ExitCode::from(2);
-            }
+            Err(why) => Err(Unusable(why).into()),
         },
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("error: {e:#}");
-            ExitCode::FAILURE
+            // For whoever still reads it.
+            let _ = writeln!(std::io::stderr(), "error: {e:#}");
+            ExitCode::from(if e.is::<Unusable>() { 2 } else { 1 })
         }
     }
 }
 
+/// Options or files that cannot be used: nothing was begun.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Unusable(String);
+
+/// Writes to stdout. A pipe whose reader has gone is an error, not a panic.
+fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    Ok(out.write_all(text.as_bytes()).and_then(|()| out.flush())?)
+}
+
+/// The folder of a server that was there.
 fn state_dir(state: Option<PathBuf>) -> Result<PathBuf> {
     let options = Options {
         state,
         ..Options::default()
     };
-    options.state_dir().map_err(anyhow::Error::msg)
+    let dir = options.state_dir().map_err(Unusable)?;
+    let missing = |what: &str| {
+        Unusable(format!(
+            "{what} {}; name the folder of a server by --state DIR",
+            dir.display()
+        ))
+    };
+    if !dir.is_dir() {
+        return Err(missing("there is no folder").into());
+    }
+    if !dir.join("journal").is_dir() {
+        return Err(missing("there is no journal in").into());
+    }
+    Ok(dir)
 }
 
 fn inspect(state: Option<PathBuf>, reward: Option<String>, json: bool) -> Result<()> {
     let dir = state_dir(state)?;
     let rules = match reward {
         Some(name) => Some(Rules {
-            reward: oo_core::tips::RewardSpec::named(&name)?,
+            reward: oo_core::tips::RewardSpec::named(&name).map_err(|e| Unusable(format!("option `reward`: {e}")))?,
             ..Rules::default()
         }),
         None => None,
     };
     let text =
         oo_serve::inspect::command(&dir, rules, json).with_context(|| format!("inspecting {}", dir.display()))?;
-    print!("{text}");
-    Ok(())
+    print(&text)
 }
 
 fn feedbacks(state: Option<PathBuf>) -> Result<()> {
@@ -154,8 +177,7 @@ fn feedbacks(state: Option<PathBuf>) -> Result<()> {
 fn export(state: Option<PathBuf>, out: &Path) -> Result<()> {
     let dir = state_dir(state)?;
     let done = oo_serve::export::export(&dir, out).with_context(|| format!("exporting {}", dir.display()))?;
-    println!("{}", serde_json::to_string(&done)?);
-    Ok(())
+    print(&format!("{}\n", serde_json::to_string(&done)?))
 }
 
 /// Options that were checked.
@@ -209,7 +231,8 @@ fn prepare(config: Option<&Path>, given: Options) -> Result<Prepared, String> {
     };
     // What is wrong with a shadow is said before anything is opened.
     for shadow in options.shadows.iter().flatten() {
-        artefact::take(shadow, &shape, &build).map_err(|e| format!("option `shadow`: {e}"))?;
+        registry::take(shadow, options.mlflow.as_deref(), &state, &shape, &build)
+            .map_err(|e| format!("option `shadow`: {e}"))?;
     }
     let mut settings = Settings::new(policy, shape);
     settings.rules = Rules {
@@ -318,7 +341,8 @@ async fn run(prepared: Prepared, began: Instant) -> Result<()> {
     }
     let engine = Arc::new(engine);
     let mode = options.mode.unwrap_or_default();
-    let rollout = Rollout::open(engine.clone(), options.shadows.as_deref().unwrap_or_default(), summary)?;
+    let shadows = options.shadows.as_deref().unwrap_or_default();
+    let rollout = Rollout::open(engine.clone(), shadows, summary, options.mlflow.clone())?;
     let open = keys.is_empty();
     let seed = engine.settings().seed;
     let canonical = engine.condition().policy;
@@ -345,7 +369,9 @@ async fn run(prepared: Prepared, began: Instant) -> Result<()> {
         "serving"
     );
     // For people and scripts: the log goes to stderr.
-    println!(
+    // Nobody need be there to read it.
+    let _ = writeln!(
+        std::io::stdout(),
         "oo-serve listens on http://{listen} ({}, state in {})",
         condition.policy,
         state.display()

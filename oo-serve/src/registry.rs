@@ -8,7 +8,9 @@
 //! A version that is there is not fetched again. Where the registry does not answer, an alias means what it meant last,
 //! so that a server starts without it.
 
-use crate::artefact::Winner;
+use crate::artefact::{self, Winner};
+use crate::engine::settings::{Artefact, BuildPolicy};
+use oo_core::Shape;
 use oo_mlflow::{Address, Client, Credentials, Patience, Reference, Which};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -71,6 +73,25 @@ pub fn fetch(text: &str, server: Option<&str>, state: &Path) -> Result<Fetched, 
         folder,
         warning: why.map(|why| format!("{text} means version {number}, as it did last: {why}")),
     })
+}
+
+/// A policy to serve: as [`artefact::take`], and one in the registry is brought here first. With it comes what somebody
+/// should know.
+///
+/// # Errors
+/// As both.
+pub fn take(
+    text: &str,
+    server: Option<&str>,
+    state: &Path,
+    shape: &Shape,
+    build: &BuildPolicy,
+) -> Result<(Artefact, Option<String>), String> {
+    if !is_reference(text) {
+        return Ok((artefact::take(text, shape, build)?, None));
+    }
+    let Fetched { folder, warning } = fetch(text, server, state)?;
+    Ok((artefact::take(&folder.to_string_lossy(), shape, build)?, warning))
 }
 
 enum Failure {

@@ -252,6 +252,9 @@ fn write_the_fixture() {
         .add_shadow("beside", &Artefact::blank("lin-ucb").unwrap())
         .unwrap();
     for i in 0..20 {
+        if i == 4 {
+            engine.swap(&Artefact::blank("lin-ts+per-user").unwrap()).unwrap();
+        }
         if i == 8 {
             let plan = Plan {
                 salt: "fixture".into(),
@@ -295,7 +298,7 @@ fn settings_of(format: u32) -> Settings {
 
 /// R26: what every earlier version wrote opens, by its snapshot and by replay alone, with the models that the program of its
 /// time had (`expected`, their digest), and goes on in this version's format. Format 2 has people's histories and rewards
-/// that are joined, format 3 an experiment and a shadow.
+/// that are joined, format 3 an experiment and a shadow, format 4 a policy that gave way, too.
 #[test]
 fn folders_of_every_format_open() {
     for format in 1..=FORMAT {
@@ -303,8 +306,9 @@ fn folders_of_every_format_open() {
         copy(&fixture(format), dir.path());
         let expected = std::fs::read_to_string(dir.path().join("expected")).unwrap();
         let old = std::fs::read(dir.path().join("journal/00000002.log")).unwrap();
-        let model = || inspect::inspect(dir.path(), None).unwrap().replay.unwrap().model;
-        assert_eq!(model(), expected.trim(), "format {format}");
+        let report = inspect::inspect(dir.path(), None).unwrap();
+        assert_eq!(report.replay.unwrap().model, expected.trim(), "format {format}");
+        assert!(report.snapshots.iter().all(|s| s.equals_replay == Some(true)));
         let (engine, recovery) = Engine::open(dir.path(), settings_of(format)).unwrap();
         assert!(
             recovery.losses.is_empty() && recovery.snapshot.is_some(),
@@ -322,6 +326,8 @@ fn folders_of_every_format_open() {
             "format {format}"
         );
         assert_eq!(engine.condition().counts.decisions, 20);
+        let back = if format > 3 { vec!["lin-ts+per-user"] } else { vec![] };
+        assert_eq!(engine.formers(), back);
         // What is written now lies in a file of its own format, which older programs refuse.
         Request::new(20, 4).ask(Some("new"), |ask| engine.decide(ask)).unwrap();
         engine.flush().unwrap();

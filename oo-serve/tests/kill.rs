@@ -136,7 +136,7 @@ fn tear(dir: &Path) {
 
 /// Files that a death left unfinished.
 fn unfinished(dir: &Path) -> Vec<String> {
-    let folders = [".", "journal", "snapshots", "policies"].map(|f| std::fs::read_dir(dir.join(f)).unwrap());
+    let folders = [".", "journal", "snapshots", "policies", "before"].map(|f| std::fs::read_dir(dir.join(f)).unwrap());
     let names = folders.into_iter().flatten().map(|e| e.unwrap().file_name());
     let names = names.map(|n| n.to_string_lossy().into_owned());
     names.filter(|n| n.ends_with(".tmp")).collect()
@@ -147,6 +147,7 @@ fn passings(point: &str) -> u64 {
     match point {
         "compact.remove" => 0,
         p if p.starts_with("truncate") => 1,
+        p if p.starts_with("former") => 0,
         p if p.starts_with("compact.w") || p.starts_with("compact.re") => 0,
         p if p.starts_with("compact") || p.starts_with("snapshot") || p.starts_with("rotate") => 3,
         _ => 200,
@@ -197,6 +198,52 @@ fn dying_while_forgetting_forgets_nobody_else() {
             .collect();
         let kept: Vec<String> = (0..150).filter(|i| i % 50 != 3).map(|i| format!("f{i}")).collect();
         assert_eq!(ids, kept, "{point}");
+    }
+}
+
+/// Dies while a policy gives way: it is in charge still, or comes back with what it had learned.
+#[test]
+fn dying_while_a_policy_gives_way_loses_neither() {
+    for (point, written) in [
+        ("former.write:1", false),
+        ("former.rename:1", false),
+        ("former.done:1", false),
+        ("former.write:2", true),
+        ("former.rename:2", true),
+        ("former.done:2", true),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut child = spawn_small(dir.path(), Some(point), false);
+        assert!(ready(dir.path(), &mut child));
+        let mut line = Line::open(dir.path()).unwrap();
+        for i in 0..58 {
+            assert!(line.ask(&format!("d d{i} {i}")).unwrap().starts_with("ok"));
+            assert!(line.ask(&format!("f f{i} d{i} {}", i * 999)).unwrap().starts_with("ok"));
+        }
+        assert_eq!(line.ask("policy").unwrap(), "ok lin-ts+per-user 58");
+        let before = line.ask("fingerprint").unwrap();
+        assert_eq!(line.ask("swap uniform"), None, "{point} was not passed");
+        child.wait().unwrap();
+        let mut child = spawn_small(dir.path(), None, false);
+        assert!(ready(dir.path(), &mut child), "it does not come back after {point}");
+        assert_eq!(unfinished(dir.path()), Vec::<String>::new(), "{point}");
+        let mut line = Line::open(dir.path()).unwrap();
+        match line.ask("policy").unwrap().as_str() {
+            // Before its record nothing has changed.
+            "ok uniform 0" => assert!(written, "{point}"),
+            "ok lin-ts+per-user 58" => {
+                assert_eq!(line.ask("fingerprint").unwrap(), before, "{point}");
+                assert!(line.ask("swap uniform").unwrap().starts_with("ok"));
+            }
+            other => panic!("{point}: {other}"),
+        }
+        assert!(line.ask("back").unwrap().starts_with("ok"), "{point}");
+        assert_eq!(line.ask("policy").unwrap(), "ok lin-ts+per-user 58", "{point}");
+        let live = fingerprint(dir.path());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let replay = inspect::inspect(dir.path(), None).unwrap().replay.unwrap();
+        assert_eq!(replay.digest, live, "{point}");
     }
 }
 

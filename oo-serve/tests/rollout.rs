@@ -438,3 +438,131 @@ fn a_warm_start_is_settled_when_it_is_taken() {
     let e = oo_serve::artefact::take("lin-ucb+warm{from=nowhere}", &shape, &build).unwrap_err();
     assert!(e.contains("nowhere"), "{e}");
 }
+
+/// What the policy is taught at the end of a window reaches everybody who hears what it is taught at once.
+#[test]
+fn rewards_of_a_window_are_heard_by_all() {
+    let mut world = World::new("lin-ucb");
+    world.settings.rules.join = oo_serve::engine::Join::Mean;
+    let dir = tempfile::tempdir().unwrap();
+    let engine = world.open(dir.path());
+    let heard = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let ear = heard.clone();
+    engine.listen(move |reward| ear.lock().unwrap().push(reward));
+    engine
+        .add_shadow("beside", &Artefact::blank("lin-ucb").unwrap())
+        .unwrap();
+    engine
+        .begin_experiment(&plan(), &Artefact::blank("lin-ucb").unwrap())
+        .unwrap();
+    world.play(&engine, 0, 100);
+    world.clock.advance(Duration::from_secs(86_400));
+    engine.tick().unwrap();
+    let (condition, standing) = (engine.condition(), engine.experiment().unwrap());
+    let counts = condition.counts;
+    assert!(counts.aggregates > 50 && counts.defaults > 5, "{counts:?}");
+    assert_eq!(counts.aggregates + counts.defaults, 100);
+    assert_eq!((condition.updates, standing.updates), (100, 100));
+    assert_eq!(standing.arms.iter().map(|a| a.rewards).sum::<u64>(), 100);
+    let shadow = engine.shadow("beside", Duration::from_secs(10)).unwrap();
+    assert_eq!(shadow.state, engine.in_charge().unwrap().state);
+    let heard = heard.lock().unwrap();
+    let users = (0..30).filter_map(|i| engine.stats(&format!("user-{i}")));
+    let sum: f64 = users.map(|s| s.cumulative_reward).sum();
+    assert_eq!(heard.len(), 100);
+    assert!((heard.iter().sum::<f64>() - sum).abs() < 1e-9, "{sum}");
+}
+
+#[test]
+fn a_change_is_undone_after_a_restart_without_those_forgotten_since() {
+    let world = World::new("lin-ucb+per-user");
+    let dir = tempfile::tempdir().unwrap();
+    let mut engine = world.open(dir.path());
+    assert!(matches!(engine.roll_back(), Err(oo_serve::Error::NotFound { .. })));
+    world.play(&engine, 0, 90);
+    let scores = |engine: &Engine, user: &str| {
+        let mut request = Request::new(5, 30);
+        request.user = user.into();
+        request.ask(None, |ask| engine.decide(ask)).unwrap().scores
+    };
+    let of = |engine: &Engine| ["user-3", "user-5", "stranger"].map(|user| scores(engine, user));
+    // More changes than can be undone; the last ones are known again after a kill, by snapshot and by replay.
+    for i in 0..10 {
+        if i == 5 {
+            engine.swap(&Artefact::blank("lin-ucb+per-user").unwrap()).unwrap();
+            world.play(&engine, 90, 180);
+        } else {
+            let spec = format!("egreedy{{epsilon=0.{i}1}}");
+            engine.swap(&Artefact::blank(&spec).unwrap()).unwrap();
+        }
+        if i == 2 {
+            engine.snapshot().unwrap();
+        }
+    }
+    let known = engine.formers();
+    assert_eq!(
+        (known.len(), known[0].as_str(), known[3].as_str()),
+        (8, "egreedy{epsilon=0.81}", "lin-ucb+per-user")
+    );
+    let live = engine.fingerprint().unwrap();
+    for with_snapshots in [true, false] {
+        drop(engine);
+        if !with_snapshots {
+            std::fs::remove_dir_all(dir.path().join("snapshots")).unwrap();
+        }
+        engine = world.open(dir.path());
+        assert_eq!(
+            (engine.formers(), engine.fingerprint().unwrap()),
+            (known.clone(), live.clone())
+        );
+    }
+    for spec in known.iter().take(3) {
+        engine.roll_back().unwrap();
+        assert_eq!(engine.condition().policy, *spec);
+    }
+    assert_eq!(engine.formers().len(), 5);
+    let live = engine.fingerprint().unwrap();
+    drop(engine);
+    let _ = std::fs::remove_dir_all(dir.path().join("snapshots"));
+    let engine = world.open(dir.path());
+    assert_eq!(engine.fingerprint().unwrap(), live);
+    let former = |dir: &Path| {
+        let files = std::fs::read_dir(dir.join("before")).unwrap();
+        let mut all: Vec<u64> = files
+            .map(|f| f.unwrap().file_name().to_str().unwrap().parse().unwrap())
+            .collect();
+        all.sort_unstable();
+        let newest = dir.join("before").join(all.last().unwrap().to_string());
+        (all.len(), newest)
+    };
+    let (count, file) = former(dir.path());
+    assert_eq!(count, 5, "what nothing comes back to is gone");
+    let trained = std::fs::read(&file).unwrap();
+    engine.forget("user-3").unwrap();
+    engine.compact().unwrap();
+    let scrubbed = std::fs::read(&file).unwrap();
+    assert!(
+        scrubbed.len() < trained.len(),
+        "the forgotten user is gone from the file"
+    );
+    let mut broken = trained.clone();
+    broken[40] ^= 1;
+    std::fs::write(&file, broken).unwrap();
+    let charge = engine.condition().policy;
+    assert!(matches!(engine.roll_back(), Err(oo_serve::Error::Damaged { .. })));
+    assert_eq!(engine.condition().policy, charge);
+    // The file as it was before the compaction: whoever was forgotten is so all the same.
+    std::fs::write(&file, &trained).unwrap();
+    engine.roll_back().unwrap();
+    assert_eq!(
+        (engine.condition().policy.as_str(), engine.condition().updates),
+        ("lin-ucb+per-user", 90),
+        "with every reward of its decisions"
+    );
+    let after = of(&engine);
+    assert_eq!(after[0], after[2], "a stranger again");
+    assert!(after[1] != after[2]);
+    let live = engine.fingerprint().unwrap();
+    drop(engine);
+    assert_eq!(world.open(dir.path()).fingerprint().unwrap(), live);
+}

@@ -20,6 +20,7 @@
 //! Hierarchical Bayesian Bandits, arXiv:2111.06929, for the sampling; Laird, Ware (1982) for the estimation. Departs from
 //! them: propensities are computed instead of drawing once, and the M step takes μ̂ for μ.
 
+pub mod crowd;
 pub mod person;
 pub mod population;
 mod recent;
@@ -228,12 +229,28 @@ impl Policy for Hierarchical {
     }
 
     fn update(&mut self, batch: &Batch<'_>) -> Result<()> {
+        for i in 0..batch.rows().len() {
+            self.update_quickly(&Batch::new(batch.log(), &batch.rows()[i..=i]))?;
+            self.catch_up()?;
+        }
+        Ok(())
+    }
+
+    fn update_quickly(&mut self, batch: &Batch<'_>) -> Result<bool> {
         for (row, reward) in batch.iter() {
             self.columns
                 .gather(&row.round, row.chosen, &mut self.x[..self.columns.dim()]);
-            self.population.learn(row.round.user, &self.x, reward)?;
+            self.population.learn_row(row.round.user, &self.x, reward)?;
         }
-        Ok(())
+        Ok(self.population.is_due())
+    }
+
+    /// Estimates Σ and σ² anew when it is time for that.
+    fn catch_up(&mut self) -> Result<()> {
+        match self.population.is_due() {
+            true => self.population.estimate(),
+            false => Ok(()),
+        }
     }
 
     fn contributions(&self, round: &Round<'_>, i: usize, out: &mut Vec<(usize, f64)>) -> bool {
@@ -260,6 +277,10 @@ impl Policy for Hierarchical {
         r.finish()?;
         self.population = population;
         Ok(())
+    }
+
+    fn copy(&self) -> Option<Box<dyn Policy>> {
+        Some(Box::new(self.clone()))
     }
 
     /// What the population learned from a person stays until it is estimated next.

@@ -5,10 +5,10 @@
 //! kept up to date; so nothing depends on when that happens. Once more than d rows have come since Σ and σ² were
 //! estimated last, rows become sums; a posterior is kept only beside sums that are newer than that estimate.
 
+use super::crowd::Crowd;
 use crate::regress::symmetric::{Symmetric, dot, packed, padded};
 use crate::state::{Reader, Writer};
 use oo_core::{Error, Result, UserId};
-use std::collections::BTreeMap;
 
 /// What all people share while Σ and σ² stay: Σ, its inverse and σ².
 #[derive(Clone, Debug)]
@@ -248,9 +248,9 @@ impl Person {
 }
 
 /// Adds people to a saved state.
-pub fn write(people: &BTreeMap<UserId, Person>, out: &mut Writer) {
+pub fn write(people: &Crowd, out: &mut Writer) {
     let all = || people.values();
-    out.u64s("users", people.keys().map(|u| u.0));
+    out.u64s("users", people.users().map(|u| u.0));
     out.u64s("users.rows", all().map(|p| p.rows));
     out.u64s("users.settled", all().map(|p| u64::from(p.settled)));
     out.u64s("users.kept", all().map(|p| p.rewards.len() as u64));
@@ -269,14 +269,14 @@ pub fn write(people: &BTreeMap<UserId, Person>, out: &mut Writer) {
 ///
 /// # Errors
 /// People who do not hold together.
-pub fn read(dim: usize, from: &mut Reader<'_>) -> Result<BTreeMap<UserId, Person>> {
+pub fn read(dim: usize, from: &mut Reader<'_>) -> Result<Crowd> {
     let users = from.u64s("users")?;
     let rows = from.u64s("users.rows")?;
     let refused = |from: &Reader<'_>| from.refuse("its people do not hold together");
     if rows.len() != users.len() {
         return Err(refused(from));
     }
-    let mut people = BTreeMap::new();
+    let mut people = Crowd::default();
     if from.has("users.gram") {
         let blank = Symmetric::diagonal(dim, 0.0);
         let (block, len) = (blank.data().as_flattened().len(), padded(dim));
@@ -313,7 +313,7 @@ pub fn read(dim: usize, from: &mut Reader<'_>) -> Result<BTreeMap<UserId, Person
                 sums: Some(Box::new(Sums::new(&evidence, Some(&posterior)))),
                 ..Person::default()
             };
-            people.insert(UserId(user), person);
+            *people.or_default(UserId(user)) = person;
         }
         return Ok(people);
     }
@@ -348,7 +348,7 @@ pub fn read(dim: usize, from: &mut Reader<'_>) -> Result<BTreeMap<UserId, Person
         };
         (features, rewards) = (&features[n * dim..], &rewards[n..]);
         (squares, numbers) = (&squares[some..], &numbers[size..]);
-        people.insert(UserId(user), person);
+        *people.or_default(UserId(user)) = person;
     }
     if !(features.is_empty() && rewards.is_empty() && squares.is_empty() && numbers.is_empty()) {
         return Err(refused(from));
@@ -410,13 +410,13 @@ mod tests {
     }
 
     /// As states were written before people were kept as rows.
-    fn saved_as_matrices(population: &Population, people: &BTreeMap<UserId, Person>) -> Vec<u8> {
+    fn saved_as_matrices(population: &Population, people: &Crowd) -> Vec<u8> {
         let mut w = Writer::new("people", "");
         population.write_without_people(&mut w);
         let evidence: Vec<Evidence> = people.values().map(|p| p.evidence(DIM)).collect();
-        let posteriors = || people.keys().map(|u| population.posterior(*u).unwrap().unwrap());
+        let posteriors = || people.users().map(|u| population.posterior(u).unwrap().unwrap());
         let posteriors: Vec<_> = posteriors().collect();
-        w.u64s("users", people.keys().map(|u| u.0));
+        w.u64s("users", people.users().map(|u| u.0));
         w.u64s("users.rows", people.values().map(|p| p.rows));
         w.f64s("users.squares", evidence.iter().map(|e| &e.squares));
         w.f64s("users.gram", evidence.iter().flat_map(|e| e.gram.data().as_flattened()));

@@ -8,15 +8,14 @@
 //!
 //! A population that starts from other people has their sums in both (see [`start`](super::start)).
 
-use super::person::{self, Evidence, Person, Posterior, Shared};
+use super::crowd::Crowd;
+use super::person::{self, Evidence, Posterior, Shared};
 use super::recent::Recent;
 use super::start::Start;
 use crate::regress::symmetric::{Symmetric, dot, padded};
 use crate::regress::{Ridge, Sums};
 use crate::state::{Reader, Writer};
 use oo_core::{Error, Result, UserId};
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 /// The first re-estimation comes after so many rows.
@@ -50,7 +49,7 @@ pub struct Population {
     shared: Shared,
     /// The regression of μ.
     common: Ridge,
-    people: BTreeMap<UserId, Person>,
+    people: Crowd,
     recent: Recent,
     work: Vec<f64>,
 }
@@ -69,7 +68,7 @@ impl Population {
                 noise: prior.noise,
             },
             common: Ridge::new(dim, prior.lambda),
-            people: BTreeMap::new(),
+            people: Crowd::default(),
             recent: Recent::new(dim),
             work: vec![0.0; 2 * padded(dim)],
         }
@@ -124,7 +123,7 @@ impl Population {
     }
 
     /// What is kept of everybody.
-    pub fn people(&self) -> &BTreeMap<UserId, Person> {
+    pub fn people(&self) -> &Crowd {
         &self.people
     }
 
@@ -133,7 +132,7 @@ impl Population {
     /// # Errors
     /// [`Error::Singular`] when a matrix cannot be inverted.
     pub fn posterior(&self, user: UserId) -> Result<Option<Arc<Posterior>>> {
-        let Some(person) = self.people.get(&user) else {
+        let Some(person) = self.people.get(user) else {
             return Ok(None);
         };
         if let Some(posterior) = self.recent.get(user) {
@@ -161,7 +160,7 @@ impl Population {
 
     /// Forgets a person.
     pub fn forget(&mut self, user: UserId) {
-        self.people.remove(&user);
+        self.people.remove(user);
         self.recent.take(user);
     }
 
@@ -197,13 +196,25 @@ impl Population {
         Ok(theta)
     }
 
-    /// Learns a row of f32 numbers; `x` is padded.
+    /// Learns a row of f32 numbers, and estimates Σ and σ² when they are due; `x` is padded.
     ///
     /// # Errors
     /// [`Error::Singular`] when a matrix can no longer be inverted.
     pub fn learn(&mut self, user: UserId, x: &[f64], reward: f64) -> Result<()> {
+        self.learn_row(user, x, reward)?;
+        match self.is_due() {
+            true => self.estimate(),
+            false => Ok(()),
+        }
+    }
+
+    /// The same, but Σ and σ² stay what they are.
+    ///
+    /// # Errors
+    /// As [`learn`](Population::learn).
+    pub fn learn_row(&mut self, user: UserId, x: &[f64], reward: f64) -> Result<()> {
         debug_assert!(x.iter().all(|&v| f64::from(v as f32) == v));
-        let posterior = match (self.recent.take(user), self.people.get(&user)) {
+        let posterior = match (self.recent.take(user), self.people.get(user)) {
             (Some(posterior), Some(_)) => posterior,
             (_, Some(person)) => Arc::new(person.posterior(&self.shared, &mut Vec::new())?),
             (_, None) => Arc::new(Posterior::blank(&self.shared)),
@@ -218,24 +229,25 @@ impl Population {
         w.iter_mut().for_each(|w| *w *= shorter);
         self.common.update(w, rest * shorter)?;
         // To the person.
-        let person = match self.people.entry(user) {
-            Entry::Occupied(person) => person.into_mut(),
-            Entry::Vacant(place) => place.insert(Person::default()),
-        };
-        person.keep(x, reward, &posterior);
+        self.people.or_default(user).keep(x, reward, &posterior);
         self.rows += 1;
         let mut posterior = Arc::unwrap_or_clone(posterior);
         posterior.learn(vx, rest, variance);
         self.recent.put(user, Arc::new(posterior));
-        if self.rows >= self.next {
-            self.next = self.rows + self.rows / 4;
-            self.estimate()?;
-        }
         Ok(())
     }
 
+    /// True when Σ and σ² are to be estimated anew.
+    pub fn is_due(&self) -> bool {
+        self.rows >= self.next
+    }
+
     /// Σ and σ² from everybody's rows.
-    fn estimate(&mut self) -> Result<()> {
+    ///
+    /// # Errors
+    /// [`Error::Singular`] when a matrix cannot be inverted.
+    pub fn estimate(&mut self) -> Result<()> {
+        self.next = self.rows + self.rows / 4;
         self.recent.clear();
         let dim = self.shared.spread.dim();
         self.people.values_mut().for_each(|person| person.settle(dim));
@@ -247,8 +259,8 @@ impl Population {
             }
         }
         self.recompute(&mut estimate)?;
-        for (user, posterior) in self.people.keys().zip(estimate.posteriors) {
-            self.recent.put(*user, Arc::new(posterior));
+        for (user, posterior) in self.people.users().zip(estimate.posteriors) {
+            self.recent.put(user, Arc::new(posterior));
         }
         Ok(())
     }

@@ -359,7 +359,7 @@ impl Engine {
         };
         state.apply_decided(Mark { seq, time, at }, brief, &self.serving, &|at| self.fetch(at));
         fail::point("apply.after");
-        self.shadows.learn(state.taught.take());
+        self.tell(&mut state);
         drop(state);
         self.shadows.propose(seq, &round, key);
         let contributions = std::mem::take(&mut by.contributions);

@@ -14,9 +14,10 @@
 //! over users ([`Seen::unpaired`]), judged at any number of looks.
 
 use super::ask::Arm;
-use super::event::{Begun, Ended, Event, Outcome, Swapped};
+use super::event::{Begun, Ended, Event, Outcome, Swapped, kind};
 use super::guard::Guard;
 use super::recover::{install, keep};
+use super::shards::Shards;
 use super::state::Serving;
 use super::{Artefact, Engine};
 use crate::assignment::{self, assign};
@@ -25,7 +26,7 @@ use oo_core::tips::{Feedback, Reaction, RewardSpec};
 use oo_judge::gate::{Diagnostic, Evidence, Operation, Rule, Seen, Source};
 use oo_judge::stats::{self, Cluster, sample_ratio};
 use serde::Serialize;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// The arms' names, in the order of everything below.
@@ -104,6 +105,7 @@ pub(crate) struct Person {
 }
 
 /// The experiment as the state has it.
+#[derive(Clone)]
 pub(crate) struct Trial {
     /// The number of the record that began it.
     pub number: u64,
@@ -115,7 +117,7 @@ pub(crate) struct Trial {
     specs: Vec<RewardSpec>,
     /// Control and challenger, a number each.
     pub arms: [Vec<stats::Arm>; 2],
-    pub users: HashMap<u64, Person, super::state::Plain>,
+    pub users: Shards<Person>,
 }
 
 impl Trial {
@@ -135,7 +137,7 @@ impl Trial {
             reactions,
             specs,
             arms: [vec![stats::Arm::default(); width], vec![stats::Arm::default(); width]],
-            users: HashMap::default(),
+            users: Shards::default(),
         })
     }
 
@@ -146,7 +148,7 @@ impl Trial {
 
     fn count(&mut self, arm: u8, user: u64, position: usize, value: f64) {
         let width = self.width();
-        let person = self.users.entry(user).or_insert_with(|| Person {
+        let person = self.users.or_insert_with(user, || Person {
             arm,
             numbers: vec![Cluster::default(); width].into(),
         });
@@ -363,6 +365,26 @@ impl Engine {
         Ok(mark.seq)
     }
 
+    /// The number of the experiment that used this salt, as far back as the journal reaches. It reads the whole of it.
+    ///
+    /// # Errors
+    /// A journal that cannot be read.
+    pub fn salt_used(&self, salt: &str) -> Result<Option<u64>> {
+        let (segments, mut found) = (self.journal.segments(), None);
+        for segment in segments.list()? {
+            segments.scan(segment, |r| {
+                if r.kind == kind::BEGUN
+                    && let Ok(Event::Begun(begun)) = Event::decode(&r)
+                    && begun.salt == salt
+                {
+                    found = Some(r.seq);
+                }
+                Ok(())
+            })?;
+        }
+        Ok(found)
+    }
+
     /// The latest generation, where no experiment runs.
     pub(super) fn no_experiment(&self) -> Result<u64> {
         let state = self.state();
@@ -383,7 +405,11 @@ impl Engine {
     pub fn end_experiment(&self, number: u64, outcome: Outcome, why: &str) -> Result<()> {
         let _one = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
         self.journal.writable()?;
-        let mark = {
+        let gives_way = outcome == Outcome::Launched;
+        if gives_way {
+            self.keep_former()?;
+        }
+        let (mark, former) = {
             let mut state = self.state();
             let Some(trial) = state.trial.as_ref().filter(|t| t.number == number) else {
                 return Err(Error::NotFound {
@@ -398,10 +424,13 @@ impl Engine {
                 outcome,
                 why: why.into(),
             };
+            let former = gives_way.then(|| self.former(&mut state)).transpose()?;
             let mark = self.put(&mut state, &Event::Ended(Box::new(ended)))?;
             self.show_lane(None);
-            mark
+            (mark, former)
         };
+        self.keep_last(former);
+        self.tidy_formers();
         self.journal.commit(mark.seq).wait()
     }
 

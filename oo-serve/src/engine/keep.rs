@@ -1,6 +1,6 @@
 //! What is done to the folder and the policy while the engine runs: snapshots, compaction, another policy.
 
-use super::event::Event;
+use super::event::{Event, Swapped};
 use super::recover::{install, journal_dir, keep};
 use super::state::{self, write};
 use super::{Artefact, Engine};
@@ -14,6 +14,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 /// Snapshots that are kept: should the newest be damaged, there is another.
 const KEPT: usize = 2;
@@ -43,6 +44,7 @@ impl Engine {
     }
 
     fn snapshot_now(&self, kept: usize) -> Result<u64> {
+        self.drop_outdated();
         // Asked under the lock: what they say is as of the same record.
         let (still, shadows) = self.still(|| self.shadows.ask())?;
         // It must never know more than the journal does.
@@ -78,20 +80,46 @@ impl Engine {
 
     /// A copy of everything at this moment, and what `beside` finds at the same one.
     fn still<T>(&self, beside: impl FnOnce() -> T) -> Result<(snapshot::Still, T)> {
-        let mut state = self.state();
+        let mut state = self.settled();
         self.settle_owed(&mut state)?;
+        self.wait_for_asides(&state);
         let serving = state::read(&self.serving);
-        Ok((snapshot::take(&mut state, &serving), beside()))
+        Ok((snapshot::take(&state, &serving), beside()))
+    }
+
+    /// Drops ids that are too old to matter, a step at a time, so that nobody waits for all of them.
+    fn drop_outdated(&self) {
+        let (outdated, steps) = {
+            let state = self.state();
+            (state.outdated(), state.ids.parts())
+        };
+        let Some(last) = outdated else { return };
+        (0..steps).for_each(|step| self.state().ids.drop_before(last + 1, step));
+        self.state().segment_ends.retain(|segment, _| *segment > last);
     }
 
     /// Puts another policy, or another state of one, in charge. Decisions under way end with the one they began with.
-    /// Returns its generation. Nothing changes when it does not load.
+    /// Returns its generation. Nothing changes when it does not load. [`roll_back`](Engine::roll_back) undoes it.
     ///
     /// # Errors
     /// A policy that does not fit or does not load; [`Error::Invalid`] while an experiment runs, whose control it would
     /// change; [`Error::Unavailable`] when the disk fails.
     pub fn swap(&self, artefact: &Artefact) -> Result<u64> {
         let _one = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
+        self.exchange(artefact, Event::Swapped)
+    }
+
+    /// Puts a shadow in charge, with what it has learned; else as [`swap`](Engine::swap).
+    ///
+    /// # Errors
+    /// As [`shadow`](Engine::shadow) and [`swap`](Engine::swap).
+    pub fn promote(&self, shadow: &str, patience: Duration) -> Result<u64> {
+        let _one = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
+        self.exchange(&self.shadow(shadow, patience)?, Event::Swapped)
+    }
+
+    /// Another policy for the one in charge, by this record. To be called with `keeping` held.
+    pub(super) fn exchange(&self, artefact: &Artefact, by: impl FnOnce(Swapped) -> Event) -> Result<u64> {
         self.journal.writable()?;
         let generation = self.no_experiment()? + 1;
         let swapped = keep(&self.dir, &self.settings, artefact, generation)?;
@@ -102,12 +130,27 @@ impl Engine {
         // A trial that still runs keeps the candidate; it is then too slow to be put in charge.
         let next =
             Arc::try_unwrap(next).map_err(|_| Error::invalid("policy", "one that answers in time", &swapped.spec))?;
-        let mark = {
-            let mut state = self.state();
-            let mark = self.put(&mut state, &Event::Swapped(swapped))?;
-            *write(&self.serving) = next.into_inner().unwrap_or_else(PoisonError::into_inner);
-            mark
+        let mut next = next.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let event = by(swapped);
+        let gives_way = match &event {
+            Event::Undone(undone) => {
+                (next.updates, next.refused) = (undone.updates, undone.refused);
+                false
+            }
+            _ => true,
         };
+        if gives_way {
+            self.keep_former()?;
+        }
+        let (mark, former) = {
+            let mut state = self.state();
+            let former = gives_way.then(|| self.former(&mut state)).transpose()?;
+            let mark = self.put(&mut state, &event)?;
+            *write(&self.serving) = next;
+            (mark, former)
+        };
+        self.keep_last(former);
+        self.tidy_formers();
         self.journal.commit(mark.seq).wait()?;
         Ok(generation)
     }
@@ -160,6 +203,9 @@ impl Engine {
                 self.blank(segment, &pending)?;
                 done.rewritten += 1;
             }
+        }
+        if !pending.is_empty() {
+            self.forget_in_formers(&pending)?;
         }
         for entry in fs::read_dir(segments.dir()).map_err(Error::io("read the folder", segments.dir()))? {
             let path = entry.map_err(Error::io("read the folder", segments.dir()))?.path();

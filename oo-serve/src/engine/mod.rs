@@ -6,6 +6,7 @@
 //!
 //! Draws come from a key of (seed, user, decision id), never from time or thread.
 
+mod aside;
 pub mod ask;
 pub mod clock;
 pub(crate) mod codec;
@@ -14,6 +15,8 @@ pub mod event;
 pub mod experiment;
 mod feedback;
 mod guard;
+mod held;
+pub(crate) mod ids;
 pub mod join;
 mod keep;
 pub(crate) mod models;
@@ -23,14 +26,18 @@ pub mod people;
 pub(crate) mod recover;
 pub mod settings;
 pub mod shadow;
+mod shards;
 pub(crate) mod snapshot;
 pub(crate) mod state;
+mod teach;
+pub(crate) mod undo;
 
 pub use ask::{Answer, Arm, Ask, Feedback, Given, Hints, Logged, Reason, Receipt, Stats, Status, Suppressed, Target};
 pub use decide::Explained;
 pub use event::{Ended, Outcome};
 pub use experiment::{Plan, Standing};
 pub use feedback::Pending;
+pub use held::Holds;
 pub use join::Join;
 pub use keep::Compaction;
 pub use offer::Choice;
@@ -45,13 +52,17 @@ use clock::Stamps;
 use event::{Decided, Event};
 use experiment::Lane;
 use guard::Guard;
+use held::{Held, Lock};
 use names::Names;
 use shadow::Shadows;
 use state::{Mark, Serving, State};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+
+/// Hears rewards.
+type Ear = Box<dyn Fn(f64) + Send + Sync>;
 
 /// See the module. Shared in an `Arc`.
 pub struct Engine {
@@ -61,15 +72,17 @@ pub struct Engine {
     names: Names,
     serving: Arc<RwLock<Serving>>,
     guard: Guard,
-    state: Mutex<State>,
+    state: Lock,
     journal: Journal,
     shadows: Shadows,
+    /// Who hears every reward that is taught.
+    ear: OnceLock<Ear>,
     /// The experiment that runs, for those who decide.
     lane: RwLock<Option<Arc<Lane>>>,
     any_lane: AtomicBool,
     /// The record of the latest snapshot.
     snapshot_seq: AtomicU64,
-    /// Held while a snapshot is taken or the journal compacted: one at a time.
+    /// Held while a snapshot is taken, the journal compacted, the policy changed or somebody forgotten: one at a time.
     keeping: Mutex<()>,
     /// Holds the folder.
     _lock: File,
@@ -104,6 +117,8 @@ pub struct Condition {
     pub ends: [u64; 3],
     /// Rewards that it could not learn yet, because the disk cannot be read now.
     pub owed: usize,
+    /// How long the engine's lock was held.
+    pub holds: Holds,
 }
 
 impl Engine {
@@ -117,8 +132,8 @@ impl Engine {
         Ok((engine, recovery))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> Held<'_> {
+        self.state.lock()
     }
 
     /// Finds a decision's record.
@@ -139,13 +154,31 @@ impl Engine {
         }
     }
 
+    /// Lets somebody hear every reward that the policy is taught from now on, whether by a feedback, at the end of its
+    /// window, or by default. It is called under a lock and must not take long; the first one stays.
+    pub fn listen(&self, ear: impl Fn(f64) + Send + Sync + 'static) {
+        if self.ear.set(Box::new(ear)).is_ok() {
+            self.state().taught.watched = true;
+        }
+    }
+
+    /// Tells the others what the policy was taught.
+    fn tell(&self, state: &mut State) {
+        let rewards = state.taught.take_rewards();
+        if let Some(ear) = self.ear.get() {
+            rewards.into_iter().for_each(ear);
+        }
+        self.shadows.learn(state.taught.take());
+        self.start_asides(state);
+    }
+
     /// Learns what could not be read when it was due.
     fn settle_owed(&self, state: &mut State) -> Result<()> {
         if state.owing() == 0 {
             return Ok(());
         }
         let settled = state.settle(&self.serving, &|at| self.fetch(at));
-        self.shadows.learn(state.taught.take());
+        self.tell(state);
         settled.map_err(Error::unread)
     }
 
@@ -161,13 +194,17 @@ impl Engine {
             self.put_at(state, &Event::Tick, time)?;
         }
         self.settle_owed(state)?;
+        if event.changes_policies() {
+            self.wait_for_asides(state);
+        }
+        state.taught.begun.clear();
         let mut payload = Vec::new();
         let kind = event.encode(&mut payload);
         let (seq, at) = self.journal.append(time, kind, &payload)?;
         let mark = Mark { seq, time, at };
         fail::point("apply.before");
         state.apply(mark, event, &self.serving, &|at| self.fetch(at));
-        self.shadows.learn(state.taught.take());
+        self.tell(state);
         if let Event::Reset(user) | Event::Forgotten(user) = event {
             self.shadows.forget(oo_core::UserId(*user));
         }
@@ -265,7 +302,7 @@ impl Engine {
 
     /// A decision that is open, or whose id the caller chose.
     fn known_decision(&self, state: &State, id: &str) -> Result<Option<Decided>> {
-        let hash = state::decision_hash(id);
+        let hash = ids::decision_hash(id);
         let open = state.open.get(&hash).map(|o| o.at);
         for at in open.into_iter().chain(state.ids.places(hash)) {
             match self.fetch(at) {
@@ -291,13 +328,15 @@ impl Engine {
     /// # Errors
     /// [`Error::Unavailable`] when the disk fails.
     pub fn forget(&self, user: &str) -> Result<()> {
+        // A policy that is on its way in or out must not miss it.
+        let _one = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
         self.settle(&Event::Forgotten(ask::identity(user)))
     }
 
     /// Puts and applies a record, and waits for the disk.
     fn settle(&self, event: &Event) -> Result<()> {
         self.journal.writable()?;
-        let mark = self.put(&mut self.state(), event)?;
+        let mark = self.put(&mut self.settled(), event)?;
         self.journal.commit(mark.seq).wait()
     }
 
@@ -327,6 +366,7 @@ impl Engine {
             agreement: state.agreement,
             ends: state.ends,
             owed: state.owing(),
+            holds: self.state.holds(),
         }
     }
 

@@ -6,6 +6,7 @@ use crate::journal::disk::Disk;
 use crate::{Error, Result};
 use oo_core::{Batch, Decision, Key, Policy, Round, Shape, Spec, UserId};
 use oo_policies::state::Reader;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -136,7 +137,7 @@ impl Packed {
 
 /// A copy of the models at one moment, cheap to take, to be written at leisure.
 pub(crate) enum Frozen {
-    One(Vec<u8>),
+    One(Whole),
     Each {
         hot: Vec<(UserId, Vec<u8>)>,
         cold: Vec<(UserId, Place)>,
@@ -144,6 +145,21 @@ pub(crate) enum Frozen {
         /// What new people begin with. It is the artefact's, and so no part of what is written.
         start: Option<Vec<u8>>,
     },
+}
+
+/// One policy for everybody: a copy, or its state where it cannot be copied cheaply.
+pub(crate) enum Whole {
+    Copy(Box<dyn Policy>),
+    State(Vec<u8>),
+}
+
+impl Whole {
+    fn state(&self) -> Cow<'_, [u8]> {
+        match self {
+            Whole::Copy(policy) => Cow::Owned(policy.save()),
+            Whole::State(bytes) => Cow::Borrowed(bytes),
+        }
+    }
 }
 
 impl Frozen {
@@ -156,7 +172,7 @@ impl Frozen {
             out.write_all(bytes)
         };
         match self {
-            Frozen::One(bytes) => item(0, bytes),
+            Frozen::One(whole) => item(0, &whole.state()),
             Frozen::Each { hot, cold, packed, .. } => {
                 let (mut hot, mut cold) = (hot.iter().peekable(), cold.iter().peekable());
                 loop {
@@ -187,7 +203,7 @@ impl Frozen {
     /// A packed model that cannot be read.
     pub fn state(&self) -> oo_core::Result<Vec<u8>> {
         let (hot, cold, packed, start) = match self {
-            Frozen::One(bytes) => return Ok(bytes.clone()),
+            Frozen::One(whole) => return Ok(whole.state().into_owned()),
             Frozen::Each {
                 hot,
                 cold,
@@ -305,6 +321,28 @@ impl Models {
         }
     }
 
+    /// The same, but for work that can be done aside; true where some is left. See [`oo_core::Policy::update_quickly`].
+    pub fn update_quickly(&mut self, user: UserId, batch: &Batch<'_>) -> oo_core::Result<bool> {
+        match self {
+            Models::One(policy) => policy.update_quickly(batch),
+            // A person's model is small.
+            Models::Each(each) => each.model(user)?.update(batch).map(|()| false),
+        }
+    }
+
+    /// A copy of one policy for everybody, where that is cheap.
+    pub fn copy(&self) -> Option<Box<dyn Policy>> {
+        match self {
+            Models::One(policy) => policy.copy(),
+            Models::Each(_) => None,
+        }
+    }
+
+    /// Another policy for everybody; gives back what there was.
+    pub fn exchange(&mut self, policy: Box<dyn Policy>) -> Models {
+        std::mem::replace(self, Models::One(policy))
+    }
+
     /// Forgets what is kept of one user alone.
     pub fn forget(&mut self, user: UserId) {
         match self {
@@ -323,7 +361,10 @@ impl Models {
     /// A copy of everything, to be written at leisure.
     pub fn freeze(&self) -> Frozen {
         match self {
-            Models::One(policy) => Frozen::One(policy.save()),
+            Models::One(policy) => Frozen::One(match policy.copy() {
+                Some(copy) => Whole::Copy(copy),
+                None => Whole::State(policy.save()),
+            }),
             Models::Each(each) => {
                 let mut hot: Vec<_> = each.hot.iter().map(|(u, (_, p))| (*u, p.save())).collect();
                 let mut cold: Vec<_> = each.cold.iter().map(|(u, p)| (*u, *p)).collect();

@@ -46,6 +46,7 @@ impl Engine {
     /// A packed model that cannot be read.
     pub fn in_charge(&self) -> Result<Artefact> {
         let (spec, frozen) = {
+            let _state = self.settled();
             let serving = state::read(&self.serving);
             (serving.spec.clone(), serving.models.freeze())
         };

@@ -12,6 +12,7 @@ use super::{Engine, state};
 use oo_core::tips::{Feedback, Moment, Profile, Reaction, Showings};
 use serde::Serialize;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// Showings that are remembered of one person. Volume, the only count among the features, ends at 100.
 const SHOWN: usize = 1024;
@@ -328,6 +329,6 @@ impl state::State {
     pub(super) fn history(&mut self, user: u64) -> Option<&mut History> {
         let wanted = self.rules.window_ms > 0;
         let user = self.users.get_mut(&user).filter(|_| wanted)?;
-        Some(user.history.get_or_insert_default())
+        Some(Arc::make_mut(user.history.get_or_insert_default()))
     }
 }

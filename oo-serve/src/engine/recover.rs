@@ -9,7 +9,7 @@ use super::names::Names;
 use super::settings::{Artefact, Settings};
 use super::shadow::{self, Shadows};
 use super::state::{self, Mark, Serving, Shadowed, State};
-use super::{Engine, snapshot};
+use super::{Engine, snapshot, undo};
 use crate::journal::{self, Journal, Location, Position, Segments, fail};
 use crate::{Error, Result};
 use oo_core::{Key, Shape, Spec, UserId};
@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::Duration;
 
 /// What opening a folder found.
@@ -50,10 +50,10 @@ pub(crate) fn lock(dir: &Path) -> Result<File> {
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(Error::Locked { path: dir.into() }),
-        Err(TryLockError::Error(source)) => Err(Error::Io {
+        Err(TryLockError::Error(why)) => Err(Error::Io {
             doing: "lock",
             path,
-            source,
+            why,
         }),
     }
 }
@@ -119,6 +119,7 @@ pub(crate) fn install(home: Home<'_>, swapped: &Swapped) -> Result<Serving> {
         swapped: swapped.clone(),
         updates: 0,
         refused: 0,
+        aside: None,
     })
 }
 
@@ -208,8 +209,11 @@ impl Replay<'_> {
             self.state.begin(mark, event);
         }
         match event {
-            Event::Swapped(swapped) => {
-                self.serving = Some(RwLock::new(install(self.home, swapped)?));
+            Event::Swapped(swapped) => self.serving = Some(RwLock::new(install(self.home, swapped)?)),
+            Event::Undone(undone) => {
+                let mut back = install(self.home, &undone.next)?;
+                (back.updates, back.refused) = (undone.updates, undone.refused);
+                self.serving = Some(RwLock::new(back));
             }
             Event::Begun(begun) => {
                 let challenger = install(self.home, &begun.challenger)?;
@@ -256,7 +260,13 @@ fn fetch(segments: &Segments, at: Location) -> Result<Decided> {
 
 /// Removes what a kill left unfinished: nothing reads it, it takes room, and it may hold what is to be forgotten.
 fn sweep(dir: &Path, settings: &Settings) -> Result<()> {
-    for folder in [dir, &journal_dir(dir), &policies_dir(dir), &snapshot::folder(dir)] {
+    for folder in [
+        dir,
+        &journal_dir(dir),
+        &policies_dir(dir),
+        &snapshot::folder(dir),
+        &undo::folder(dir),
+    ] {
         for entry in fs::read_dir(folder).map_err(Error::io("read the folder", folder))? {
             let path = entry.map_err(Error::io("read the folder", folder))?.path();
             if path.extension().is_some_and(|e| e == "tmp") {
@@ -268,7 +278,13 @@ fn sweep(dir: &Path, settings: &Settings) -> Result<()> {
 }
 
 pub(crate) fn open(dir: &Path, settings: Settings) -> Result<(Engine, Recovery)> {
-    for dir in [dir, &journal_dir(dir), &policies_dir(dir), &snapshot::folder(dir)] {
+    for dir in [
+        dir,
+        &journal_dir(dir),
+        &policies_dir(dir),
+        &snapshot::folder(dir),
+        &undo::folder(dir),
+    ] {
         fs::create_dir_all(dir).map_err(Error::io("make the folder", dir))?;
     }
     let lock = lock(dir)?;
@@ -308,6 +324,7 @@ pub(crate) fn open(dir: &Path, settings: Settings) -> Result<(Engine, Recovery)>
         .shadows
         .iter()
         .for_each(|(name, before)| shadows.tally(name, before));
+    state.live = true;
     let lane = state.trial.as_ref().map(experiment::lane_of);
     let fresh = serving.is_none();
     if let Some(serving) = &serving {
@@ -340,12 +357,13 @@ pub(crate) fn open(dir: &Path, settings: Settings) -> Result<(Engine, Recovery)>
         serving: Arc::new(serving),
         guard: Guard::default(),
         shadows,
+        ear: OnceLock::new(),
         lane: RwLock::default(),
         any_lane: AtomicBool::new(false),
         snapshot_seq: AtomicU64::new(recovery.snapshot.unwrap_or(0)),
         keeping: Mutex::new(()),
         journal: Journal::open(&journal_dir(dir), position, options)?,
-        state: Mutex::new(state),
+        state: super::held::Lock::new(state),
         settings,
         _lock: lock,
     };
@@ -358,6 +376,7 @@ pub(crate) fn open(dir: &Path, settings: Settings) -> Result<(Engine, Recovery)>
         engine.show_lane(Some(lane));
     }
     engine.begin(fresh)?;
+    engine.tidy_formers();
     Ok((engine, recovery))
 }
 

@@ -22,7 +22,7 @@ pub enum Durability {
     Process,
 }
 
-/// How rewards are made of what happens. Part of the journal: a change is a record of its own.
+/// How rewards are made of what happens, and how long what is remembered. Part of the journal: a change is a record of its own.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Rules {
     /// Reaction and dwell to reward.
@@ -42,6 +42,9 @@ pub struct Rules {
     /// decided before is not looked up.
     #[serde(default)]
     pub window_ms: u64,
+    /// Changes of the policy that can be undone. 0 in journals before format 4: what gave way then was not kept.
+    #[serde(default)]
+    pub undo: usize,
 }
 
 impl Default for Rules {
@@ -54,6 +57,7 @@ impl Default for Rules {
             remember_ms: 48 * 3_600_000,
             join: Join::First,
             window_ms: 0,
+            undo: 8,
         }
     }
 }

@@ -380,7 +380,7 @@ impl Engine {
     pub fn add_shadow(&self, name: &str, artefact: &Artefact) -> Result<()> {
         if name.is_empty() || name.len() > super::ask::MAX_ID {
             return Err(Error::invalid(
-                "shadow",
+                "name",
                 "a name of 1 to 512 bytes",
                 format!("{} bytes", name.len()),
             ));
@@ -391,7 +391,7 @@ impl Engine {
         let mark = {
             let mut state = self.state();
             if state.shadows.contains_key(name) {
-                return Err(Error::invalid("shadow", "a name that is free", format!("`{name}`")));
+                return Err(Error::invalid("name", "a name that is free", format!("`{name}`")));
             }
             let before = Shadowed {
                 spec: swapped.spec.clone(),
@@ -499,7 +499,7 @@ impl Engine {
 
 fn unknown(name: &str) -> Error {
     Error::NotFound {
-        field: "shadow",
+        field: "name",
         what: "shadow",
         id: name.into(),
     }

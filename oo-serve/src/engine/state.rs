@@ -1,19 +1,23 @@
 //! What is known besides the policy: users, decisions that wait, feedback that waits, ids. A deterministic state machine:
 //! [`State::apply`] is the only thing that changes it, and sees nothing but records.
 
-use super::ask::{Answer, Arm, Given, Logged, Reason, Stats, Status, action_id, identity, user_id};
+use super::aside::Aside;
+use super::ask::{Arm, Given, Reason, Stats, Status, identity};
 use super::event::{Decided, Ended, Event, GivenEvent, Outcome, Swapped};
 use super::experiment::{self, Trial};
+use super::ids::{Ids, decision_hash, feedback_hash};
 use super::join::{Join, Joined};
 use super::models::Models;
 use super::people::History;
 use super::settings::Rules;
+use super::shards::{Queue, Shards};
+use super::teach::{By, Owed, Taught};
+use super::undo::Former;
 use crate::Result;
 use crate::journal::Location;
-use oo_core::key::hash_name;
 use oo_core::tips::Feedback;
-use oo_core::{ActionId, Batch, Candidates, Log, Round, UserId};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use oo_core::{Log, UserId};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// The policy in charge and what is said about it. Behind a lock of its own: decisions read, records that teach write.
@@ -25,6 +29,8 @@ pub(crate) struct Serving {
     pub updates: u64,
     /// Rewards that the policy refused to learn from.
     pub refused: u64,
+    /// What is done for it aside.
+    pub aside: Option<Aside>,
 }
 
 /// A user.
@@ -37,7 +43,7 @@ pub(crate) struct User {
     /// The latest decision; each names the one before it.
     pub last: Location,
     /// What the person was shown and said; where such is kept.
-    pub history: Option<Box<History>>,
+    pub history: Option<Arc<History>>,
 }
 
 impl User {
@@ -76,27 +82,6 @@ pub(crate) struct Early {
     pub feedback: Option<Feedback>,
     /// When a snoozed tip may come back, where the caller said so.
     pub until: Option<u64>,
-}
-
-/// A reward that the policy is still owed: its decision or its model could not be read when it was due.
-#[derive(Clone, Copy)]
-struct Owed {
-    at: Location,
-    reward: f64,
-    feedback: Option<Feedback>,
-    time: u64,
-    by: By,
-}
-
-/// What a reward comes from.
-#[derive(Clone, Copy)]
-enum By {
-    /// One feedback.
-    Given,
-    /// All of them, at the end of the window.
-    Joined,
-    /// Nobody gave one until the window ended.
-    Default,
 }
 
 /// Counts since the beginning of the journal.
@@ -172,89 +157,6 @@ pub(crate) struct Brief<'a> {
     pub own: Option<f64>,
 }
 
-/// Where the records of ids are. A hash and a place each; whether it is the right one, the record says.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Ids {
-    places: HashMap<u64, Location, Plain>,
-    /// Others with the same hash.
-    more: BTreeMap<u64, Vec<Location>>,
-}
-
-/// Keys are hashes already.
-pub(crate) type Plain = std::hash::BuildHasherDefault<Same>;
-
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Same(u64);
-
-impl std::hash::Hasher for Same {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        for &b in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(b);
-        }
-    }
-    fn write_u64(&mut self, value: u64) {
-        self.0 = value;
-    }
-}
-
-/// The hash of a decision's id.
-pub(crate) fn decision_hash(id: &str) -> u64 {
-    hash_name(id)
-}
-
-/// The hash of a feedback's id; never that of a decision of the same name but by chance.
-pub(crate) fn feedback_hash(id: &str) -> u64 {
-    hash_name(id).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31)
-}
-
-impl Ids {
-    pub fn insert(&mut self, hash: u64, at: Location) {
-        match self.places.entry(hash) {
-            std::collections::hash_map::Entry::Vacant(place) => {
-                place.insert(at);
-            }
-            std::collections::hash_map::Entry::Occupied(_) => self.more.entry(hash).or_default().push(at),
-        }
-    }
-
-    /// Every place with this hash, the latest first.
-    pub fn places(&self, hash: u64) -> impl Iterator<Item = Location> + '_ {
-        let more = self.more.get(&hash).into_iter().flat_map(|m| m.iter().rev());
-        more.chain(self.places.get(&hash)).copied()
-    }
-
-    pub fn reserve(&mut self, more: usize) {
-        self.places.reserve(more);
-    }
-
-    pub fn len(&self) -> usize {
-        self.places.len() + self.more.values().map(Vec::len).sum::<usize>()
-    }
-
-    /// Drops what lies in segments before `segment`.
-    fn drop_before(&mut self, segment: u32) {
-        self.places.retain(|_, at| at.segment >= segment);
-        self.more.retain(|_, all| {
-            all.retain(|at| at.segment >= segment);
-            !all.is_empty()
-        });
-    }
-
-    /// All of it, in a fixed order.
-    pub fn sorted(&self) -> Vec<(u64, Location)> {
-        let more = self
-            .more
-            .iter()
-            .flat_map(|(h, all)| all.iter().map(move |at| (*h, *at)));
-        let mut all: Vec<_> = self.places.iter().map(|(h, at)| (*h, *at)).chain(more).collect();
-        all.sort_unstable();
-        all
-    }
-}
-
 /// Where a record lies, its number and its stamp.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) struct Mark {
@@ -266,21 +168,22 @@ pub(crate) struct Mark {
 /// Finds decisions again.
 pub(crate) type Fetch<'f> = &'f dyn Fn(Location) -> Result<Decided>;
 
-/// See the module.
+/// See the module. A copy shares what is large with it.
+#[derive(Clone)]
 pub(crate) struct State {
     /// The last record applied.
     pub last: Mark,
     pub rules: Rules,
     /// True to ignore the recorded reward specs and rewards: a replay under another spec.
     pub overruled: bool,
-    pub users: HashMap<u64, User, Plain>,
-    pub open: HashMap<u64, Open, Plain>,
+    pub users: Shards<User>,
+    pub open: Shards<Open>,
     /// Hashes of `open` in the order of their deadlines.
-    pub due: VecDeque<u64>,
+    pub due: Queue<u64>,
     pub early: BTreeMap<u64, Vec<Early>>,
-    pub early_due: VecDeque<(u64, u64)>,
+    pub early_due: Queue<(u64, u64)>,
     /// Rewards of open decisions that are learned when their window ends, by the decision's hash.
-    pub joins: BTreeMap<u64, Joined>,
+    pub joins: Shards<Joined>,
     pub ids: Ids,
     pub counts: Counts,
     /// Users to be blanked, with the number of the record that says so.
@@ -295,26 +198,17 @@ pub(crate) struct State {
     pub ends: [u64; 3],
     /// The highest generation given so far.
     pub generations: u64,
+    /// Policies that gave way and can be put back, the latest last.
+    pub before: Vec<Former>,
     pub shadows: BTreeMap<String, Shadowed>,
     pub agreement: Agreement,
-    log: Log,
+    pub(super) log: Log,
     /// In the order in which they are to be learned. Empty but while the disk cannot be read.
-    owed: VecDeque<Owed>,
-    /// The last row taught, for the shadows; kept where there are any.
+    pub(super) owed: VecDeque<Owed>,
+    /// For those who hear what is taught.
     pub taught: Taught,
-}
-
-/// Rows that the policy was taught, for others to learn from.
-#[derive(Default)]
-pub(crate) struct Taught {
-    pub wanted: bool,
-    rows: Vec<(Logged, f64, Option<Feedback>)>,
-}
-
-impl Taught {
-    pub fn take(&mut self) -> Vec<(Logged, f64, Option<Feedback>)> {
-        std::mem::take(&mut self.rows)
-    }
+    /// Somebody may be waiting: what takes long is done aside.
+    pub live: bool,
 }
 
 impl State {
@@ -327,12 +221,12 @@ impl State {
             },
             rules,
             overruled: false,
-            users: HashMap::default(),
-            open: HashMap::default(),
-            due: VecDeque::new(),
+            users: Shards::default(),
+            open: Shards::default(),
+            due: Queue::default(),
             early: BTreeMap::new(),
-            early_due: VecDeque::new(),
-            joins: BTreeMap::new(),
+            early_due: Queue::default(),
+            joins: Shards::default(),
             ids: Ids::default(),
             counts: Counts::default(),
             forgotten: BTreeMap::new(),
@@ -341,11 +235,13 @@ impl State {
             ended: None,
             ends: [0; 3],
             generations: 0,
+            before: Vec::new(),
             shadows: BTreeMap::new(),
             agreement: Agreement::default(),
             log: Log::new(),
             owed: VecDeque::new(),
             taught: Taught::default(),
+            live: false,
         }
     }
 
@@ -379,6 +275,7 @@ impl State {
         if self.rules.window_ms == 0 {
             self.users.values_mut().for_each(|u| u.history = None);
         }
+        self.trim_formers();
     }
 
     /// Applies a record. Errors are about the records that this one refers to; the state is then as if those had not
@@ -423,13 +320,23 @@ impl State {
                         }
                         self.users.remove(user);
                         self.joins
-                            .retain(|hash, _| self.open.get(hash).is_some_and(|o| o.user != *user));
+                            .retain(|hash, _| self.open.get(&hash).is_some_and(|o| o.user != *user));
                         self.open.retain(|_, o| o.user != *user);
                         self.forgotten.insert(*user, mark.seq);
                     }
-                    Event::Swapped(swapped) => self.generations = swapped.generation,
+                    Event::Swapped(swapped) => {
+                        // The first one of a folder is in charge when its record is written.
+                        if read(serving).swapped.generation != swapped.generation {
+                            self.give_way(mark.seq, serving);
+                        }
+                        self.generations = swapped.generation;
+                    }
+                    Event::Undone(undone) => {
+                        self.before.retain(|f| f.generation < undone.to);
+                        self.generations = undone.next.generation;
+                    }
                     Event::Begun(begun) => self.generations = begun.challenger.generation,
-                    Event::Ended(ended) => self.end(ended, serving),
+                    Event::Ended(ended) => self.end(mark.seq, ended, serving),
                     Event::Shadowing(s) => {
                         let shadowed = Shadowed {
                             spec: s.spec.clone(),
@@ -455,10 +362,11 @@ impl State {
         }
     }
 
-    fn end(&mut self, ended: &Ended, serving: &RwLock<Serving>) {
+    fn end(&mut self, seq: u64, ended: &Ended, serving: &RwLock<Serving>) {
         let trial = self.trial.take_if(|t| t.number == ended.experiment);
         if let Some(trial) = trial {
             if ended.outcome == Outcome::Launched {
+                self.give_way(seq, serving);
                 experiment::launch(serving, &trial.challenger);
             }
             self.ends[ended.outcome as usize] += 1;
@@ -519,56 +427,6 @@ impl State {
         }
     }
 
-    fn teach_default(&mut self, at: Location, time: u64, serving: &RwLock<Serving>, fetch: Fetch<'_>) {
-        if let Some(reward) = self.rules.default_reward {
-            let row = Owed {
-                at,
-                reward,
-                feedback: None,
-                time,
-                by: By::Default,
-            };
-            self.owe(row, serving, fetch);
-        }
-    }
-
-    /// A reward is to be learned: at once, unless something cannot be read; then it waits, and all others behind it, so
-    /// that their order is the journal's.
-    fn owe(&mut self, row: Owed, serving: &RwLock<Serving>, fetch: Fetch<'_>) {
-        self.owed.push_back(row);
-        // Whoever needs nothing to be owed asks for it and hears why; a decision goes on without.
-        let _ = self.settle(serving, fetch);
-    }
-
-    /// How many rewards wait for the disk to be readable.
-    pub fn owing(&self) -> usize {
-        self.owed.len()
-    }
-
-    /// Learns what is owed.
-    ///
-    /// # Errors
-    /// What cannot be read still; the rest waits.
-    pub fn settle(&mut self, serving: &RwLock<Serving>, fetch: Fetch<'_>) -> Result<()> {
-        while let Some(row) = self.owed.front().copied() {
-            match fetch(row.at) {
-                Ok(d) => {
-                    self.teach(&d.logged, row, serving)?;
-                    match row.by {
-                        By::Given => {}
-                        By::Joined => self.counts.aggregates += 1,
-                        By::Default => self.counts.defaults += 1,
-                    }
-                }
-                Err(e) if e.is_passing() => return Err(e),
-                // Gone, as it is for a replay.
-                Err(_) => {}
-            }
-            self.owed.pop_front();
-        }
-        Ok(())
-    }
-
     /// The same as [`apply`](State::apply) for a decision, from what of it matters here.
     pub fn apply_decided(&mut self, mark: Mark, brief: Brief<'_>, serving: &RwLock<Serving>, fetch: Fetch<'_>) {
         let Brief {
@@ -590,7 +448,7 @@ impl State {
             let fell_back = matches!(brief.reason, Reason::FallbackError | Reason::FallbackTimeout);
             trial.decided(arm, user, fell_back, brief.took_us);
         }
-        let known = self.users.entry(user).or_default();
+        let known = self.users.or_insert_with(user, User::default);
         known.decisions += 1;
         known.last = mark.at;
         let hash = decision_hash(id);
@@ -673,7 +531,7 @@ impl State {
                 open.waiting = false;
                 self.counts.joined += 1;
                 let join = self.rules.join;
-                let joined = self.joins.entry(hash).or_insert_with(|| Joined::new(join));
+                let joined = self.joins.or_insert_with(hash, || Joined::new(join));
                 joined.add(reward, feedback);
             }
             Status::Learned | Status::Observed => {
@@ -717,74 +575,12 @@ impl State {
         }
     }
 
-    /// The policy learns one row. Nothing has changed when its model cannot be read.
-    fn teach(&mut self, l: &Logged, row: Owed, serving: &RwLock<Serving>) -> Result<()> {
-        let Owed {
-            reward, feedback, time, ..
-        } = row;
-        let user = user_id(&l.user);
-        let mut serving = write(serving);
-        serving.models.warm(user)?;
-        // In an experiment both hear the same.
-        let second = self.trial.as_ref().map(|trial| Arc::clone(&trial.challenger));
-        let mut challenger = second.as_deref().map(write);
-        if let Some(challenger) = &mut challenger {
-            challenger.models.warm(user)?;
-        }
-        let ids: Vec<ActionId> = l.ids.iter().map(|id| action_id(id)).collect();
-        let round = Round {
-            index: l.index,
-            user,
-            context: &l.context,
-            candidates: Candidates {
-                ids: &ids,
-                features: &l.features,
-                dim: l.dim(),
-            },
-        };
-        let Answer {
-            probs, chosen, method, ..
-        } = &l.answer;
-        self.log.clear();
-        let row = self.log.push_parts(&round, probs, *chosen, *method);
-        self.log.settle(row, reward, feedback);
-        let known = self.users.entry(user.0).or_default();
-        known.pulls += 1;
-        known.sum += reward;
-        known.updated = time;
-        if self.taught.wanted {
-            self.taught.rows.push((l.clone(), reward, feedback));
-        }
-        let batch = Batch::new(&self.log, std::slice::from_ref(&row));
-        learn(&mut serving, user, &batch);
-        if let Some(challenger) = &mut challenger {
-            learn(challenger, user, &batch);
-        }
-        if let (Some(trial), Some(arm)) = (&mut self.trial, l.arm) {
-            trial.rewarded(arm, user.0, reward, feedback.as_ref());
-        }
-        Ok(())
-    }
-
-    /// Drops ids that are too old to matter. Whether an id is still known depends on its record's stamp alone, so this
-    /// changes no answer.
-    pub fn sweep(&mut self) {
+    /// The last segment whose ids are too old to matter. Whether an id is still known depends on its record's stamp alone,
+    /// so dropping those changes no answer.
+    pub fn outdated(&self) -> Option<u32> {
         let old = |time: u64| time.saturating_add(self.rules.remember_ms) < self.last.time;
         let gone = self.segment_ends.iter().filter(|(_, end)| old(**end)).map(|(s, _)| *s);
-        if let Some(last) = gone.max() {
-            self.ids.drop_before(last + 1);
-            self.segment_ends.retain(|segment, _| *segment > last);
-        }
-    }
-}
-
-fn learn(serving: &mut Serving, user: UserId, batch: &Batch<'_>) {
-    let models = &mut serving.models;
-    // A policy that panics refuses; what it is then, it is in a replay too.
-    let learn = std::panic::AssertUnwindSafe(|| models.update(user, batch));
-    match std::panic::catch_unwind(learn) {
-        Ok(Ok(())) => serving.updates += 1,
-        _ => serving.refused += 1,
+        gone.max()
     }
 }
 

@@ -97,7 +97,6 @@ pub async fn feedback(call: Call) -> Answer {
             hints,
         )?
         .await?;
-    app.rollout.learned(&receipt);
     let settings = app.engine.settings();
     json(&FeedbackAnswer {
         decision_id: &receipt.decision_id,

@@ -146,6 +146,16 @@ pub async fn metrics(call: Call) -> Answer {
         "Rewards that wait for the journal to be readable.",
         c.owed as f64,
     );
+    text.gauge(
+        "oo_engine_lock_longest_seconds",
+        "The longest that anybody held the engine's lock since the start; everybody else waits meanwhile.",
+        c.holds.longest.as_secs_f64(),
+    );
+    text.counter(
+        "oo_engine_lock_long_total",
+        "How often it was held for more than 5 ms.",
+        c.holds.long as f64,
+    );
     app.rollout.write(&mut text);
     Ok(with_type(text.finish(), "text/plain; version=0.0.4"))
 }

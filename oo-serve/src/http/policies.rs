@@ -18,7 +18,7 @@ pub struct ChangeRequest<'a> {
     #[serde(borrow)]
     #[schema(value_type = Option<String>)]
     pub name: Option<Text<'a>>,
-    /// shadow, promote, experiment: a spec, or a folder on the server that `oo-sim gate` wrote.
+    /// shadow, promote, experiment: a spec, a folder on the server that `oo-sim gate` wrote, or models:/NAME@ALIAS.
     #[schema(value_type = Option<String>)]
     pub policy: Option<Text<'a>>,
     /// experiment: its name, the salt of the assignment.
@@ -31,8 +31,30 @@ pub struct ChangeRequest<'a> {
     #[schema(value_type = Option<Object>)]
     pub rule: Option<serde_json::Value>,
     /// launch: even if the gate does not say promote.
-    #[serde(default)]
-    pub force: bool,
+    pub force: Option<bool>,
+}
+
+impl ChangeRequest<'_> {
+    /// A field that the action has no use for: whoever gave it expects something that would not happen.
+    fn unused(&self) -> Option<&'static str> {
+        let used: &[&str] = match self.action {
+            Action::Shadow | Action::Promote => &["name", "policy"],
+            Action::EndShadow => &["name"],
+            Action::Experiment => &["policy", "salt", "share", "rule"],
+            Action::Launch => &["force"],
+            Action::RollBack | Action::Stop => &[],
+        };
+        let given = [
+            ("name", self.name.is_some()),
+            ("policy", self.policy.is_some()),
+            ("salt", self.salt.is_some()),
+            ("share", self.share.is_some()),
+            ("rule", self.rule.is_some()),
+            ("force", self.force.is_some()),
+        ];
+        let unused = given.into_iter().find(|(field, given)| *given && !used.contains(field));
+        unused.map(|(field, _)| field)
+    }
 }
 
 /// What to do with a policy.
@@ -74,6 +96,9 @@ pub async fn change(call: Call) -> Answer {
     // It reads files, builds policies and waits for the disk.
     let done = tokio::task::spawn_blocking(move || {
         let request: ChangeRequest<'_> = parse(&call.body)?;
+        if let Some(field) = request.unused() {
+            return Err(Problem::field(field, "this action does not use it; leave it out"));
+        }
         let (name, policy) = (request.name.as_deref(), request.policy.as_deref());
         let rollout = &call.app.rollout;
         match request.action {
@@ -93,7 +118,7 @@ pub async fn change(call: Call) -> Answer {
                 rule: request.rule.as_ref(),
             }),
             Action::Stop => rollout.stop(),
-            Action::Launch => rollout.launch(request.force),
+            Action::Launch => rollout.launch(request.force == Some(true)),
         }
     });
     done.await

@@ -28,6 +28,9 @@ pub const POINTS: &[&str] = &[
     "compact.rename",
     "compact.remove",
     "compact.done",
+    "former.write",
+    "former.rename",
+    "former.done",
 ];
 
 struct Armed {

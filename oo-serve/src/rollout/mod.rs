@@ -9,15 +9,15 @@
 //! - In the modes **apprentice** and **log-only** the caller decides, and the journal has beside it how likely the policy was
 //!   to choose each candidate.
 
-use crate::artefact;
 use crate::config::Mode;
 use crate::drift::{self, Drift, Summary};
 use crate::engine::event::Outcome;
 use crate::engine::experiment::ARMS;
-use crate::engine::{Answer, Artefact, Ask, Choice, Engine, Explained, Plan, Reason, Receipt, Standing, Status};
+use crate::engine::{Answer, Artefact, Ask, Choice, Engine, Explained, Plan, Reason, Standing};
 use crate::http::problem::Problem;
 use crate::http::{App, rounds};
 use crate::metrics::Text;
+use crate::registry;
 use hyper::StatusCode;
 use oo_judge::gate::{self, Check, Rule, Verdict};
 use serde::Serialize;
@@ -30,8 +30,7 @@ use std::time::Duration;
 const MAX_SHADOWS: usize = 16;
 /// How long a shadow may take to say what it has learned.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Changes that can be undone.
-const MAX_UNDO: usize = 8;
+
 /// A decision with what is said about it.
 #[derive(Clone, Debug)]
 pub struct Decided {
@@ -62,11 +61,11 @@ impl From<Explained> for Decided {
 /// See the module.
 pub struct Rollout {
     engine: Arc<Engine>,
-    /// What was in charge before, the latest last.
-    before: Mutex<Vec<Artefact>>,
+    /// The registry of models, where one is named.
+    mlflow: Option<String>,
     /// One change at a time.
     changing: Mutex<()>,
-    drift: Drift,
+    drift: Arc<Drift>,
     seen: AtomicU64,
     fallbacks: AtomicU64,
     compact: AtomicBool,
@@ -77,16 +76,25 @@ fn refuse(field: &str, detail: impl Into<String>) -> Problem {
 }
 
 impl Rollout {
-    /// Starts the shadows that do not run yet. What the folder has running goes on by itself.
+    /// Starts the shadows that do not run yet. What the folder has running goes on by itself. `mlflow` is the address of the
+    /// registry in which `models:/…` are looked up.
     ///
     /// # Errors
     /// A shadow that does not fit.
-    pub fn open(engine: Arc<Engine>, shadows: &[String], summary: Option<Summary>) -> anyhow::Result<Rollout> {
+    pub fn open(
+        engine: Arc<Engine>,
+        shadows: &[String],
+        summary: Option<Summary>,
+        mlflow: Option<String>,
+    ) -> anyhow::Result<Rollout> {
         let shape = engine.settings().shape.clone();
+        let drift = Arc::new(Drift::new(shape.context.iter().chain(&shape.candidate), summary));
+        let watch = drift.clone();
+        engine.listen(move |reward| watch.reward(reward));
         let rollout = Rollout {
-            drift: Drift::new(shape.context.iter().chain(&shape.candidate), summary),
+            drift,
             engine,
-            before: Mutex::default(),
+            mlflow,
             changing: Mutex::default(),
             seen: AtomicU64::new(0),
             fallbacks: AtomicU64::new(0),
@@ -106,10 +114,15 @@ impl Rollout {
         Ok(rollout)
     }
 
-    /// A spec, or a folder with a trained policy.
+    /// A spec, a folder with a trained policy, or one in the registry.
     fn artefact(&self, text: &str) -> Result<Artefact, Problem> {
-        let settings = self.engine.settings();
-        artefact::take(text, &settings.shape, &settings.build).map_err(|why| refuse("policy", why))
+        let (settings, server) = (self.engine.settings(), self.mlflow.as_deref());
+        let taken = registry::take(text, server, self.engine.dir(), &settings.shape, &settings.build);
+        let (artefact, warning) = taken.map_err(|why| refuse("policy", why))?;
+        if let Some(why) = warning {
+            tracing::warn!(why, "the registry of models does not answer");
+        }
+        Ok(artefact)
     }
 
     /// Decides as the mode and the experiment say, and lets the others decide along.
@@ -158,14 +171,6 @@ impl Rollout {
         }
     }
 
-    /// A reward was learned: the others hear of it.
-    pub fn learned(&self, receipt: &Receipt) {
-        if receipt.repeated || receipt.status != Status::Learned {
-            return;
-        }
-        self.drift.reward(receipt.reward);
-    }
-
     /// Adds a shadow.
     ///
     /// # Errors
@@ -192,20 +197,26 @@ impl Rollout {
     /// # Errors
     /// A name that no shadow has, a policy that does not fit.
     pub fn promote(&self, name: Option<&str>, policy: Option<&str>) -> Result<(), Problem> {
-        let next = match (name, policy) {
-            (Some(name), None) => self.engine.shadow(name, PATIENCE)?,
-            (None, Some(policy)) => self.artefact(policy)?,
-            _ => return Err(refuse("policy", "expected `name` of a shadow, or `policy`")),
-        };
-        self.put_in_charge(next)
-    }
-
-    fn put_in_charge(&self, next: Artefact) -> Result<(), Problem> {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        self.none_runs()?;
-        let before = self.engine.in_charge()?;
-        self.engine.swap(&next)?;
-        self.can_undo(before);
+        match (name, policy) {
+            (Some(name), None) => {
+                self.none_runs()?;
+                self.engine.promote(name, PATIENCE)?;
+            }
+            (None, Some(policy)) => {
+                let next = self.artefact(policy)?;
+                self.none_runs()?;
+                self.engine.swap(&next)?;
+            }
+            (name, _) => {
+                let got = if name.is_some() { "both" } else { "neither" };
+                return Err(refuse(
+                    "policy",
+                    format!("expected `name` of a shadow or `policy`, got {got}"),
+                ));
+            }
+        }
+        self.changed();
         Ok(())
     }
 
@@ -219,29 +230,23 @@ impl Rollout {
         }
     }
 
-    fn can_undo(&self, before: Artefact) {
-        let mut list = self.before.lock().unwrap_or_else(PoisonError::into_inner);
-        list.push(before);
-        if list.len() > MAX_UNDO {
-            list.remove(0);
-        }
+    fn changed(&self) {
         tracing::info!(policy = self.engine.condition().policy, "another policy is in charge");
     }
 
     /// Puts back what was in charge before the last change, as it was then.
     ///
     /// # Errors
-    /// When there was no change since the start.
+    /// When there is no change that can be undone.
     pub fn roll_back(&self) -> Result<(), Problem> {
-        self.none_runs()?;
-        let last = self.before.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let Some(before) = last else {
-            return Err(not_now(
-                "no policy was changed since this process began; promote one by `policy` instead",
-            ));
-        };
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        self.engine.swap(&before)?;
+        self.none_runs()?;
+        if self.engine.formers().is_empty() {
+            return Err(not_now(
+                "no change is left that could be undone; promote a policy by `policy` instead",
+            ));
+        }
+        self.engine.roll_back()?;
         tracing::warn!(policy = self.engine.condition().policy, "rolled back");
         Ok(())
     }
@@ -262,6 +267,13 @@ impl Rollout {
         let artefact = self.artefact(policy)?;
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         self.none_runs()?;
+        if let Some(number) = self.engine.salt_used(salt)? {
+            let why = format!(
+                "the experiment {number} had the salt `{salt}`, and the same users would be in the same arms again; take \
+                 another, such as `{salt}-again`"
+            );
+            return Err(not_now(why).about("salt"));
+        }
         let number = self.engine.begin_experiment(&plan, &artefact)?;
         tracing::info!(number, salt, policy, "an experiment begins");
         Ok(())
@@ -322,9 +334,8 @@ impl Rollout {
                 )));
             }
         };
-        let before = self.engine.in_charge()?;
         self.engine.end_experiment(standing.number, Outcome::Launched, &why)?;
-        self.can_undo(before);
+        self.changed();
         Ok(())
     }
 
@@ -348,8 +359,7 @@ impl Rollout {
                 "updates_refused": s.refused,
             })),
             "last_experiment": self.engine.last_experiment(),
-            "can_roll_back_to": self.before.lock().unwrap_or_else(PoisonError::into_inner)
-                .iter().rev().map(|a| a.spec.to_string()).collect::<Vec<_>>(),
+            "can_roll_back_to": self.engine.formers(),
         })
     }
 
@@ -473,7 +483,7 @@ impl Rollout {
             tracing::warn!(error = %e, "time does not pass for the journal");
         }
         self.guard();
-        let old = self.engine.settings().retention.is_some() && second.is_multiple_of(3600);
+        let old = self.engine.settings().retention.is_some() && second > 0 && second.is_multiple_of(3600);
         if (self.compact.swap(false, Ordering::AcqRel) || old)
             && let Err(e) = self.engine.compact()
         {
@@ -524,11 +534,19 @@ fn reasons(verdict: &Verdict) -> String {
 }
 
 fn said(check: &Check) -> String {
-    let seen = check.seen.map_or(String::new(), |x| format!(", seen {x:.4}"));
+    // Counts are whole.
+    let number = |x: f64| {
+        if x.fract() == 0.0 {
+            format!("{x:.0}")
+        } else {
+            format!("{x:.4}")
+        }
+    };
+    let seen = check.seen.map_or(String::new(), |x| format!(", seen {}", number(x)));
     let bounds = match (check.low, check.high) {
         (None, None) => String::new(),
         (low, high) => {
-            let end = |x: Option<f64>, none: &str| x.map_or(none.to_string(), |x| format!("{x:.4}"));
+            let end = |x: Option<f64>, none: &str| x.map_or(none.to_string(), number);
             format!(" in {} … {}", end(low, "−∞"), end(high, "∞"))
         }
     };
@@ -559,13 +577,14 @@ pub struct Asked<'a> {
     pub rule: Option<&'a Value>,
 }
 
-/// Housekeeping, until it is aborted.
+/// Housekeeping, at once and every second, until it is aborted. At once: a server that never lives for a second must take
+/// snapshots too, or each start replays more than the last.
 pub fn keep(app: Arc<App>) -> tokio::task::JoinHandle<()> {
     tokio::spawn(async move {
-        for second in 1u64.. {
-            tokio::time::sleep(Duration::from_secs(1)).await;
+        for second in 0u64.. {
             let app = app.clone();
             let _ = tokio::task::spawn_blocking(move || app.rollout.housekeep(second)).await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
         }
     })
 }

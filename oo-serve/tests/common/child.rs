@@ -3,7 +3,7 @@
 
 use super::{Request, done, settings};
 use oo_core::Key;
-use oo_serve::engine::Status;
+use oo_serve::engine::{Artefact, Status};
 use oo_serve::{Engine, inspect};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -72,6 +72,14 @@ fn serve(engine: &Engine, mut stream: UnixStream) {
                 .map(|r| format!("{:?} {}", r.status, r.reward)),
             ["snapshot"] => engine.snapshot().map(|seq| seq.to_string()),
             ["forget", user] => engine.forget(user).map(|()| "done".into()),
+            ["swap", spec] => Artefact::blank(spec)
+                .and_then(|next| engine.swap(&next))
+                .map(|n| n.to_string()),
+            ["back"] => engine.roll_back().map(|n| n.to_string()),
+            ["policy"] => {
+                let condition = engine.condition();
+                Ok(format!("{} {}", condition.policy, condition.updates))
+            }
             ["compact"] => engine.compact().map(|c| format!("{c:?}")),
             ["fingerprint"] => engine.flush().and_then(|()| engine.fingerprint()),
             _ => Ok(format!("unknown: {line}")),

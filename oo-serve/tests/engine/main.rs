@@ -1,6 +1,7 @@
 //! Decisions, feedback and what is learned from both: R17 and R22 of the serving facts, and what every interleaving must
 //! keep.
 
+mod aside;
 #[path = "../common/mod.rs"]
 mod common;
 mod forget;

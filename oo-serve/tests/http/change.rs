@@ -286,6 +286,48 @@ fn an_experiment_whose_challenger_is_worse_is_rolled_back() {
         1.0
     );
     assert_eq!(server.post("/recommend", ASK).json()["policy"], "lin-ts{draws=16}");
+    // The same salt would put the same people in the same arms once more.
+    let again = server.post("/policies", BEGIN);
+    let detail = again.json()["detail"].as_str().unwrap().to_string();
+    assert_eq!(
+        (again.status, &again.json()["field"]),
+        (409, &json!("salt")),
+        "{detail}"
+    );
+    assert!(detail.contains("`exp-1-again`"), "{detail}");
+    assert_eq!(
+        server.post("/policies", &BEGIN.replace("exp-1", "exp-1-again")).status,
+        200
+    );
+}
+
+/// What is in the registry's folder already is served without the registry, wherever a policy may be named.
+#[test]
+fn a_registered_model_is_named_like_any_other_policy() {
+    let server = Server::start(&SMALL);
+    let home = server.dir.path().join("state/models/picks");
+    winner(&home.join("3"), "lin-ucb{alpha=0}", 50);
+    let change = |body: &str| server.post("/policies", body);
+    let shadow = change(r#"{"action":"shadow","name":"next","policy":"models:/picks/3"}"#);
+    assert_eq!(
+        shadow.json()["shadows"][0]["spec"],
+        "lin-ucb{alpha=0}",
+        "{}",
+        shadow.text()
+    );
+    let promoted = change(r#"{"action":"promote","policy":"models:/picks/3"}"#);
+    assert_eq!(
+        promoted.json()["active"]["policy"],
+        "lin-ucb{alpha=0}",
+        "{}",
+        promoted.text()
+    );
+    assert_eq!(server.post("/recommend", ASK).json()["tip"]["id"], "1");
+    for missing in ["models:/picks/4", "models:/picks@champion"] {
+        let refused = change(&format!(r#"{{"action":"promote","policy":"{missing}"}}"#));
+        assert_eq!((refused.status, &refused.json()["field"]), (422, &json!("policy")));
+        assert!(refused.text().contains("--mlflow"), "{}", refused.text());
+    }
 }
 
 #[test]
@@ -313,9 +355,12 @@ fn a_launch_needs_the_gate() {
     let refused = server.post("/policies", r#"{"action":"launch"}"#);
     let detail = refused.json()["detail"].as_str().unwrap().to_string();
     assert!(
-        refused.status == 409 && detail.contains("undecided") && detail.contains("decisions of each policy"),
+        refused.status == 409
+            && detail.contains("undecided")
+            && detail.contains("decisions of each policy: required at least 40"),
         "{detail}"
     );
+    assert!(!detail.contains(".0000"), "counts are whole: {detail}");
     experiment(&server, 60..500, 0.5);
     // A kill takes nothing of it.
     let before = server.get("/assignments").json();
@@ -336,15 +381,29 @@ fn a_launch_needs_the_gate() {
         "{gate:#}"
     );
     assert_eq!(server.metric("oo_experiment_gate"), 1.0);
+    let champion = server.get("/policies").json()["active"].clone();
+    assert!(champion["updates"].as_u64() > Some(100));
     let launched = server.post("/policies", r#"{"action":"launch"}"#).json();
     assert_eq!(
         (&launched["active"]["policy"], &launched["active"]["model_version"]),
         (&json!("uniform"), &json!(2))
     );
     assert_eq!(launched["last_experiment"]["outcome"], "launched");
-    // And back.
+    assert_eq!(launched["can_roll_back_to"], json!(["lin-ts{draws=16}"]));
+    // And back, after another kill.
+    server.signal("-KILL");
+    let server = {
+        let mut server = server;
+        server.wait();
+        let dir = std::mem::replace(&mut server.dir, tempfile::tempdir().unwrap());
+        Server::start_in(dir, &SMALL)
+    };
     let back = server.post("/policies", r#"{"action":"roll_back"}"#).json();
     assert_eq!(back["active"]["policy"], "lin-ts{draws=16}");
+    assert_eq!(back["active"]["updates"], champion["updates"]);
+    assert_eq!(back["can_roll_back_to"], json!([]));
+    let refused = server.post("/policies", r#"{"action":"roll_back"}"#);
+    assert!(refused.status == 409 && refused.json()["detail"].as_str().unwrap().contains("could be undone"));
 }
 
 #[test]

@@ -12,4 +12,5 @@ mod otlp;
 mod parity;
 mod people;
 mod shadows;
+mod start;
 mod strain;

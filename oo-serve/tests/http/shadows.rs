@@ -72,7 +72,7 @@ impl Inside {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let addr = listener.local_addr().unwrap();
-        let rollout = Rollout::open(engine.clone(), &[], None).unwrap();
+        let rollout = Rollout::open(engine.clone(), &[], None, None).unwrap();
         let (keys, limits) = (Keys::parse("").unwrap(), options.limits().unwrap());
         let app = App::new(engine.clone(), None, keys, limits, Mode::Serve, None, rollout, addr);
         let app = Arc::new(app);

@@ -1,0 +1,125 @@
+//! How the program starts, and lives that are short.
+
+use crate::client::{Client, Server, command, launch};
+use std::net::TcpListener;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+/// Kills the child that it holds.
+struct Killed(std::process::Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn nobody_need_read_what_it_prints() {
+    let dir = tempfile::tempdir().unwrap();
+    let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let child = command()
+        .args(["--log", "error", "--listen", &addr.to_string(), "--state"])
+        .arg(dir.path().join("state"))
+        .stdout(Stdio::from(writer))
+        .spawn();
+    let mut child = Killed(child.unwrap());
+    let begun = Instant::now();
+    let status = loop {
+        if let Ok(mut client) = Client::connect(addr) {
+            break client.ask("GET", "/livez", "", "").unwrap().status;
+        }
+        assert!(child.0.try_wait().unwrap().is_none(), "it ended");
+        assert!(begun.elapsed() < Duration::from_secs(30), "it does not listen");
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    assert_eq!(status, 200);
+    // Nor what a command prints: that fails with a message, and without a panic.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = command().arg("man").stdout(Stdio::from(writer)).output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(1) && told.starts_with("error: "), "{told}");
+}
+
+/// What cannot be used is told once, with what to do, and by exit code 2.
+#[test]
+fn what_cannot_be_used_is_told_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (none, out) = (dir.path().join("none"), dir.path().join("out.parquet"));
+    let (none, out, empty) = (
+        none.to_str().unwrap(),
+        out.to_str().unwrap(),
+        dir.path().to_str().unwrap(),
+    );
+    for (args, told) in [
+        (&["inspect", "--state", none][..], "there is no folder"),
+        (&["inspect", "--state", none, "--feedbacks"], "there is no folder"),
+        (&["export", "--state", none, "--out", out], "there is no folder"),
+        (&["inspect", "--state", empty], "there is no journal in"),
+        (
+            &["inspect", "--state", empty, "--reward", "r9"],
+            "there is no journal in",
+        ),
+        (
+            &["--state", none, "--policy", "missing/winner"],
+            "there is no folder missing/winner; expected",
+        ),
+        (&["--state", none, "--policy", "lin-tss"], "did you mean `lin-ts`?"),
+        (
+            &["--state", none, "--policy", "lin-ts{drwas=3}"],
+            "did you mean `draws`?",
+        ),
+        (
+            &["--state", none, "--shadow", "./winner"],
+            "option `shadow`: there is no folder ./winner",
+        ),
+    ] {
+        let output = command().args(args).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {said}");
+        assert!(
+            said.starts_with("error: ") && said.matches(told).count() == 1,
+            "{args:?}: {said}"
+        );
+        assert!(said.matches("os error").count() < 2, "{args:?}: {said}");
+    }
+}
+
+/// However short the lives of a server are, one of them takes the snapshot that is due.
+#[test]
+fn a_server_that_never_lives_for_a_second_takes_snapshots() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state");
+    let args = ["--candidate", "1", "--policy", "lin-ts", "--snapshot-every", "50"];
+    let mut first = Server::start_in(dir, &args);
+    let mut client = first.connect();
+    for i in 0..100 {
+        let body = format!(r#"{{"user_id":{i},"candidates":[{{"id":1,"features":[1]}}]}}"#);
+        assert_eq!(client.post("/recommend", &body).status, 200);
+    }
+    // Decisions are with the operating system within some 10 ms.
+    std::thread::sleep(Duration::from_millis(100));
+    first.signal("-KILL");
+    first.wait();
+    let snapshots = || {
+        let files = std::fs::read_dir(state.join("snapshots")).unwrap().flatten();
+        files
+            .filter(|f| f.path().extension().is_some_and(|e| e == "snap"))
+            .count()
+    };
+    for _ in 0..20 {
+        if snapshots() > 0 {
+            return;
+        }
+        let (child, _) = launch(&state, &args);
+        let (_child, begun) = (Killed(child), Instant::now());
+        while snapshots() == 0 && begun.elapsed() < Duration::from_millis(700) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+    panic!("no snapshot in 20 lives of 0.7 s");
+}
