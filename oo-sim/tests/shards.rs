@@ -2,10 +2,10 @@
 
 mod commands;
 
-use commands::{fails, oo_sim, succeeds};
+use commands::{fails, succeeds};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 
 const EXPERIMENT: &str = "env = [\"linear{d=3}\", \"tips\"]\npolicies = [\"uniform\", \"lin-ucb{alpha=0.2}\", \"lin-ts\"]\n\
                           rounds = 60\nseeds = 4\n";

@@ -1,6 +1,6 @@
 //! Small logs of others, and the golden set.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
