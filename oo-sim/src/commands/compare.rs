@@ -137,6 +137,10 @@ fn plan(args: &Args) -> Result<Plan> {
     if args.until_decided {
         experiment.max_seeds.get_or_insert(MAX_SEEDS.max(experiment.seeds));
     }
+    anyhow::ensure!(
+        args.policies.is_none() || !experiment.policies.is_empty(),
+        "--policies: expected at least one policy, got nothing; without the flag, there are usual ones"
+    );
     anyhow::ensure!(args.threads != Some(0), "--threads: expected at least 1, got 0");
     experiment.plan()
 }

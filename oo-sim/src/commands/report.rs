@@ -36,8 +36,8 @@ pub(crate) fn finished(run: &Location) -> Result<(Plan, Store)> {
     }
     if let Some(first) = missing.first() {
         bail!(
-            "{} of {} cells in {folder} are missing or damaged, first {} in {}, seed {}; finish the run with \
-             `oo-sim compare {file} --out {folder}`",
+            "{} of {} cells in {folder} are missing or damaged, or of another version of this program, first {} in {}, seed \
+             {}; finish the run with `oo-sim compare {file} --out {folder}`",
             missing.len(),
             all.len(),
             first.policy.name,
