@@ -357,12 +357,12 @@ fn bad_tables_are_refused_with_their_row() {
         (row("0.5,1,0.5,0.5,0.5,0.1,0.2"), "row 3, column `action`"),
         (
             row("0,1,0.5,0.5,0.6,0.1,0.2"),
-            "row 3, column `target`: expected probabilities that sum to 1",
+            "row 3, column `pi_e_…`: expected probabilities that sum to 1",
         ),
-        (row("0,1,0.5,1.5,-0.5,0.1,0.2"), "row 3, column `target`"),
+        (row("0,1,0.5,1.5,-0.5,0.1,0.2"), "row 3, column `pi_e_…`"),
         (
             row("0,1,0.5,0.5,0.5,inf,0.2"),
-            "row 3, column `model`: expected a finite number, got inf",
+            "row 3, column `q_hat_…`: expected a finite number, got inf",
         ),
         (
             row("red,1,0.5,0.5,0.5,0.1,0.2"),
