@@ -8,17 +8,28 @@ use std::fmt;
 
 /// The header's value that proves who asks. It prints as nothing.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Credentials(String);
+pub struct Credentials {
+    header: String,
+    /// What must not be repeated, should a server do so.
+    secrets: Vec<String>,
+}
 
 impl Credentials {
     /// A user with a password.
     pub fn basic(user: &str, password: &str) -> Credentials {
-        Credentials(format!("Basic {}", base64(format!("{user}:{password}").as_bytes())))
+        let coded = base64(format!("{user}:{password}").as_bytes());
+        Credentials {
+            header: format!("Basic {coded}"),
+            secrets: vec![coded, password.into()],
+        }
     }
 
     /// A token.
     pub fn bearer(token: &str) -> Credentials {
-        Credentials(format!("Bearer {token}"))
+        Credentials {
+            header: format!("Bearer {token}"),
+            secrets: vec![token.into()],
+        }
     }
 
     /// From `MLFLOW_TRACKING_USERNAME` with `_PASSWORD`, else `MLFLOW_TRACKING_TOKEN`: the order of MLflow's own client.
@@ -31,7 +42,13 @@ impl Credentials {
     }
 
     pub(crate) fn header(&self) -> &str {
-        &self.0
+        &self.header
+    }
+
+    /// A text without the secrets. Some servers and proxies show a request's headers on their pages of errors.
+    pub(crate) fn hidden_in(&self, text: &str) -> String {
+        let secrets = self.secrets.iter().filter(|secret| !secret.is_empty());
+        secrets.fold(text.into(), |text, secret| text.replace(secret, "…"))
     }
 }
 
@@ -70,6 +87,12 @@ impl Address {
             Some((user, host)) => (Some(user), host),
             None => (None, authority),
         };
+        // An @ behind a slash is that of a password with a slash in it, which would be shown as part of the path.
+        if path.contains('@') {
+            return Err(wrong(
+                "with / ? # @ : of a user or password written as %2F %3F %23 %40 %3A",
+            ));
+        }
         if host.is_empty() || path.contains(['?', '#']) || text.contains(char::is_whitespace) {
             return Err(wrong("with an optional path and nothing else"));
         }
@@ -99,13 +122,17 @@ impl fmt::Display for Address {
     }
 }
 
-/// A text that may be an address, without what may be secret in it.
+/// A text that may be an address, without what may be secret in it: user, password, query.
 pub fn redacted(text: &str) -> String {
-    match (text.find("://").map(|i| i + 3), text.rfind('@')) {
-        (Some(start), Some(at)) if at >= start => format!("{}…{}", &text[..start], &text[at..]),
-        (None, Some(at)) => format!("…{}", &text[at..]),
-        _ => text.into(),
-    }
+    let (scheme, rest) = text.split_at(text.find("://").map_or(0, |i| i + 3));
+    let shown = match (rest.rfind('@'), rest.find(['?', '#'])) {
+        (None, None) => rest.into(),
+        (Some(at), None) => format!("…{}", &rest[at..]),
+        (None, Some(query)) => format!("{}…", &rest[..=query]),
+        // Where the password ends is anybody's guess.
+        (Some(_), Some(_)) => "…".into(),
+    };
+    format!("{scheme}{shown}")
 }
 
 fn percent_decoded(text: &str) -> String {
@@ -180,10 +207,23 @@ mod tests {
             "ftp://me:secret@h",
             "me:secret@h",
             "http://me:secret@",
+            "http://me:secret/x@h",
+            "http://h?token=secret",
+            "http://h/#secret",
+            "http://me:secret?x@h?token=secret",
+            "http://h?token=secret@secret",
         ] {
             let said = Address::parse(wrong, None).unwrap_err().to_string();
             assert!(said.contains("expected http://") && !said.contains("secret"), "{said}");
         }
+    }
+
+    #[test]
+    fn what_a_server_repeats_is_hidden() {
+        let basic = Credentials::basic("me", "p@ss");
+        let page = format!("401: authorization: {}, me, p@ss", basic.header());
+        assert_eq!(basic.hidden_in(&page), "401: authorization: Basic …, me, …");
+        assert_eq!(Credentials::bearer("").hidden_in("401"), "401");
     }
 
     #[test]

@@ -138,7 +138,13 @@ impl Client {
         }
         let text = body.map(Value::to_string);
         let payload = text.as_deref().map_or(Payload::Nothing, Payload::Json);
-        let answer = self.send(method, &url, call, payload)?;
+        let answer = self.send(method, &url, call, payload).map_err(|e| match e {
+            // MLflow gives every refusal a code; this call is not there at all.
+            Error::Refused { status: 404, code, .. } if code.is_empty() => {
+                self.unexpected(call, "error code, but status 404")
+            }
+            other => other,
+        })?;
         let bytes = self.read(answer, LARGEST_ANSWER)?;
         serde_json::from_slice(&bytes).map_err(|_| self.unexpected(call, "JSON"))
     }
@@ -224,10 +230,14 @@ impl Client {
     fn refusal(&self, call: &str, answer: Response<Body>) -> Error {
         let status = answer.status().as_u16();
         let body = self.read(answer, 1 << 16).unwrap_or_default();
-        let told: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let mut body = String::from_utf8_lossy(&body).into_owned();
+        if let Some(credentials) = self.address.credentials() {
+            body = credentials.hidden_in(&body);
+        }
+        let told: Value = serde_json::from_str(&body).unwrap_or_default();
         let text = |key: &str| told.get(key).and_then(Value::as_str).unwrap_or("").to_string();
         let message: String = match text("message") {
-            none if none.is_empty() => String::from_utf8_lossy(&body).chars().take(LONGEST_MESSAGE).collect(),
+            none if none.is_empty() => body.chars().take(LONGEST_MESSAGE).collect(),
             said => said.chars().take(LONGEST_MESSAGE).collect(),
         };
         if matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504) {

@@ -153,7 +153,13 @@ impl Client {
             return Ok(());
         }
         let version = match self.version_of(run, model)? {
-            Some(version) => version,
+            Some(version) => {
+                // Promoted again: what was decided in between and arrives later must not undo it.
+                if version.decided_ms() < model.decided_ms {
+                    self.set_decided(name, version.number, model.decided_ms)?;
+                }
+                version
+            }
             None => match self.create_version(run, model) {
                 // Whether it was made is open: the registry knows.
                 Err(e) if e.may_pass() => self.version_of(run, model)?.ok_or(e)?,
@@ -195,6 +201,11 @@ impl Client {
         });
         let made = self.post_once(CREATE, &body)?;
         self.read_version(CREATE, &made["model_version"])
+    }
+
+    fn set_decided(&self, name: &str, version: u64, ms: i64) -> Result<()> {
+        let body = json!({"name": name, "version": version.to_string(), "key": DECIDED_TAG, "value": ms.to_string()});
+        self.post("model-versions/set-tag", &body).map(drop)
     }
 
     fn set_alias(&self, name: &str, alias: &str, version: u64) -> Result<()> {

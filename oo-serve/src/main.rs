@@ -242,6 +242,8 @@ fn prepare(config: Option<&Path>, given: Options) -> Result<Prepared, String> {
     if let Some(name) = reward {
         settings.rules.reward = oo_core::tips::RewardSpec::named(&name).map_err(|e| format!("option `reward`: {e}"))?;
     }
+    // The simulator does all in turn.
+    settings.aside = !options.replay.unwrap_or(false);
     if let Some(seconds) = options.wait {
         settings.rules.wait_ms = seconds.saturating_mul(1000);
     }

@@ -1,29 +1,42 @@
 //! What takes a policy long, such as an estimate from everybody's rows, is done aside, and nobody waits for it.
 //!
 //! When a row leaves the policy such work ([`oo_core::Policy::update_quickly`]), a copy does it on a thread of its own.
-//! Meanwhile the policy answers and learns without it; the copy learns the same rows afterwards, in the same order, and takes
-//! its place. What it has learned is then what a replay of the journal comes to, bit for bit, and whoever needs that
-//! (snapshots, changes of the policy, resets) waits until it is so. Which decisions came before the change depends on the
-//! machine; what they were, and with which probabilities, is in the journal. The feedback that left the work is acknowledged
-//! when it has been done, so whoever asks one thing after another sees a policy that does all at once.
+//! Meanwhile the policy answers and learns without it; the copy then learns the same rows, in the same order, and takes its
+//! place. What it has learned is what a replay of the journal comes to, bit for bit, and whoever needs that (snapshots,
+//! changes of the policy, resets) waits until it is so. Which decisions came before the change of places depends on the
+//! machine; what they were, and with which probabilities, is in the journal. A start does the same: it serves before the
+//! last such work has been done.
 
 use super::Engine;
+use super::event::{Decided, Event};
 use super::held::Held;
 use super::state::{Serving, State, read, write};
+use super::teach::enter;
+use crate::journal::{Location, Reader};
+use crate::{Error, Result};
+use oo_core::tips::Feedback;
 use oo_core::{Batch, Log, Policy};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
-use std::task::{Context, Poll, Waker};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
-/// Times that a copy goes after the rows that came meanwhile; what is left then is learned while everybody waits.
-const ROUNDS: usize = 16;
+/// Between two attempts at a record that cannot be read.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// A row that a policy has learned: its decision and what came of it.
+#[derive(Clone, Copy)]
+pub(super) struct Row {
+    pub at: Location,
+    pub reward: f64,
+    pub feedback: Option<Feedback>,
+}
 
 /// Work under way for the policy beside it.
 pub(crate) struct Aside {
     /// Until the thread takes it.
     copy: Option<Copy>,
-    /// Rows that came meanwhile, one each.
-    rows: Vec<Log>,
+    /// Rows that came meanwhile.
+    rows: Vec<Row>,
     done: Arc<Done>,
 }
 
@@ -44,9 +57,10 @@ impl Copy {
         }
     }
 
-    fn learn(&mut self, row: &Log) {
+    fn learn(&mut self, decided: &Decided, row: &Row, log: &mut Log) {
         let policy = &mut self.policy;
-        let learn = AssertUnwindSafe(|| policy.update(&Batch::new(row, &[0])));
+        let row = enter(&decided.logged, row.reward, row.feedback, log);
+        let learn = AssertUnwindSafe(|| policy.update(&Batch::new(log, &[row])));
         match catch_unwind(learn) {
             Ok(Ok(())) => self.updates += 1,
             _ => self.refused += 1,
@@ -56,9 +70,9 @@ impl Copy {
 
 impl Serving {
     /// A row has been learned, of which work may be left. True where somebody is to do that now.
-    pub(super) fn learned(&mut self, row: &Log, left: bool) -> bool {
+    pub(super) fn learned(&mut self, row: Row, left: bool) -> bool {
         if let Some(aside) = &mut self.aside {
-            aside.rows.push(row.clone());
+            aside.rows.push(row);
             return false;
         }
         if !left {
@@ -78,21 +92,24 @@ impl Serving {
     }
 }
 
-/// Does the work that waits, and changes places.
-fn run(serving: &RwLock<Serving>) {
+/// Does the work that waits, and changes places. `fetch` finds decisions.
+///
+/// # Errors
+/// A decision that cannot be read now; the work is then lost.
+pub(super) fn run(serving: &RwLock<Serving>, fetch: &dyn Fn(Location) -> Result<Decided>) -> Result<()> {
     let taken = write(serving)
         .aside
         .as_mut()
         .and_then(|aside| Some((aside.copy.take()?, Arc::clone(&aside.done))));
-    let Some((mut copy, done)) = taken else { return };
+    let Some((mut copy, done)) = taken else { return Ok(()) };
+    let mut log = Log::new();
     copy.catch_up();
-    for round in 0.. {
+    loop {
         let mut serving = write(serving);
         // Whoever puts another policy in charge has waited for this one.
         let Some(aside) = &mut serving.aside else { break };
         let rows = std::mem::take(&mut aside.rows);
-        if rows.is_empty() || round == ROUNDS {
-            rows.iter().for_each(|row| copy.learn(row));
+        if rows.is_empty() {
             let old = serving.models.exchange(copy.policy);
             (serving.updates, serving.refused, serving.aside) = (copy.updates, copy.refused, None);
             drop(serving);
@@ -100,9 +117,45 @@ fn run(serving: &RwLock<Serving>) {
             break;
         }
         drop(serving);
-        rows.iter().for_each(|row| copy.learn(row));
+        for row in rows {
+            match fetch(row.at) {
+                Ok(decided) => copy.learn(&decided, &row, &mut log),
+                Err(e) if e.is_passing() => return Err(e),
+                // Gone, as it is for a replay.
+                Err(_) => {}
+            }
+        }
     }
     done.finish();
+    Ok(())
+}
+
+/// Finds a decision, however long that takes; an error once the journal is closed.
+fn insist(reader: &Reader, at: Location) -> Result<Decided> {
+    loop {
+        match fetch(reader, at) {
+            Err(e) if e.is_passing() && !reader.closed() => std::thread::sleep(RETRY),
+            end => return end,
+        }
+    }
+}
+
+/// A decision's record.
+pub(super) fn fetch(reader: &Reader, at: Location) -> Result<Decided> {
+    let mut buffer = Vec::new();
+    let record = reader.read(at, &mut buffer)?;
+    match Event::decode(&record) {
+        Ok(Event::Decided(decided)) => Ok(*decided),
+        Ok(_) => Err(Error::NotFound {
+            field: "decision_id",
+            what: "decision",
+            id: format!("at {at:?}"),
+        }),
+        Err(why) => Err(Error::Damaged {
+            path: reader.path(at),
+            why,
+        }),
+    }
 }
 
 impl Engine {
@@ -113,20 +166,14 @@ impl Engine {
         }
         let challenger = state.trial.as_ref().map(|trial| &trial.challenger);
         for serving in [Some(&self.serving), challenger].into_iter().flatten() {
-            let waiting = read(serving)
-                .aside
-                .as_ref()
-                .filter(|a| a.copy.is_some())
-                .map(|a| Arc::clone(&a.done));
-            let Some(done) = waiting else { continue };
-            let shared = Arc::clone(serving);
-            let spawned = std::thread::Builder::new()
-                .name("aside".into())
-                .spawn(move || run(&shared));
-            if spawned.is_err() {
-                run(serving);
+            let (shared, reader) = (Arc::clone(serving), self.journal.reader());
+            // An error means that nobody is there any more.
+            let work = move || drop(run(&shared, &|at| insist(&reader, at)));
+            let waits = read(serving).aside.as_ref().is_some_and(|a| a.copy.is_some());
+            if waits && std::thread::Builder::new().name("aside".into()).spawn(work).is_err() {
+                let reader = self.journal.reader();
+                drop(run(serving, &|at| insist(&reader, at)));
             }
-            state.taught.begun.push(done);
         }
     }
 
@@ -158,40 +205,18 @@ impl Engine {
     }
 }
 
-/// Whether some work has been done: to be awaited, or blocked on.
+/// Whether some work has been done.
 #[derive(Default)]
-pub(super) struct Done {
-    state: Mutex<(bool, Vec<Waker>)>,
-    told: Condvar,
-}
+pub(super) struct Done(Mutex<bool>, Condvar);
 
 impl Done {
-    fn state(&self) -> MutexGuard<'_, (bool, Vec<Waker>)> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn finish(&self) {
-        let mut state = self.state();
-        state.0 = true;
-        let wakers = std::mem::take(&mut state.1);
-        drop(state);
-        self.told.notify_all();
-        wakers.into_iter().for_each(Waker::wake);
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.1.notify_all();
     }
 
-    pub fn wait(&self) {
-        let mut state = self.state();
-        while !state.0 {
-            state = self.told.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    pub fn poll(&self, context: &Context<'_>) -> Poll<()> {
-        let mut state = self.state();
-        if state.0 {
-            return Poll::Ready(());
-        }
-        state.1.push(context.waker().clone());
-        Poll::Pending
+    fn wait(&self) {
+        let done = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.1.wait_while(done, |done| !*done));
     }
 }

@@ -349,7 +349,7 @@ impl Engine {
         let guard = Guard::default();
         guard.trial(&trial.challenger, self.settings.policy_timeout, &self.settings.shape);
         let mark = {
-            let mut state = self.state();
+            let mut state = self.settled();
             let mark = self.put(&mut state, &Event::Begun(Box::new(begun)))?;
             trial.number = mark.seq;
             self.show_lane(Some(Lane {
@@ -410,7 +410,7 @@ impl Engine {
             self.keep_former()?;
         }
         let (mark, former) = {
-            let mut state = self.state();
+            let mut state = self.settled();
             let Some(trial) = state.trial.as_ref().filter(|t| t.number == number) else {
                 return Err(Error::NotFound {
                     field: "action",

@@ -1,7 +1,6 @@
 //! A feedback, from its check to its receipt.
 
 use super::Engine;
-use super::aside::Done;
 use super::ask::{Feedback, Given, Hints, MAX_ID, Receipt, Status, Target, identity};
 use super::codec::Put;
 use super::event::{About, Event, GivenEvent};
@@ -13,7 +12,6 @@ use crate::{Error, Result};
 use oo_core::UserId;
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 /// A reward beyond this is a mistake.
@@ -25,8 +23,6 @@ const TIP_DEPTH: usize = 100;
 pub struct Pending {
     receipt: Option<Receipt>,
     commit: Commit,
-    /// What the feedback left to be done aside.
-    aside: Vec<Arc<Done>>,
 }
 
 impl Pending {
@@ -36,7 +32,6 @@ impl Pending {
     /// [`Error::Unavailable`] when the disk failed: nobody knows yet whether it will count; send it again, same id.
     pub fn wait(self) -> Result<Receipt> {
         self.commit.wait()?;
-        self.aside.iter().for_each(|work| work.wait());
         self.receipt.ok_or_else(taken)
     }
 }
@@ -52,7 +47,6 @@ impl Future for Pending {
         match pin!(&mut self.commit).poll(context) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Err(e)) => Poll::Ready(Err(e)),
-            Poll::Ready(Ok(())) if self.aside.iter().any(|work| work.poll(context).is_pending()) => Poll::Pending,
             Poll::Ready(Ok(())) => Poll::Ready(self.receipt.take().ok_or_else(taken)),
         }
     }
@@ -116,7 +110,7 @@ impl Engine {
         if let Some(id) = &feedback.feedback_id
             && let Some(receipt) = self.known_feedback(&state, id, body)?
         {
-            return Ok(self.pending(receipt, Vec::new()));
+            return Ok(self.pending(receipt));
         }
         let now = self.stamps.now();
         let (decision_id, status, whose) = match self.find(&state, &feedback.target, hints.user)? {
@@ -176,12 +170,11 @@ impl Engine {
             time: mark.time,
             repeated: false,
         };
-        Ok(self.pending(receipt, std::mem::take(&mut state.taught.begun)))
+        Ok(self.pending(receipt))
     }
 
-    fn pending(&self, receipt: Receipt, aside: Vec<Arc<Done>>) -> Pending {
+    fn pending(&self, receipt: Receipt) -> Pending {
         Pending {
-            aside,
             commit: self.journal.commit(receipt.seq),
             receipt: Some(receipt),
         }

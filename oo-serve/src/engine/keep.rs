@@ -143,7 +143,7 @@ impl Engine {
             self.keep_former()?;
         }
         let (mark, former) = {
-            let mut state = self.state();
+            let mut state = self.settled();
             let former = gives_way.then(|| self.former(&mut state)).transpose()?;
             let mark = self.put(&mut state, &event)?;
             *write(&self.serving) = next;

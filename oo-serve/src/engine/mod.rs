@@ -119,6 +119,8 @@ pub struct Condition {
     pub owed: usize,
     /// How long the engine's lock was held.
     pub holds: Holds,
+    /// Something is done aside for a policy: an estimate, say.
+    pub aside: bool,
 }
 
 impl Engine {
@@ -138,20 +140,7 @@ impl Engine {
 
     /// Finds a decision's record.
     fn fetch(&self, at: Location) -> Result<Decided> {
-        let mut buffer = Vec::new();
-        let record = self.journal.read(at, &mut buffer)?;
-        match Event::decode(&record) {
-            Ok(Event::Decided(decided)) => Ok(*decided),
-            Ok(_) => Err(Error::NotFound {
-                field: "decision_id",
-                what: "decision",
-                id: format!("at {at:?}"),
-            }),
-            Err(why) => Err(Error::Damaged {
-                path: self.journal.segments().path(at.segment),
-                why,
-            }),
-        }
+        aside::fetch(&self.journal.reader(), at)
     }
 
     /// Lets somebody hear every reward that the policy is taught from now on, whether by a feedback, at the end of its
@@ -197,7 +186,6 @@ impl Engine {
         if event.changes_policies() {
             self.wait_for_asides(state);
         }
-        state.taught.begun.clear();
         let mut payload = Vec::new();
         let kind = event.encode(&mut payload);
         let (seq, at) = self.journal.append(time, kind, &payload)?;
@@ -367,6 +355,7 @@ impl Engine {
             ends: state.ends,
             owed: state.owing(),
             holds: self.state.holds(),
+            aside: serving.aside.is_some(),
         }
     }
 

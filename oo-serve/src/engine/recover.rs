@@ -9,7 +9,7 @@ use super::names::Names;
 use super::settings::{Artefact, Settings};
 use super::shadow::{self, Shadows};
 use super::state::{self, Mark, Serving, Shadowed, State};
-use super::{Engine, snapshot, undo};
+use super::{Engine, aside, snapshot, undo};
 use crate::journal::{self, Journal, Location, Position, Segments, fail};
 use crate::{Error, Result};
 use oo_core::{Key, Shape, Spec, UserId};
@@ -202,6 +202,12 @@ impl Replay<'_> {
     fn apply_event(&mut self, mark: Mark, event: &Event) -> Result<()> {
         if let Some(serving) = &self.serving {
             let segments = self.segments;
+            if event.changes_policies() {
+                let challenger = self.state.trial.as_ref().map(|trial| &*trial.challenger);
+                for serving in [Some(serving), challenger].into_iter().flatten() {
+                    aside::run(serving, &|at| fetch(segments, at))?;
+                }
+            }
             self.state.apply(mark, event, serving, &|at| fetch(segments, at));
             // What could not be read is no reason to become something else than what the journal says.
             self.state.settle(serving, &|at| fetch(segments, at))?;
@@ -309,6 +315,7 @@ pub(crate) fn open(dir: &Path, settings: Settings) -> Result<(Engine, Recovery)>
     if let Some(seq) = recovery.snapshot {
         audience.resume(dir, &replay.state, seq);
     }
+    replay.state.aside = settings.aside;
     replay.state.taught.wanted = shadows.any();
     replay.audience = Some(audience);
     let position = tail(&mut replay, &settings, &mut recovery)?;
@@ -324,7 +331,6 @@ pub(crate) fn open(dir: &Path, settings: Settings) -> Result<(Engine, Recovery)>
         .shadows
         .iter()
         .for_each(|(name, before)| shadows.tally(name, before));
-    state.live = true;
     let lane = state.trial.as_ref().map(experiment::lane_of);
     let fresh = serving.is_none();
     if let Some(serving) = &serving {
@@ -375,6 +381,7 @@ pub(crate) fn open(dir: &Path, settings: Settings) -> Result<(Engine, Recovery)>
             .trial(&lane.serving, engine.settings.policy_timeout, &engine.settings.shape);
         engine.show_lane(Some(lane));
     }
+    engine.start_asides(&mut engine.state());
     engine.begin(fresh)?;
     engine.tidy_formers();
     Ok((engine, recovery))

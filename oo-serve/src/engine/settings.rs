@@ -173,6 +173,9 @@ pub struct Settings {
     pub segment_bytes: u64,
     /// A snapshot is taken after so many records; 0 takes none by itself.
     pub snapshot_every: u64,
+    /// What takes a policy long is done aside (see [`oo_core::Policy::update_quickly`]). Without, everybody waits for it, and
+    /// a decision is a function of the records before it.
+    pub aside: bool,
     /// Records older than this are dropped by [`Engine::compact`](crate::Engine::compact); `None` keeps all.
     pub retention: Option<Duration>,
     /// Models of one user each that are kept unpacked in memory (`+per-user` policies).
@@ -209,6 +212,7 @@ impl Settings {
             policy_timeout: Duration::from_millis(20),
             segment_bytes: 64 << 20,
             snapshot_every: 500_000,
+            aside: true,
             retention: None,
             hot_users: 1024,
             build: Arc::new(oo_policies::build),

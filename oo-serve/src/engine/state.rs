@@ -207,8 +207,8 @@ pub(crate) struct State {
     pub(super) owed: VecDeque<Owed>,
     /// For those who hear what is taught.
     pub taught: Taught,
-    /// Somebody may be waiting: what takes long is done aside.
-    pub live: bool,
+    /// What takes a policy long is done aside.
+    pub aside: bool,
 }
 
 impl State {
@@ -241,7 +241,7 @@ impl State {
             log: Log::new(),
             owed: VecDeque::new(),
             taught: Taught::default(),
-            live: false,
+            aside: false,
         }
     }
 

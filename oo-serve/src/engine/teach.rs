@@ -1,13 +1,13 @@
 //! What the policy learns: a reward with its decision, at once, or as soon as what it needs can be read, in the journal's
 //! order.
 
-use super::aside::Done;
+use super::aside::Row;
 use super::ask::{Answer, Logged, action_id, user_id};
 use super::state::{Fetch, Serving, State, User, write};
 use crate::Result;
 use crate::journal::Location;
 use oo_core::tips::Feedback;
-use oo_core::{ActionId, Batch, Candidates, Round, UserId};
+use oo_core::{ActionId, Batch, Candidates, Log, Round, UserId};
 use std::sync::{Arc, RwLock};
 
 /// A reward that the policy is still owed: its decision or its model could not be read when it was due.
@@ -42,8 +42,6 @@ pub(crate) struct Taught {
     rewards: Vec<f64>,
     /// Work is left that is to be done aside.
     pub(super) left: bool,
-    /// What has begun with the latest record.
-    pub(super) begun: Vec<Arc<Done>>,
 }
 
 impl Taught {
@@ -110,7 +108,11 @@ impl State {
     /// The policy learns one row. Nothing has changed when its model cannot be read.
     fn teach(&mut self, l: &Logged, row: Owed, serving: &RwLock<Serving>) -> Result<()> {
         let Owed {
-            reward, feedback, time, ..
+            at,
+            reward,
+            feedback,
+            time,
+            ..
         } = row;
         let user = user_id(&l.user);
         let mut serving = write(serving);
@@ -121,23 +123,7 @@ impl State {
         if let Some(challenger) = &mut challenger {
             challenger.models.warm(user)?;
         }
-        let ids: Vec<ActionId> = l.ids.iter().map(|id| action_id(id)).collect();
-        let round = Round {
-            index: l.index,
-            user,
-            context: &l.context,
-            candidates: Candidates {
-                ids: &ids,
-                features: &l.features,
-                dim: l.dim(),
-            },
-        };
-        let Answer {
-            probs, chosen, method, ..
-        } = &l.answer;
-        self.log.clear();
-        let row = self.log.push_parts(&round, probs, *chosen, *method);
-        self.log.settle(row, reward, feedback);
+        let row = enter(l, reward, feedback, &mut self.log);
         let known = self.users.or_insert_with(user.0, User::default);
         known.pulls += 1;
         known.sum += reward;
@@ -149,9 +135,10 @@ impl State {
             self.taught.rows.push((l.clone(), reward, feedback));
         }
         let batch = Batch::new(&self.log, std::slice::from_ref(&row));
-        self.taught.left |= learn(&mut serving, user, &batch, self.live);
+        let aside = self.aside.then_some(Row { at, reward, feedback });
+        self.taught.left |= learn(&mut serving, user, &batch, aside);
         if let Some(challenger) = &mut challenger {
-            self.taught.left |= learn(challenger, user, &batch, self.live);
+            self.taught.left |= learn(challenger, user, &batch, aside);
         }
         if let (Some(trial), Some(arm)) = (&mut self.trial, l.arm) {
             trial.rewarded(arm, user.0, reward, feedback.as_ref());
@@ -160,13 +147,35 @@ impl State {
     }
 }
 
-/// True where it leaves work that somebody is to do now; in a replay it never does.
-fn learn(serving: &mut Serving, user: UserId, batch: &Batch<'_>, live: bool) -> bool {
+/// Writes a row into a log of its own.
+pub(super) fn enter(l: &Logged, reward: f64, feedback: Option<Feedback>, log: &mut Log) -> usize {
+    let ids: Vec<ActionId> = l.ids.iter().map(|id| action_id(id)).collect();
+    let round = Round {
+        index: l.index,
+        user: user_id(&l.user),
+        context: &l.context,
+        candidates: Candidates {
+            ids: &ids,
+            features: &l.features,
+            dim: l.dim(),
+        },
+    };
+    let Answer {
+        probs, chosen, method, ..
+    } = &l.answer;
+    log.clear();
+    let row = log.push_parts(&round, probs, *chosen, *method);
+    log.settle(row, reward, feedback);
+    row
+}
+
+/// Work that takes long may be left where a row is named; true where somebody is to do it now.
+fn learn(serving: &mut Serving, user: UserId, batch: &Batch<'_>, aside: Option<Row>) -> bool {
     let models = &mut serving.models;
     // A policy that panics refuses; what it is then, it is in a replay too.
-    let learn = std::panic::AssertUnwindSafe(|| match live {
-        true => models.update_quickly(user, batch),
-        false => models.update(user, batch).map(|()| false),
+    let learn = std::panic::AssertUnwindSafe(|| match aside {
+        Some(_) => models.update_quickly(user, batch),
+        None => models.update(user, batch).map(|()| false),
     });
     let left = match std::panic::catch_unwind(learn) {
         Ok(Ok(left)) => {
@@ -178,5 +187,5 @@ fn learn(serving: &mut Serving, user: UserId, batch: &Batch<'_>, live: bool) -> 
             false
         }
     };
-    live && serving.learned(batch.log(), left)
+    aside.is_some_and(|row| serving.learned(row, left))
 }

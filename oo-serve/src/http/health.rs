@@ -156,6 +156,11 @@ pub async fn metrics(call: Call) -> Answer {
         "How often it was held for more than 5 ms.",
         c.holds.long as f64,
     );
+    text.gauge(
+        "oo_policy_works_aside",
+        "1 while the policy in charge works at something that takes long, such as an estimate, and answers without it.",
+        f64::from(u8::from(c.aside)),
+    );
     app.rollout.write(&mut text);
     Ok(with_type(text.finish(), "text/plain; version=0.0.4"))
 }

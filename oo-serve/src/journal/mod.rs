@@ -16,7 +16,7 @@ mod writer;
 
 pub use record::Record;
 pub use segments::Segments;
-pub use writer::{Commit, Health, Journal, Options};
+pub use writer::{Commit, Health, Journal, Options, Reader};
 
 /// Where a record lies. It never moves, not even when others are forgotten.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]

@@ -9,7 +9,7 @@ use crate::{Error, Result};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -101,9 +101,67 @@ pub struct Journal {
     thread: Option<JoinHandle<()>>,
 }
 
+/// Reads what a journal holds.
+pub struct Reader(Arc<Inner>);
+
+impl Reader {
+    /// See [`Journal::read`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn read<'b>(&self, at: Location, buffer: &'b mut Vec<u8>) -> Result<Record<'b>> {
+        self.0.read(at, buffer)
+    }
+
+    /// The file of a place.
+    pub fn path(&self, at: Location) -> PathBuf {
+        self.0.segments.path(at.segment)
+    }
+
+    /// True once the journal is being closed.
+    pub fn closed(&self) -> bool {
+        self.0.head().stop
+    }
+}
+
 impl Inner {
     fn head(&self) -> MutexGuard<'_, Head> {
         self.head.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The record at a place, whether it is in the file yet or not.
+    ///
+    /// # Errors
+    /// A segment that is gone, a place where no sound record is.
+    fn read<'b>(&self, at: Location, buffer: &'b mut Vec<u8>) -> Result<Record<'b>> {
+        let in_memory = {
+            let head = self.head();
+            let mut chunks = head.writing.iter().chain(&head.gathered);
+            let holds = |c: &&Chunk| {
+                c.at.segment == at.segment
+                    && c.at.offset <= at.offset
+                    && ((at.offset - c.at.offset) as usize) < c.bytes.len()
+            };
+            chunks.find(holds).is_some_and(|chunk| {
+                let bytes = &chunk.bytes[(at.offset - chunk.at.offset) as usize..];
+                let Found::Record(found) = record::read(bytes, at) else {
+                    return false;
+                };
+                buffer.clear();
+                buffer.extend_from_slice(&bytes[..found.size()]);
+                true
+            })
+        };
+        if !in_memory {
+            return self.segments.read(at, buffer);
+        }
+        match record::read(buffer, at) {
+            Found::Record(found) => Ok(found),
+            _ => Err(Error::Damaged {
+                path: self.segments.path(at.segment),
+                why: format!("no record at offset {}", at.offset),
+            }),
+        }
     }
 
     fn unavailable(failure: Option<&Failure>) -> Error {
@@ -206,34 +264,12 @@ impl Journal {
     /// # Errors
     /// A segment that is gone, a place where no sound record is.
     pub fn read<'b>(&self, at: Location, buffer: &'b mut Vec<u8>) -> Result<Record<'b>> {
-        let in_memory = {
-            let head = self.inner.head();
-            let mut chunks = head.writing.iter().chain(&head.gathered);
-            let holds = |c: &&Chunk| {
-                c.at.segment == at.segment
-                    && c.at.offset <= at.offset
-                    && ((at.offset - c.at.offset) as usize) < c.bytes.len()
-            };
-            chunks.find(holds).is_some_and(|chunk| {
-                let bytes = &chunk.bytes[(at.offset - chunk.at.offset) as usize..];
-                let Found::Record(found) = record::read(bytes, at) else {
-                    return false;
-                };
-                buffer.clear();
-                buffer.extend_from_slice(&bytes[..found.size()]);
-                true
-            })
-        };
-        if !in_memory {
-            return self.inner.segments.read(at, buffer);
-        }
-        match record::read(buffer, at) {
-            Found::Record(found) => Ok(found),
-            _ => Err(Error::Damaged {
-                path: self.inner.segments.path(at.segment),
-                why: format!("no record at offset {}", at.offset),
-            }),
-        }
+        self.inner.read(at, buffer)
+    }
+
+    /// For those who read on a thread of their own.
+    pub fn reader(&self) -> Reader {
+        Reader(Arc::clone(&self.inner))
     }
 
     /// Waits until a record is committed: block on it or await it.

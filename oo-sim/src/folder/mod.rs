@@ -10,7 +10,7 @@ mod s3;
 #[cfg(feature = "s3")]
 mod send;
 
-use anyhow::{Context, Error, Result, bail, ensure};
+use anyhow::{Context, Error, Result, ensure};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -92,7 +92,7 @@ impl Location {
             #[cfg(feature = "s3")]
             Location::S3 { bucket, prefix } => Arc::new(s3::Bucket::from_env(bucket, prefix)?),
             #[cfg(not(feature = "s3"))]
-            Location::S3 { .. } => bail!(NO_S3),
+            Location::S3 { .. } => anyhow::bail!(NO_S3),
         })
     }
 
@@ -164,7 +164,7 @@ impl FromStr for Location {
             "`{scheme}://` is no place that oo-sim knows; expected a folder or s3://BUCKET/PREFIX"
         );
         #[cfg(not(feature = "s3"))]
-        bail!(NO_S3);
+        anyhow::bail!(NO_S3);
         #[cfg(feature = "s3")]
         {
             let (bucket, prefix) = _rest.split_once('/').unwrap_or((_rest, ""));

@@ -16,13 +16,15 @@ pub use promotion::{model_name, promotion};
 
 use crate::commands::report::finished;
 use crate::folder::Location;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use oo_mlflow::{Client, Entry, Patience, Sender, Spool, Status, now_ms};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The folder in a run's folder.
 pub const FOLDER: &str = "mlflow";
+/// The file that makes a folder that of a run.
+const EXPERIMENT: &str = "experiment.toml";
 /// The spool's name for the run of the whole comparison.
 pub(crate) const COMPARISON: &str = "comparison";
 /// At most so long is waited for the server once the results are out, or this share of the time that they took.
@@ -74,6 +76,23 @@ pub fn sync(folder: &Path, options: &Options) -> Result<Synced> {
     let given = options.destination()?;
     let mut spools = spools(folder)?;
     if spools.is_empty() {
+        let runs = if folder.join(EXPERIMENT).is_file() {
+            vec![]
+        } else {
+            runs_in(folder)?
+        };
+        if let Some(first) = runs.first() {
+            bail!(
+                "{} is no run, but holds {}: give one at a time, such as `oo-sim mlflow sync {}`",
+                folder.display(),
+                if runs.len() == 1 {
+                    "one".into()
+                } else {
+                    format!("{} of them", runs.len())
+                },
+                first.display()
+            );
+        }
         let destination = given.as_ref().with_context(|| {
             format!(
                 "{} was not logged yet, so that the server is not known: give --mlflow URL, or set MLFLOW_TRACKING_URI",
@@ -123,6 +142,19 @@ pub fn sync(folder: &Path, options: &Options) -> Result<Synced> {
         synced.refusals.extend(sender.refusals().into_iter().map(String::from));
     }
     Ok(synced)
+}
+
+/// The runs that lie in a folder, in the order of their names.
+fn runs_in(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let place = entry?.path();
+        if place.join(EXPERIMENT).is_file() || place.join(FOLDER).is_dir() {
+            found.push(place);
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 /// The folders of the spools in a run's folder, in the order of their names.

@@ -1,6 +1,7 @@
 //! Logging to MLflow through the program. Without a server here: one that is down, hangs or refuses changes no result
 //! and gets no secret written. With a real one in `real.rs`, ignored because it needs Python; `.ci/run` has it run.
 
+mod gate;
 mod real;
 mod server;
 
@@ -196,7 +197,7 @@ fn a_killed_run_logs_every_cell_once() {
 
 #[test]
 fn no_secret_is_written() {
-    const SECRETS: [&str; 3] = ["pa55word", "t0ken", "userinf0"];
+    const SECRETS: [&str; 4] = ["pa55word", "t0ken", "userinf0", "us%65rinf0"];
     let folder = tempfile::tempdir().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let host = listener.local_addr().unwrap().to_string();
@@ -210,13 +211,17 @@ fn no_secret_is_written() {
             while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap() > 0 {
                 head.push(byte[0]);
             }
+            // As pages of errors do that show the request.
+            let answer = format!(
+                "HTTP/1.1 401 Unauthorized\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                head.len()
+            );
+            stream.write_all(&[answer.as_bytes(), &head].concat()).unwrap();
             heard.send(String::from_utf8(head).unwrap()).unwrap();
-            let refusal = "HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-            stream.write_all(refusal.as_bytes()).unwrap();
         }
     });
     let plain = format!("http://{host}");
-    let with_user = format!("http://me:userinf0@{host}");
+    let with_user = format!("http://me:us%65rinf0@{host}");
     let basic = [
         ("MLFLOW_TRACKING_USERNAME", "me"),
         ("MLFLOW_TRACKING_PASSWORD", "pa55word"),
@@ -241,18 +246,33 @@ fn no_secret_is_written() {
                 _ => command.env("MLFLOW_TRACKING_URI", url),
             };
             let output = fine(&mut command);
-            assert!(said(&output).contains("401"), "{}", said(&output));
+            assert!(
+                said(&output).contains("401") && said(&output).contains('…'),
+                "{}",
+                said(&output)
+            );
             let head = hears.recv_timeout(Duration::from_secs(60)).unwrap();
             assert!(head.contains(&format!("authorization: {header}\r\n")), "{head}");
             let mut sync = oo_sim(&["mlflow", "sync", out.to_str().unwrap(), "--mlflow", url]);
             let synced = sync.envs(variables.iter().copied()).output().unwrap();
             assert_eq!(synced.status.code(), Some(1));
             assert!(hears.recv_timeout(Duration::from_secs(60)).unwrap().contains(header));
+            let mut gate = oo_sim(&["gate", out.to_str().unwrap(), "--mlflow", url]);
+            gate.args(["--champion", "uniform", "--challenger", "lin-ucb{alpha=0.2}"]);
+            let judged = gate.envs(variables.iter().copied()).output().unwrap();
+            assert!(
+                judged.status.code().unwrap() < 3 && said(&judged).contains("401"),
+                "{}",
+                said(&judged)
+            );
+            assert!(hears.recv_timeout(Duration::from_secs(60)).unwrap().contains(header));
             let mut everything = files(&out);
             for (what, bytes) in [
                 ("stdout", &output.stdout),
                 ("stderr", &output.stderr),
                 ("sync", &synced.stderr),
+                ("gate", &judged.stdout),
+                ("gate, stderr", &judged.stderr),
             ] {
                 everything.insert(what.into(), bytes.clone());
             }
@@ -296,4 +316,25 @@ fn wrong_addresses_say_so() {
     ] {
         assert_eq!(sync(args).status.code(), Some(2), "{}", said(&sync(args)));
     }
+    // A folder of runs is no run, logged or not.
+    let server = format!("--mlflow={}", dead());
+    for (logged, want) in [(false, "holds one:"), (true, "holds 2 of them:")] {
+        if logged {
+            fine(compare(SMALL, &folder.path().join("logged")).arg(&server));
+        }
+        let output = sync(&[folder.path().to_str().unwrap(), &server]);
+        assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+        assert!(
+            said(&output).contains(want) && said(&output).contains("mlflow sync"),
+            "{}",
+            said(&output)
+        );
+    }
+    std::fs::create_dir(folder.path().join("empty")).unwrap();
+    let output = sync(&[folder.path().join("empty").to_str().unwrap(), &server]);
+    assert!(
+        output.status.code() == Some(2) && said(&output).contains("no folder of a run"),
+        "{}",
+        said(&output)
+    );
 }

@@ -21,11 +21,11 @@ const FIVE_BY_EIGHT: &[&str] = &[
 ];
 const WAIT: &[&str] = &["--mlflow-wait", "600"];
 
-fn text(value: &Value) -> String {
+pub fn text(value: &Value) -> String {
     value.as_str().unwrap_or_else(|| panic!("no text: {value}")).into()
 }
 
-fn pairs(list: &Value) -> BTreeMap<String, String> {
+pub fn pairs(list: &Value) -> BTreeMap<String, String> {
     let list = list.as_array().cloned().unwrap_or_default();
     list.iter().map(|p| (text(&p["key"]), text(&p["value"]))).collect()
 }
@@ -94,7 +94,7 @@ fn spooled(root: &Path) -> BTreeMap<String, Said> {
 }
 
 /// Holds every run of the experiment at the server against the spool: nothing lost, nothing twice, nothing changed.
-fn read_back(server: &Server, experiment: &str, root: &Path) -> Value {
+pub fn read_back(server: &Server, experiment: &str, root: &Path) -> Value {
     let runs = server.runs(experiment);
     let spooled = spooled(root);
     let tags = |run: &Value| pairs(&run["data"]["tags"]);
@@ -143,8 +143,8 @@ fn program(name: &str) -> PathBuf {
     path
 }
 
-/// The real server program with a policy from the registry, asked once.
-fn serves(reference: &str, url: &str, state: &Path, dead: bool) -> String {
+/// The real server program with a policy from the registry, asked once. Gives what it said.
+pub fn serves(reference: &str, url: &str, state: &Path, dead: bool) -> String {
     let mut child = Command::new(program("oo-serve"))
         .args([
             "--listen",
@@ -179,7 +179,7 @@ fn serves(reference: &str, url: &str, state: &Path, dead: bool) -> String {
     let output = child.wait_with_output().unwrap();
     assert_eq!(said(&output).contains("as it did last"), dead, "{}", said(&output));
     assert!(answer["propensity"].is_number(), "{answer}");
-    line
+    line + &said(&output)
 }
 
 #[test]

@@ -93,12 +93,17 @@ impl Server {
     }
 
     pub fn get(&self, call: &str, query: &[(&str, &str)]) -> Value {
+        self.try_get(call, query)
+            .unwrap_or_else(|e| panic!("{call} {query:?}: {e}"))
+    }
+
+    pub fn try_get(&self, call: &str, query: &[(&str, &str)]) -> Result<Value, ureq::Error> {
         let mut request = self.authorised(ureq::get(format!("{}/api/2.0/mlflow/{call}", self.url())));
         for (name, value) in query {
             request = request.query(*name, *value);
         }
-        let mut answer = request.call().unwrap_or_else(|e| panic!("{call} {query:?}: {e}"));
-        serde_json::from_str(&answer.body_mut().read_to_string().unwrap()).unwrap()
+        let mut answer = request.call()?;
+        Ok(serde_json::from_str(&answer.body_mut().read_to_string()?).unwrap())
     }
 
     /// Every run of an experiment, whatever became of it.
