@@ -234,7 +234,7 @@ mod tests {
                 shown.contains("lin-ucb") && shown.contains("0.0659 ± 0.0195"),
                 "{shown}"
             );
-            assert_eq!(shown.matches("not decided").count(), 9, "{shown}");
+            assert_eq!(shown.matches("decided").count(), 9, "{shown}");
         }
     }
 
