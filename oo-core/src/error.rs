@@ -117,7 +117,7 @@ fn nearest(name: &str, known: &[String]) -> String {
         .iter()
         .map(|k| (strsim::damerau_levenshtein(name, k), k))
         .min()
-        .filter(|(distance, k)| *distance <= 2.max(k.len().min(name.len()) / 2))
+        .filter(|(distance, k)| *distance <= 1.max(k.len().min(name.len()) / 2))
         .map(|(_, k)| format!(" (did you mean `{k}`?)"))
         .unwrap_or_default()
 }
@@ -137,6 +137,12 @@ mod tests {
         assert_eq!(
             e.to_string(),
             "unknown policy `linucb` (did you mean `lin-ucb`?); there are: lin-ucb, uniform"
+        );
+        // Two of three letters are another word.
+        let known = ["all".to_string(), "ips".to_string()];
+        assert_eq!(
+            [nearest("axe", &known), nearest("isp", &known)],
+            ["", " (did you mean `ips`?)"]
         );
     }
 }

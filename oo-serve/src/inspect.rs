@@ -2,6 +2,7 @@
 //! what the snapshots say. It takes nothing from the running server's word, only from the files.
 
 use crate::engine::event::Event;
+use crate::engine::forget::SCRUBBED;
 use crate::engine::ids;
 use crate::engine::join::{Join, Joined};
 use crate::engine::models::Home;
@@ -122,6 +123,11 @@ pub fn inspect(dir: &Path, rules: Option<Rules>) -> Result<Report> {
         })?;
         complete &= blanked == 0;
     }
+    // Nor where somebody was taken out of what a policy began with.
+    let policies = std::fs::read_dir(recover::policies_dir(dir)).into_iter().flatten();
+    complete &= !policies
+        .flatten()
+        .any(|file| file.path().extension().is_some_and(|e| e == SCRUBBED));
     let known = if snapshot::folder(dir).exists() {
         snapshot::list(dir)?
     } else {

@@ -14,13 +14,47 @@ const BUCKETS: [u64; 14] = [
 /// Classes of answers.
 const CLASSES: [&str; 5] = ["2xx", "3xx", "4xx", "429", "5xx"];
 
+/// How long things took.
+#[derive(Debug, Default)]
+pub struct Times {
+    /// The last is +Inf.
+    buckets: [AtomicU64; BUCKETS.len() + 1],
+    micros: AtomicU64,
+}
+
+impl Times {
+    /// Counts one.
+    pub fn count(&self, took: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let bucket = BUCKETS.partition_point(|end| *end < micros);
+        self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
+        self.micros.fetch_add(micros, Ordering::Relaxed);
+    }
+
+    /// Appends the samples of a histogram; none where nothing was counted.
+    fn write(&self, out: &mut Text, name: &str, labels: &[(&str, &str)]) {
+        let counts = self.buckets.each_ref().map(|b| b.load(Ordering::Relaxed));
+        if counts.iter().all(|c| *c == 0) {
+            return;
+        }
+        let ends = BUCKETS.iter().map(|b| (*b as f64 / 1e6).to_string());
+        let mut sum = 0;
+        for (end, n) in ends.chain(["+Inf".into()]).zip(counts) {
+            sum += n;
+            let labels: Vec<_> = labels.iter().copied().chain([("le", end.as_str())]).collect();
+            out.sample(&format!("{name}_bucket"), &labels, sum as f64);
+        }
+        let seconds = self.micros.load(Ordering::Relaxed) as f64 / 1e6;
+        out.sample(&format!("{name}_sum"), labels, seconds);
+        out.sample(&format!("{name}_count"), labels, sum as f64);
+    }
+}
+
 /// What is counted of one route.
 #[derive(Debug, Default)]
 pub struct RouteCounts {
     classes: [AtomicU64; CLASSES.len()],
-    /// The last is +Inf.
-    buckets: [AtomicU64; BUCKETS.len() + 1],
-    micros: AtomicU64,
+    times: Times,
 }
 
 impl RouteCounts {
@@ -33,11 +67,8 @@ impl RouteCounts {
             400..=499 => 2,
             _ => 4,
         };
-        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let bucket = BUCKETS.partition_point(|end| *end < micros);
         self.classes[class].fetch_add(1, Ordering::Relaxed);
-        self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
-        self.micros.fetch_add(micros, Ordering::Relaxed);
+        self.times.count(took);
     }
 }
 
@@ -56,6 +87,8 @@ pub struct Metrics {
     pub dawdled: AtomicU64,
     /// Requests refused at the limit on requests in flight.
     pub shed: AtomicU64,
+    /// What it took to refuse them.
+    pub shed_times: Times,
     /// Handlers that panicked; each was answered with 500.
     pub panics: AtomicU64,
 }
@@ -71,6 +104,7 @@ impl Metrics {
             refused: AtomicU64::default(),
             dawdled: AtomicU64::default(),
             shed: AtomicU64::default(),
+            shed_times: Times::default(),
             panics: AtomicU64::default(),
         }
     }
@@ -97,26 +131,7 @@ impl Metrics {
             "From the parsed head to the finished answer.",
         );
         for (name, route) in self.names.iter().zip(&self.routes) {
-            let mut sum = 0;
-            let ends = BUCKETS
-                .iter()
-                .map(|b| (*b as f64 / 1e6).to_string())
-                .chain(["+Inf".into()]);
-            let counts: Vec<u64> = route.buckets.iter().map(|b| b.load(Ordering::Relaxed)).collect();
-            if counts.iter().all(|c| *c == 0) {
-                continue;
-            }
-            for (end, n) in ends.zip(&counts) {
-                sum += n;
-                out.sample(
-                    "oo_request_seconds_bucket",
-                    &[("route", name), ("le", &end)],
-                    sum as f64,
-                );
-            }
-            let seconds = route.micros.load(Ordering::Relaxed) as f64 / 1e6;
-            out.sample("oo_request_seconds_sum", &[("route", name)], seconds);
-            out.sample("oo_request_seconds_count", &[("route", name)], sum as f64);
+            route.times.write(out, "oo_request_seconds", &[("route", name)]);
         }
         let load = |a: &AtomicU64| a.load(Ordering::Relaxed) as f64;
         out.gauge("oo_connections", "Open connections.", load(&self.connections));
@@ -131,6 +146,12 @@ impl Metrics {
         out.counter("oo_connections_dawdled_total", dawdled, load(&self.dawdled));
         let shed = "Requests refused with 429 at the limit on requests in flight.";
         out.counter("oo_requests_shed_total", shed, load(&self.shed));
+        out.family(
+            "oo_shed_seconds",
+            "histogram",
+            "From the parsed head to the finished answer 429 of these.",
+        );
+        self.shed_times.write(out, "oo_shed_seconds", &[]);
         let panics = "Requests answered with 500 because a handler panicked.";
         out.counter("oo_panics_total", panics, load(&self.panics));
         if let Some((rss, files)) = process() {

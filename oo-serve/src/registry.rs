@@ -8,6 +8,7 @@
 //! A version that is there is not fetched again. Where the registry does not answer, an alias means what it meant last,
 //! so that a server starts without it.
 
+use crate::Error;
 use crate::artefact::{self, Winner};
 use crate::engine::settings::{Artefact, BuildPolicy};
 use oo_core::Shape;
@@ -92,6 +93,44 @@ pub fn take(
     }
     let Fetched { folder, warning } = fetch(text, server, state)?;
     Ok((artefact::take(&folder.to_string_lossy(), shape, build)?, warning))
+}
+
+/// Writes the models in a state folder again from which `without` takes something. One that cannot be read is removed: it
+/// is fetched again when somebody asks for it.
+///
+/// # Errors
+/// A disk that does not take it.
+pub(crate) fn forget(state: &Path, without: impl Fn(&Winner) -> crate::Result<Option<Vec<u8>>>) -> crate::Result<()> {
+    let folders = |of: &Path| -> Vec<PathBuf> {
+        let listed = std::fs::read_dir(of).into_iter().flatten().flatten();
+        listed.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
+    };
+    let models = folders(&state.join("models"));
+    for folder in models.iter().flat_map(|model| folders(model)) {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        // One that is being fetched has not been served yet.
+        if name.starts_with('.') {
+            continue;
+        }
+        let less =
+            Winner::read(&folder).map(|winner| without(&winner).map(|less| less.map(|state| (winner.policy, state))));
+        let told = Error::io("write the folder", &folder);
+        match less {
+            Ok(Ok(None)) => {}
+            Ok(Ok(Some((policy, less)))) => {
+                let under = folder.with_file_name(format!(".{name}.{}.partial", std::process::id()));
+                let write = || -> std::io::Result<()> {
+                    Winner::write(&under, policy, &less).map_err(std::io::Error::other)?;
+                    std::fs::remove_dir_all(&folder)?;
+                    std::fs::rename(&under, &folder)
+                };
+                write().map_err(told)?;
+            }
+            Ok(Err(e)) if e.is_passing() => return Err(e),
+            Ok(Err(_)) | Err(_) => std::fs::remove_dir_all(&folder).map_err(told)?,
+        }
+    }
+    Ok(())
 }
 
 enum Failure {

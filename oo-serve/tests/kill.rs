@@ -147,7 +147,7 @@ fn passings(point: &str) -> u64 {
     match point {
         "compact.remove" => 0,
         p if p.starts_with("truncate") => 1,
-        p if p.starts_with("former") => 0,
+        p if p.starts_with("seal") || p.starts_with("scrub") => 0,
         p if p.starts_with("compact.w") || p.starts_with("compact.re") => 0,
         p if p.starts_with("compact") || p.starts_with("snapshot") || p.starts_with("rotate") => 3,
         _ => 200,
@@ -201,16 +201,81 @@ fn dying_while_forgetting_forgets_nobody_else() {
     }
 }
 
+/// Every file of a folder that holds the number of a user as text or as bytes.
+fn holding(folder: &Path, user: &str) -> Vec<String> {
+    let number = oo_serve::engine::ask::identity(user);
+    let (text, bytes) = (number.to_string(), number.to_le_bytes());
+    let files = std::fs::read_dir(folder).unwrap().map(|f| f.unwrap().path());
+    let holds = |path: &std::path::PathBuf| {
+        let found = std::fs::read(path).unwrap();
+        let has = |what: &[u8]| found.windows(what.len()).any(|w| w == what);
+        has(text.as_bytes()) || has(&bytes)
+    };
+    files.filter(holds).map(|p| p.display().to_string()).collect()
+}
+
+/// Dies while a user is taken out of saved states: it comes back as it was, and the user goes the next time.
+#[test]
+fn dying_while_scrubbing_saved_states_scrubs_them_later() {
+    for point in [
+        "seal.write:3",
+        "seal.rename:3",
+        "seal.done:3",
+        "scrub.remove:1",
+        "seal.write:4",
+        "seal.rename:4",
+        "seal.done:4",
+        "compact.done:1",
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut child = spawn_small(dir.path(), Some(point), false);
+        assert!(ready(dir.path(), &mut child));
+        let mut line = Line::open(dir.path()).unwrap();
+        for i in 0..58 {
+            assert!(line.ask(&format!("d d{i} {i}")).unwrap().starts_with("ok"));
+            assert!(line.ask(&format!("f f{i} d{i} {}", i * 999)).unwrap().starts_with("ok"));
+        }
+        // The same policy once more: what it knows is in `before`, and what the next one began with in `policies`.
+        assert!(line.ask("again").unwrap().starts_with("ok"));
+        let folders = ["policies", "before"].map(|f| dir.path().join(f));
+        for folder in &folders {
+            assert_eq!(holding(folder, "user-3").len(), 1);
+        }
+        assert_eq!(line.ask("forget user-3").unwrap(), "ok done");
+        let live = fingerprint(dir.path());
+        assert_eq!(line.ask("compact"), None, "{point} was not passed");
+        child.wait().unwrap();
+        let mut child = spawn_small(dir.path(), None, false);
+        assert!(ready(dir.path(), &mut child), "it does not come back after {point}");
+        assert_eq!(unfinished(dir.path()), Vec::<String>::new(), "{point}");
+        assert_eq!(fingerprint(dir.path()), live, "{point}");
+        let mut line = Line::open(dir.path()).unwrap();
+        assert!(line.ask("compact").unwrap().starts_with("ok"));
+        assert_eq!(fingerprint(dir.path()), live, "{point}");
+        for folder in &folders {
+            assert_eq!(holding(folder, "user-3"), Vec::<String>::new(), "{point}");
+            assert_eq!(holding(folder, "user-5").len(), 1, "{point}: the others are there");
+        }
+        assert!(line.ask("back").unwrap().starts_with("ok"), "{point}");
+        assert_eq!(line.ask("policy").unwrap(), "ok lin-ts+per-user 58", "{point}");
+        let live = fingerprint(dir.path());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let report = inspect::inspect(dir.path(), None).unwrap();
+        assert_eq!(report.replay.unwrap().digest, live, "{point}");
+    }
+}
+
 /// Dies while a policy gives way: it is in charge still, or comes back with what it had learned.
 #[test]
 fn dying_while_a_policy_gives_way_loses_neither() {
     for (point, written) in [
-        ("former.write:1", false),
-        ("former.rename:1", false),
-        ("former.done:1", false),
-        ("former.write:2", true),
-        ("former.rename:2", true),
-        ("former.done:2", true),
+        ("seal.write:1", false),
+        ("seal.rename:1", false),
+        ("seal.done:1", false),
+        ("seal.write:2", true),
+        ("seal.rename:2", true),
+        ("seal.done:2", true),
     ] {
         let dir = tempfile::tempdir().unwrap();
         let mut child = spawn_small(dir.path(), Some(point), false);

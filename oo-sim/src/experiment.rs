@@ -245,6 +245,18 @@ impl Experiment {
                 Ok(world.shape().clone())
             })
             .collect::<Result<Vec<Shape>>>()?;
+        for (key, given) in [("users", self.users.is_some()), ("days", self.days.is_some())] {
+            let mut known = false;
+            for env in &plan.envs {
+                known |= environments::has_option(&env.spec, key)?;
+            }
+            let names: Vec<&str> = plan.envs.iter().map(|e| e.name.as_str()).collect();
+            ensure!(
+                known || !given,
+                "{key}: {} has no {key}, and its size is a number of rounds",
+                names.join(", ")
+            );
+        }
         if self.policies.is_empty() {
             self.policies = usual(&shapes)?;
         }

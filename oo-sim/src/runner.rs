@@ -4,6 +4,7 @@
 //! of threads, and adding a policy moves nobody's numbers.
 
 use crate::experiment::{Named, Plan};
+use crate::interrupt;
 use crate::store::Store;
 use anyhow::{Context, Result};
 use cpu_time::ThreadTime;
@@ -385,6 +386,11 @@ pub fn run_cells(plan: &Plan, all: &[Cell<'_>], store: &Store, threads: usize, w
         bar.set_style(style);
     }
     bar.set_position((all.len() - todo.len()) as u64);
+    let (told, of, root) = (bar.clone(), all.len(), store.root().clone());
+    let _stopped = interrupt::tell(move || {
+        let done = told.position();
+        format!("{done} of {of} runs are finished and kept in {root}; the same command goes on from there")
+    });
     let results: Vec<Result<()>> = pool.install(|| {
         todo.par_iter()
             .map(|&cell| {

@@ -4,9 +4,9 @@
 //! what it would have learned from it.
 
 use crate::experiment::{Named, Plan};
+use crate::sheet::{self, Table};
 use crate::store::Store;
 use crate::summary::{LEVEL, interval};
-use crate::table;
 use crate::tally::{Measure, Tally};
 use anyhow::{Result, ensure};
 use oo_core::tips::RewardSpec;
@@ -299,14 +299,14 @@ pub fn text(s: &Sensitivity) -> String {
     out
 }
 
-fn means(s: &Sensitivity, section: &Section) -> comfy_table::Table {
+fn means(s: &Sensitivity, section: &Section) -> Table {
     let mut header = vec!["policy".to_string()];
     for spec in &s.specs {
         let own = if *spec == s.learned_under { " (learned)" } else { "" };
         header.extend([format!("{spec}{own}"), "rank".into()]);
     }
     let right: Vec<usize> = (1..header.len()).collect();
-    let mut table = table::table(&header.iter().map(String::as_str).collect::<Vec<_>>(), &right);
+    let mut table = sheet::table(header, &right);
     let mut policies: Vec<&str> = section.means.iter().map(|m| m.policy.as_str()).collect();
     policies.truncate(section.means.len() / s.specs.len().max(1));
     for policy in policies {

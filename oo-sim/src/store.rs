@@ -5,6 +5,7 @@
 
 use crate::experiment::{Named, Plan};
 use crate::folder::{Folder, Location};
+use crate::interrupt::Unfinished;
 use crate::runner::{Cell, Records};
 use anyhow::{Context, Result};
 use oo_core::tips::RewardSpec;
@@ -316,29 +317,23 @@ fn write_whole(path: &Path, remedy: &str, write: impl FnOnce(&mut BufWriter<File
 
 /// The same for a file that is made in one go.
 pub(crate) fn write_once<T>(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> Result<T>) -> Result<T> {
-    let (file, temporary) = temporary(path)?;
-    let attempt = || -> Result<T> {
-        let mut file = BufWriter::new(file);
-        let made = write(&mut file)?;
-        file.into_inner().map_err(|e| e.into_error())?;
-        fs::rename(&temporary, path)?;
-        Ok(made)
-    };
-    attempt().inspect_err(|_| {
-        let _ = fs::remove_file(&temporary);
-    })
+    let (file, unfinished) = temporary(path)?;
+    let mut file = BufWriter::new(file);
+    let made = write(&mut file)?;
+    file.into_inner().map_err(|e| e.into_error())?;
+    unfinished.finish(path)?;
+    Ok(made)
 }
 
 /// A new file beside `path`, for nobody else: processes have the same number in two containers, so the name is tried.
-pub(crate) fn temporary(path: &Path) -> std::io::Result<(File, PathBuf)> {
+pub(crate) fn temporary(path: &Path) -> std::io::Result<(File, Unfinished)> {
     let mut tried = 0u32;
     loop {
         let mut name = path.file_name().unwrap_or_default().to_os_string();
         name.push(format!(".{}-{tried}.tmp", std::process::id()));
-        let temporary = path.with_file_name(name);
-        match File::create_new(&temporary) {
+        match Unfinished::file(path.with_file_name(name)) {
             Err(e) if e.kind() == ErrorKind::AlreadyExists && tried < u32::MAX => tried += 1,
-            made => return Ok((made?, temporary)),
+            made => return made,
         }
     }
 }

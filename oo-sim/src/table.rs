@@ -3,8 +3,8 @@
 use crate::across::Across;
 use crate::commands::compare::By;
 use crate::pairs::PairLine;
+use crate::sheet::{Table, table};
 use crate::summary::{PolicyLine, Summary, Timings};
-use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
 use std::fmt::Write;
 
 /// Lays the summary out; slices on request.
@@ -20,7 +20,9 @@ pub(crate) fn render(summary: &Summary, timings: &Timings, by: Option<By>) -> St
         // Writing to a String cannot fail.
         let _ = writeln!(out, "{env}\n{}\n", policies(summary, timings, env));
         if summary.pairs.iter().any(|p| p.env == env) {
-            let _ = writeln!(out, "{}\n", pairs(summary, env));
+            let pairs = pairs(summary, env).to_string();
+            let note = if pairs.contains(" needed") { NEEDED } else { "" };
+            let _ = writeln!(out, "{pairs}\n{note}");
         }
         match by {
             None => {}
@@ -44,22 +46,8 @@ pub(crate) fn render(summary: &Summary, timings: &Timings, by: Option<By>) -> St
     out
 }
 
-/// A line under the header and nothing else: tables of numbers are read down the columns.
-const STYLE: TableStyle = TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
-
-/// An empty table; the columns in `right` hold numbers.
-pub(crate) fn table(header: &[&str], right: &[usize]) -> Table {
-    let mut table = Table::new();
-    table.load_style(STYLE);
-    table.set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(header.to_vec());
-    for &i in right {
-        if let Some(column) = table.column_mut(i) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    table
-}
+/// What the number is, in the column of verdicts.
+const NEEDED: &str = "Needed: decisions a policy that would find a difference of this size, 4 times out of 5.\n";
 
 fn number(x: Option<f64>) -> String {
     x.map_or_else(|| "–".into(), |x| format!("{x:.4}"))
@@ -70,7 +58,7 @@ fn policies(summary: &Summary, timings: &Timings, env: &str) -> Table {
     let bins = lines.iter().flat_map(|l| l.curve.iter().flatten().copied());
     let range = bins.fold((f64::INFINITY, f64::NEG_INFINITY), |(lo, hi), x| (lo.min(x), hi.max(x)));
     let mut t = table(
-        &[
+        [
             "policy",
             "mean reward",
             "best %",
@@ -81,7 +69,7 @@ fn policies(summary: &Summary, timings: &Timings, env: &str) -> Table {
             "reward over time",
             "µs a round",
         ],
-        &[1, 2, 3, 4, 5, 6, 8],
+        &[1, 2, 3, 4, 5, 6, 7, 8],
     );
     for line in lines {
         let half = line
@@ -125,7 +113,7 @@ fn sparkline(curve: &[Option<f64>], (low, high): (f64, f64)) -> String {
 
 fn pairs(summary: &Summary, env: &str) -> Table {
     let mut t = table(
-        &[
+        [
             "pair",
             "difference",
             if summary.stopping.is_some() {
@@ -156,24 +144,21 @@ fn pairs(summary: &Summary, env: &str) -> Table {
                 || "–".into(),
                 |p| if p < 0.001 { "< 0.001".into() } else { format!("{p:.3}") },
             ),
-            verdict(pair, seen(pair)),
+            verdict(pair, seen(pair), "needed"),
         ]);
     }
     t
 }
 
-/// `seen` decisions were made by each of the two.
-pub(crate) fn verdict(pair: &PairLine, seen: Option<u64>) -> String {
+/// `seen` decisions were made by each of the two; `needed` follows the number that would decide.
+pub(crate) fn verdict(pair: &PairLine, seen: Option<u64>, needed: &str) -> String {
     match (pair.verdict.as_str(), pair.decisions_for_80_percent_power) {
         // The calculation takes the spread as known, which with two or three clusters it is not.
         ("not decided", Some(n)) if seen.is_some_and(|seen| n <= seen) => {
             "not decided: too few seeds or users to be sure of the spread".into()
         }
         ("not decided", Some(n)) => {
-            format!(
-                "not decided: about {} decisions a policy would settle it",
-                thousands(rounded(n))
-            )
+            format!("not decided: about {} {needed}", thousands(rounded(n)))
         }
         ("not decided", None) if pair.ci.is_none() => "not decided: needs more seeds or users".into(),
         ("not decided", None) => "not decided: no difference seen".into(),
@@ -206,11 +191,13 @@ pub(crate) fn thousands(n: u64) -> String {
 /// Better, worse and neither against each policy, and the mean rank.
 fn ranking(across: &Across) -> Table {
     let numbers: Vec<String> = (1..=across.policies.len()).map(|i| format!("against {i}")).collect();
-    let header: Vec<&str> = ["policy", "mean rank"]
+    let header: Vec<String> = ["policy", "mean rank"]
+        .map(String::from)
         .into_iter()
-        .chain(numbers.iter().map(String::as_str))
+        .chain(numbers)
         .collect();
-    let mut t = table(&header, &(1..header.len()).collect::<Vec<_>>());
+    let right: Vec<usize> = (1..header.len()).collect();
+    let mut t = table(header, &right);
     for (i, name) in across.policies.iter().enumerate() {
         let tallies = across.tallies[i]
             .iter()
@@ -244,7 +231,7 @@ pub(crate) fn apart(across: &Across) -> String {
 pub(crate) const TALLIES: &str = "Environments in which the policy is better / worse / neither.";
 
 fn groups(summary: &Summary, env: &str) -> Table {
-    let mut t = table(&["persona", "policy", "mean reward", "rounds"], &[2, 3]);
+    let mut t = table(["persona", "policy", "mean reward", "rounds"], &[2, 3]);
     let mut lines: Vec<_> = summary.groups.iter().filter(|g| g.env == env).collect();
     lines.sort_by(|a, b| a.group.cmp(&b.group)); // stable: policies stay in their order
     for line in lines {
@@ -275,7 +262,7 @@ fn by_week<'s>(first: &str, cells: impl Iterator<Item = (String, usize, String)>
         .chain((1..=weeks).map(|w| format!("week {w}")))
         .collect();
     let right: Vec<usize> = (1..=weeks).collect();
-    let mut t = table(&header.iter().map(String::as_str).collect::<Vec<_>>(), &right);
+    let mut t = table(header, &right);
     for (name, row) in rows {
         t.add_row(std::iter::once(name).chain(row));
     }

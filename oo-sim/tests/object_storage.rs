@@ -2,8 +2,13 @@
 //! `OO_TEST_S3_BUCKET` is an empty bucket there, and the usual variables have endpoint and credentials.
 #![cfg(feature = "s3")]
 
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 const EXPERIMENT: &[&str] = &[
     "--env",
@@ -121,4 +126,124 @@ fn errors_say_what_is_wrong_and_no_secret() {
     assert!(e.contains("refuses the credentials"), "{e}");
     let e = refused(&|c| _ = c.env("AWS_ENDPOINT_URL", "http://127.0.0.1:1"), &place("x"));
     assert!(e.contains("no answer from http://127.0.0.1:1"), "{e}");
+}
+
+/// What stands between the program and the server, and fails after so many puts.
+struct Between {
+    url: String,
+    puts: Arc<AtomicUsize>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Failing {
+    /// Requests are taken, and nobody answers.
+    Hangs,
+    /// Connections end, and nobody listens any more: the server was stopped.
+    Stops,
+}
+
+impl Between {
+    fn start(failing: Failing, after: usize) -> Between {
+        let server = std::env::var("AWS_ENDPOINT_URL").unwrap();
+        let server = server.strip_prefix("http://").unwrap().to_string();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let puts = Arc::new(AtomicUsize::new(0));
+        let count = puts.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                if failing == Failing::Stops && count.load(Ordering::SeqCst) > after {
+                    return;
+                }
+                let (client, count) = (stream.unwrap(), count.clone());
+                let server = TcpStream::connect(&server).unwrap();
+                let back = (server.try_clone().unwrap(), client.try_clone().unwrap());
+                std::thread::spawn(move || pass(back.0, back.1, &|_| true));
+                std::thread::spawn(move || {
+                    pass(client, server, &|piece| {
+                        // A request begins a piece: the one before it has been answered.
+                        if piece.starts_with(b"PUT ") {
+                            count.fetch_add(1, Ordering::SeqCst);
+                        }
+                        let works = count.load(Ordering::SeqCst) <= after;
+                        if !works && failing == Failing::Hangs {
+                            std::thread::sleep(Duration::from_secs(120));
+                        }
+                        works
+                    });
+                });
+            }
+        });
+        Between { url, puts }
+    }
+}
+
+/// Passes bytes on for as long as `goes_on` says, then ends both connections.
+fn pass(mut from: TcpStream, mut to: TcpStream, goes_on: &dyn Fn(&[u8]) -> bool) {
+    let mut piece = [0; 1 << 16];
+    while let Ok(n) = from.read(&mut piece)
+        && n > 0
+        && goes_on(&piece[..n])
+        && to.write_all(&piece[..n]).is_ok()
+    {}
+    let _ = from.shutdown(Shutdown::Both);
+    let _ = to.shutdown(Shutdown::Both);
+}
+
+/// Cells that a place does not hold yet.
+fn missing(out: &str) -> usize {
+    fine(&[&["compare", "--list", "--out", out], EXPERIMENT].concat())
+        .lines()
+        .count()
+}
+
+#[test]
+#[ignore = "needs a server: oo-sim/tests/s3.sh starts one"]
+fn a_killed_run_and_one_whose_server_was_stopped_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let local = |name: &str| folder.path().join(name);
+    fine(&[&["compare", "--out", local("whole").to_str().unwrap()], EXPERIMENT].concat());
+    for (name, failing) in [("killed", Failing::Hangs), ("stopped", Failing::Stops)] {
+        let out = place(name);
+        // After the experiment and some of the cells, each of which is two files.
+        let between = Between::start(failing, 7);
+        let args = [&["compare", "--threads", "1", "--out", &out], EXPERIMENT].concat();
+        let mut compare = command(&args);
+        compare
+            .env("AWS_ENDPOINT_URL", &between.url)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let mut child = compare.spawn().unwrap();
+        if failing == Failing::Hangs {
+            let deadline = Instant::now() + Duration::from_secs(120);
+            while between.puts.load(Ordering::SeqCst) <= 7 && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            child.kill().unwrap(); // SIGKILL
+        }
+        let output = child.wait_with_output().unwrap();
+        if failing == Failing::Stops {
+            let e = said(&output);
+            assert_eq!(output.status.code(), Some(1), "{e}");
+            assert!(
+                e.contains(&format!("no answer from {}", between.url)) && !e.contains("panicked"),
+                "{e}"
+            );
+        }
+        let left = missing(&out);
+        assert!((1..8).contains(&left), "{name}: {left} of 8 cells are left");
+        // What is half there is no run: nothing is concluded from it.
+        let report = command(&["report", &out]).output().unwrap();
+        assert_eq!(report.status.code(), Some(2), "{}", said(&report));
+        assert!(
+            said(&report).contains(&format!("{left} of 8 cells")),
+            "{}",
+            said(&report)
+        );
+        // The same command goes on.
+        fine(&[&["compare", "--out", &out], EXPERIMENT].concat());
+        assert_eq!(missing(&out), 0);
+        fine(&["merge", &out, "--out", local(name).to_str().unwrap()]);
+        assert_eq!(results(&local(name)), results(&local("whole")));
+    }
 }

@@ -1,32 +1,12 @@
 //! The whole program on logs: the golden set, every kind of bad input, logs of our own and of others.
 
+mod commands;
+mod samples;
+
+use commands::{fails, oo_sim, succeeds};
+use samples::{event, golden, gzip, ours, text_with_floor, write};
 use serde_json::Value;
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-
-fn oo_sim(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_oo-sim")).args(args).output().unwrap()
-}
-
-fn succeeds(args: &[&str]) -> String {
-    let output = oo_sim(args);
-    assert!(
-        output.status.success(),
-        "{args:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// Standard error of a command that must end with 2 and print nothing else.
-fn fails(args: &[&str]) -> String {
-    let output = oo_sim(args);
-    let error = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{args:?}: {error}");
-    assert!(output.stdout.is_empty(), "{args:?} printed something before it failed");
-    error
-}
+use std::path::Path;
 
 fn ope(log: &Path, more: &[&str]) -> Value {
     let args = [&["ope", log.to_str().unwrap(), "--format", "json"], more].concat();
@@ -42,49 +22,6 @@ fn entry<'a>(answer: &'a Value, name: &str) -> &'a Value {
 
 fn value(answer: &Value, name: &str) -> f64 {
     entry(answer, name)["value"].as_f64().unwrap()
-}
-
-fn write(folder: &Path, name: &str, text: &str) -> PathBuf {
-    let path = folder.join(name);
-    std::fs::write(&path, text).unwrap();
-    path
-}
-
-fn gzip(text: &[u8]) -> Vec<u8> {
-    let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    gz.write_all(text).unwrap();
-    gz.finish().unwrap()
-}
-
-/// The folder of the golden set, as in `oo-judge/tests/golden_ope.rs`.
-fn golden() -> Option<PathBuf> {
-    let own = std::env::var_os("OO_GOLDEN_DIR").map(PathBuf::from);
-    let beside = || Some(PathBuf::from(std::env::var_os("OO_DATA_DIR")?).join("../golden"));
-    let folder = own.or_else(beside).map(|f| f.join("ope"));
-    let folder = folder.filter(|f| f.join("obp-estimates.json").exists());
-    assert!(
-        folder.is_some() || std::env::var("OO_REQUIRE_DATA").as_deref() != Ok("1"),
-        "expected the golden set in OO_GOLDEN_DIR/ope or beside OO_DATA_DIR"
-    );
-    folder
-}
-
-/// `DRos lambda=10` as the program calls it, and the parameter as it prints it.
-fn ours(theirs: &str) -> (String, Value) {
-    let (name, parameter) = match theirs.split_once(" lambda=") {
-        Some((name, x)) => (name, serde_json::json!(x.parse::<f64>().unwrap())),
-        None => match theirs.split_once(" tuned ") {
-            Some((name, rule)) => (name, serde_json::json!(rule)),
-            None => (theirs, Value::Null),
-        },
-    };
-    let base = match name {
-        "DRos" => "dr-os".into(),
-        "SwitchDR" => "switch-dr".into(),
-        other => other.to_lowercase(),
-    };
-    let clipped = matches!(name, "IPS" | "DR") && !parameter.is_null();
-    (if clipped { format!("{base}-clipped") } else { base }, parameter)
 }
 
 #[test]
@@ -261,30 +198,6 @@ fn what_the_log_cannot_show_is_said() {
     );
 }
 
-fn text_with_floor() -> String {
-    let mut text = String::from("action,reward,propensity,pi_e_0,pi_e_1\n");
-    for i in 0..400 {
-        let p = if i % 133 == 1 { "0.000001" } else { "0.5" };
-        text.push_str(&format!("{},{},{p},0.5,0.5\n", i % 2, i % 3 / 2));
-    }
-    text
-}
-
-/// A line of dsjson: three candidates, the second chosen with .5.
-fn event(i: u64) -> String {
-    let (chosen, cost) = (i % 3, if i.is_multiple_of(4) { -1 } else { 0 });
-    let others: Vec<u64> = (0..3).filter(|k| *k != chosen).collect();
-    format!(
-        r#"{{"_label_cost":{cost},"_label_probability":0.5,"_label_Action":{},"_labelIndex":{chosen},"Timestamp":"2026-01-01T00:00:00Z","a":[{},{},{}],"c":{{"User":{{"age":{},"country":"{}"}},"_multi":[{{"Item":{{"price":1}}}},{{"Item":{{"price":2.5}}}},{{"Item":{{"price":4,"new":true}}}}]}},"p":[0.5,0.3,0.2],"VWState":{{"m":"x"}}}}"#,
-        chosen + 1,
-        chosen + 1,
-        others[0] + 1,
-        others[1] + 1,
-        20 + i % 5,
-        ["de", "fr"][i as usize % 2],
-    )
-}
-
 #[test]
 fn dsjson_is_read() {
     let folder = tempfile::tempdir().unwrap();
@@ -444,12 +357,12 @@ fn bad_tables_are_refused_with_their_row() {
         (row("0.5,1,0.5,0.5,0.5,0.1,0.2"), "row 3, column `action`"),
         (
             row("0,1,0.5,0.5,0.6,0.1,0.2"),
-            "row 3, column `target`: expected probabilities that sum to 1",
+            "row 3, column `pi_e_…`: expected probabilities that sum to 1",
         ),
-        (row("0,1,0.5,1.5,-0.5,0.1,0.2"), "row 3, column `target`"),
+        (row("0,1,0.5,1.5,-0.5,0.1,0.2"), "row 3, column `pi_e_…`"),
         (
             row("0,1,0.5,0.5,0.5,inf,0.2"),
-            "row 3, column `model`: expected a finite number, got inf",
+            "row 3, column `q_hat_…`: expected a finite number, got inf",
         ),
         (
             row("red,1,0.5,0.5,0.5,0.1,0.2"),
@@ -580,7 +493,7 @@ fn flags_are_checked_first() {
         (["--interval", "exact"], "expected one of normal"),
         (["--level", "1"], "between 0 and 1"),
         (["--resamples", "0"], "expected 1 to"),
-        (["--folds", "0"], "expected 1 to 100"),
+        (["--folds", "1"], "expected 2 to 100"),
         (["--threads", "0"], "at least 1"),
         (["--reward-range", "1,0"], "LOW below HIGH"),
         (["--learn", "log"], "name the policy"),
@@ -611,6 +524,62 @@ fn flags_are_checked_first() {
         let e = fails(&["ope", log, args[0], args[1]]);
         assert!(e.contains(expected), "{args:?}: {e}");
     }
+    for (row, expected) in [
+        (
+            "0,1e308,0.5,0.5,0.5,0,0",
+            "row 1, column `reward`: expected a number between -1e100 and 1e100, got 1e308",
+        ),
+        (
+            "0,1,0.5,0.5,0.6,0,0",
+            "row 1, column `pi_e_…`: expected probabilities that sum to 1",
+        ),
+        (
+            "0,1,0.5,0.5,0.5,0,inf",
+            "row 1, column `q_hat_…`: expected a finite number, got inf",
+        ),
+    ] {
+        let bad = format!("action,reward,pscore,pi_e_0,pi_e_1,q_hat_0,q_hat_1\n{row}\n");
+        let bad = write(folder.path(), "bad.csv", &bad);
+        let e = fails(&["ope", bad.to_str().unwrap()]);
+        assert!(e.contains(expected), "{e}");
+    }
+    for args in [["--estimators", "snips,snips"], ["--policy", "uniform,uniform"]] {
+        let e = fails(&["ope", log, args[0], args[1]]);
+        assert!(e.contains("is asked for twice"), "{e}");
+    }
+    // Also where no estimator needs one.
+    let e = fails(&["ope", log, "--estimators", "ips", "--model", "quadratic"]);
+    assert!(e.contains("unknown reward model `quadratic`"), "{e}");
     let e = fails(&["ope", log, "--estimators", "dr", "--model", "none"]);
     assert!(e.contains("needs a reward model"), "{e}");
+}
+
+#[test]
+fn what_shows_no_spread_has_no_interval() {
+    let folder = tempfile::tempdir().unwrap();
+    for reward in ["0", "1", "0.1"] {
+        let rows: String = (0..60).map(|i| format!("{},{reward},0.5,0.8,0.2\n", i % 2)).collect();
+        let text = format!("action,reward,pscore,pi_e_0,pi_e_1\n{rows}");
+        let log = write(folder.path(), "equal.csv", &text);
+        for method in ["normal", "bootstrap"] {
+            let answer = ope(&log, &["--estimators", "snips", "--interval", method]);
+            assert!(entry(&answer, "snips")["ci"].is_null(), "{answer}");
+            let warnings = answer["diagnostics"]["warnings"].to_string();
+            assert!(
+                warnings.contains("no interval for snips") && warnings.contains("all rewards are equal"),
+                "{warnings}"
+            );
+        }
+        // Those that go by the range of rewards have one, and it holds the reward.
+        for method in ["cressie-read", "cs"] {
+            let answer = ope(&log, &["--estimators", "snips", "--interval", method]);
+            let ci = &entry(&answer, "snips")["ci"];
+            let (low, high, reward) = (
+                ci[0].as_f64().unwrap(),
+                ci[1].as_f64().unwrap(),
+                reward.parse().unwrap(),
+            );
+            assert!(low <= reward && reward <= high && low < high, "{method}: {ci}");
+        }
+    }
 }

@@ -71,6 +71,51 @@ fn every_command_has_a_manual_page() {
     }
 }
 
+#[test]
+fn every_commands_help_has_an_example() {
+    for name in commands() {
+        let help = text(&run(&[&name, "--help"]));
+        assert!(
+            help.contains("Examples:\n") && help.contains(&format!("  oo-sim {name}")),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn nothing_for_people_is_too_wide() {
+    let dir = tempfile::tempdir().unwrap();
+    let experiments = concat!(env!("CARGO_MANIFEST_DIR"), "/../experiments");
+    let small = "compare --users 3 --days 2 --seeds 3 --by week --out run --policies \
+                 uniform,lin-ucb{alpha=0.05,features=v2,model=disjoint}+per-user,egreedy-v1,egreedy-v2";
+    let gate = "gate run --champion uniform --challenger egreedy-v1";
+    let list = format!("experiments list --experiments {experiments}");
+    let all = [
+        small,
+        gate,
+        "sensitivity run",
+        &list,
+        "policies",
+        "environments",
+        "data list",
+        "doctor",
+        "--help",
+    ];
+    for line in all {
+        let args: Vec<&str> = line.split(' ').filter(|word| !word.is_empty()).collect();
+        let out = program().args(&args).current_dir(dir.path()).output().unwrap();
+        let text = text(&out);
+        assert!(
+            text.lines().count() > 5,
+            "{line}: {}",
+            String::from_utf8_lossy(&out.stderr)
+        );
+        for printed in text.lines() {
+            assert!(printed.chars().count() <= 100, "{line}:\n{printed}");
+        }
+    }
+}
+
 /// Every command's help says how it is used and what its exit codes mean, or is covered by the program's own.
 #[test]
 fn nothing_printed_to_a_file_is_coloured() {

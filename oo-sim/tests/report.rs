@@ -16,18 +16,13 @@ fn fine(args: &[&str]) -> String {
 /// Runs a small comparison into `run` and reports on it.
 fn page(run: &Path, threads: &str, more: &[&str]) -> String {
     let run = run.to_str().unwrap();
-    let small = [
-        "compare",
-        "--users",
-        "6",
-        "--days",
-        "3",
-        "--threads",
-        threads,
-        "--out",
-        run,
-    ];
-    fine(&[&small, more].concat());
+    let has_people = !more.contains(&"--env");
+    let size: &[&str] = if has_people {
+        &["--users", "6", "--days", "3"]
+    } else {
+        &[]
+    };
+    fine(&[&["compare", "--threads", threads, "--out", run], size, more].concat());
     let written = fine(&["report", run]);
     assert!(written.trim_end().ends_with("report.html"), "{written}");
     std::fs::read_to_string(written.trim_end()).unwrap()

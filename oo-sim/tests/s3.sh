@@ -46,5 +46,6 @@ PYTHON
 )"
 if [ $# -gt 0 ]; then "$@"; else
     cd "$here/../.."
-    cargo test --locked --release --workspace --features oo-sim/s3 --test object_storage -- --ignored
+    # The features of .ci/run, whose builds can be used then.
+    cargo test --locked --release --workspace --features oo-serve/otlp,oo-sim/s3 --test object_storage -- --ignored
 fi

@@ -1,36 +1,14 @@
 //! The whole program in parts: shards put together have the bytes of one run, and what is missing or wrong is named.
 
+mod commands;
+
+use commands::{fails, succeeds};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 
 const EXPERIMENT: &str = "env = [\"linear{d=3}\", \"tips\"]\npolicies = [\"uniform\", \"lin-ucb{alpha=0.2}\", \"lin-ts\"]\n\
                           rounds = 60\nseeds = 4\n";
-
-fn oo_sim(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_oo-sim")).args(args).output().unwrap()
-}
-
-fn fine(args: &[&str]) -> String {
-    let output = oo_sim(args);
-    assert!(
-        output.status.success(),
-        "{args:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8(output.stdout).unwrap()
-}
-
-fn fails(args: &[&str]) -> String {
-    let output = oo_sim(args);
-    assert_eq!(
-        output.status.code(),
-        Some(2),
-        "{args:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8(output.stderr).unwrap()
-}
 
 /// A folder for everything, with the experiment in it.
 struct Bench {
@@ -54,7 +32,7 @@ impl Bench {
     }
 
     fn shard(&self, shard: &str, out: &str) -> String {
-        fine(&["compare", &self.experiment, "--shard", shard, "--out", &self.at(out)])
+        succeeds(&["compare", &self.experiment, "--shard", shard, "--out", &self.at(out)])
     }
 
     fn merge(&self, parts: &[&str], out: &str) -> Vec<String> {
@@ -66,8 +44,8 @@ impl Bench {
 
     /// A run on one machine.
     fn whole(&self) -> BTreeMap<String, Vec<u8>> {
-        fine(&["compare", &self.experiment, "--out", &self.at("whole")]);
-        fine(&["report", &self.at("whole")]);
+        succeeds(&["compare", &self.experiment, "--out", &self.at("whole")]);
+        succeeds(&["report", &self.at("whole")]);
         bytes(&self.folder.path().join("whole"))
     }
 }
@@ -104,9 +82,9 @@ fn bytes(run: &Path) -> BTreeMap<String, Vec<u8>> {
 
 fn merged(bench: &Bench, parts: &[&str], out: &str) -> BTreeMap<String, Vec<u8>> {
     let args = bench.merge(parts, out);
-    let table = fine(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    let table = succeeds(&args.iter().map(String::as_str).collect::<Vec<_>>());
     assert!(table.contains("lin-ucb"), "{table}");
-    fine(&["report", &bench.at(out)]);
+    succeeds(&["report", &bench.at(out)]);
     bytes(&bench.folder.path().join(out))
 }
 
@@ -151,6 +129,49 @@ fn shards_started_by_xargs_share_a_folder() {
     assert_eq!(merged(&bench, &["shared"], "shared"), bench.whole());
 }
 
+/// What the book gives to Slurm and Kubernetes, by a shell that does what they do: every task with its number, then the rest.
+#[cfg(unix)]
+#[test]
+fn the_books_scripts_for_queues_run() {
+    let bench = Bench::new();
+    let page = include_str!("../../docs/cluster.md");
+    let between = |start: &str, end: &str| {
+        let (_, rest) = page
+            .split_once(start)
+            .unwrap_or_else(|| panic!("{start} is not in docs/cluster.md"));
+        rest.split_once(end).unwrap().0.to_string()
+    };
+    let programs = Path::new(env!("CARGO_BIN_EXE_oo-sim")).parent().unwrap();
+    let path = std::env::join_paths(
+        std::iter::once(programs.to_path_buf()).chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())),
+    );
+    let path = path.unwrap();
+    let sh = |script: &str, number: Option<(&str, u32)>| {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", script])
+            .current_dir(bench.folder.path())
+            .env("PATH", &path);
+        command.envs(number.map(|(name, value)| (name, value.to_string())));
+        let done = command.output().unwrap();
+        assert!(
+            done.status.success(),
+            "{script}: {}",
+            String::from_utf8_lossy(&done.stderr)
+        );
+    };
+    let slurm = between("cat > shard.sh <<'END'\n", "END\n");
+    assert!(slurm.contains("#SBATCH --array=1-16\n"));
+    (1..=16).for_each(|i| sh(&slurm, Some(("SLURM_ARRAY_TASK_ID", i))));
+    sh(&between("--wrap '", "'\n"), None);
+    assert_eq!(merged(&bench, &["runs/mine"], "of-slurm"), bench.whole());
+    // A folder stands for the bucket; object_storage.rs has one.
+    let pod = between("args: ['", "']\n").replace("s3://results/", "results/");
+    assert!(page.contains("completionMode: Indexed\n  completions: 16\n"));
+    (0..16).for_each(|i| sh(&pod, Some(("JOB_COMPLETION_INDEX", i))));
+    assert_eq!(merged(&bench, &["results/mine"], "of-pods"), bench.whole());
+}
+
 #[test]
 fn what_is_missing_is_named_with_the_commands_that_run_it() {
     let bench = Bench::new();
@@ -167,8 +188,8 @@ fn what_is_missing_is_named_with_the_commands_that_run_it() {
     let commands: Vec<&str> = e.lines().filter_map(|l| l.trim().strip_prefix("oo-sim ")).collect();
     assert_eq!(commands.len(), 1, "{e}");
     assert!(commands[0].contains("--shard 2/4"), "{e}");
-    fine(&commands[0].split(' ').collect::<Vec<_>>());
-    fine(&args);
+    succeeds(&commands[0].split(' ').collect::<Vec<_>>());
+    succeeds(&args);
     // A damaged cell is as good as missing; another folder's is taken.
     let cell = std::fs::read_dir(bench.folder.path().join("3/cells"))
         .unwrap()
@@ -189,13 +210,13 @@ fn what_is_missing_is_named_with_the_commands_that_run_it() {
         )
         .contains("1 of 24")
     );
-    fine(&args);
+    succeeds(&args);
 }
 
 #[test]
 fn the_list_names_what_is_left() {
     let bench = Bench::new();
-    let list = || fine(&["compare", &bench.experiment, "--list", "--out", &bench.at("out")]);
+    let list = || succeeds(&["compare", &bench.experiment, "--list", "--out", &bench.at("out")]);
     let all = list();
     assert_eq!(all.lines().count(), 24);
     assert!(!bench.folder.path().join("out").exists());
@@ -249,7 +270,7 @@ fn folders_that_do_not_belong_together_are_refused() {
         ]
         .map(String::from)
     };
-    fine(&other("3").each_ref().map(String::as_str));
+    succeeds(&other("3").each_ref().map(String::as_str));
     let e = refused(&["1", "3"]);
     assert!(e.contains("`seeds` is 3 there and 4 here"), "{e}");
     let e = fails(&other("1").each_ref().map(String::as_str));
@@ -281,7 +302,7 @@ fn folders_that_do_not_belong_together_are_refused() {
     bench.shard("1/2", "4");
     bench.shard("2/2", "4");
     let of = |folder: &str, file: &str| bench.folder.path().join(folder).join("cells").join(file);
-    let list = fine(&["compare", &bench.experiment, "--list", "--out", &bench.at("nowhere")]);
+    let list = succeeds(&["compare", &bench.experiment, "--list", "--out", &bench.at("nowhere")]);
     let names: Vec<&str> = list.lines().map(|l| l.split('\t').nth(1).unwrap()).collect();
     let (cell, changed) = (format!("{}.parquet", names[0]), format!("{}.json", names[0]));
     let foreign = std::fs::read(of("4", &format!("{}.parquet", names[1]))).unwrap();
@@ -341,9 +362,9 @@ fn merged_shards_go_on_until_decided() {
     .unwrap();
     let experiment = experiment.display().to_string();
     let until = ["--until-decided", "--max-seeds", "60", "--format", "json"];
-    let whole = fine(&[&["compare", &experiment, "--out", &bench.at("whole")][..], &until].concat());
+    let whole = succeeds(&[&["compare", &experiment, "--out", &bench.at("whole")][..], &until].concat());
     for i in ["1", "2"] {
-        fine(&[
+        succeeds(&[
             "compare",
             &experiment,
             "--shard",
@@ -352,10 +373,10 @@ fn merged_shards_go_on_until_decided() {
             &bench.at("run"),
         ]);
     }
-    fine(&["merge", &bench.at("run"), "--out", &bench.at("run")]);
+    succeeds(&["merge", &bench.at("run"), "--out", &bench.at("run")]);
     let merged = bench.at("run/experiment.toml");
     assert_eq!(
-        fine(&[&["compare", &merged, "--out", &bench.at("run")][..], &until].concat()),
+        succeeds(&[&["compare", &merged, "--out", &bench.at("run")][..], &until].concat()),
         whole
     );
     assert_eq!(

@@ -178,3 +178,61 @@ fn a_neural_policy_starts_from_its_own_shape_alone() {
     let error = refuses(folder, &["migrate", "net.oo", "--policy", other, "--out", "no.oo"]);
     assert!(error.contains("cannot be moved to other features"), "{error}");
 }
+
+/// What a policy learns from the file of a log is what it learns while the log is made.
+#[test]
+fn a_log_teaches_what_its_world_taught() {
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = temporary.path();
+    let learner = ["--policy", "lin-ts{features=v1}"];
+    fit(
+        folder,
+        "7",
+        &[&learner[..], &["--behaviour", "egreedy-v2", "--out", "world.oo"]].concat(),
+    );
+    let logged = ["log", "--policy", "egreedy-v2", "--seed", "7", "--out", "log.parquet"];
+    runs(folder, &[&logged[..], WORLD].concat());
+    let said = runs(
+        folder,
+        &[&["fit", "--log", "log.parquet", "--out", "log.oo"], &learner[..]].concat(),
+    );
+    assert!(said.contains("rows from the log log.parquet"), "{said}");
+    let bytes = |name: &str| std::fs::read(folder.join(name)).unwrap();
+    assert_eq!(bytes("world.oo"), bytes("log.oo"));
+    compare(folder, "lin-ts{features=v1}+warm{from=log.oo}", &[]);
+    let error = refuses(
+        folder,
+        &[
+            "fit",
+            "--log",
+            "nowhere.parquet",
+            "--policy",
+            "uniform",
+            "--out",
+            "x.oo",
+        ],
+    );
+    assert!(error.contains("log nowhere.parquet"), "{error}");
+    let error = refuses(
+        folder,
+        &[
+            "fit",
+            "--log",
+            "log.parquet",
+            "--seed",
+            "7",
+            "--policy",
+            "uniform",
+            "--out",
+            "x.oo",
+        ],
+    );
+    assert!(error.contains("cannot be used with"), "{error}");
+    let error = refuses(
+        folder,
+        &[
+            "fit", "--env", "linear", "--days", "7", "--seed", "7", "--policy", "uniform", "--out", "x.oo",
+        ],
+    );
+    assert!(error.contains("linear has no days"), "{error}");
+}

@@ -10,6 +10,9 @@ use std::ops::Range;
 /// Rows that are worked on together: their weights and terms stay in the nearest cache.
 pub const BLOCK: usize = 512;
 
+/// The largest reward, so that squares of weighted rewards can be added up.
+const LARGEST: f64 = 1e100;
+
 /// How many candidates each row has.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Sizes {
@@ -42,7 +45,7 @@ impl Sizes {
 pub struct Logged {
     /// n: position of the logged action among its row's candidates.
     pub action: Vec<u32>,
-    /// n: what came of it; finite.
+    /// n: what came of it; at most 1e100 in size.
     pub reward: Vec<f64>,
     /// n: the logged action's probability under the policy that logged it, in (0, 1].
     pub propensity: Vec<f64>,
@@ -180,6 +183,10 @@ impl Logged {
             }
             if !self.reward[row].is_finite() {
                 return Err(self.broken(row, "reward", "a finite number", self.reward[row]));
+            }
+            if self.reward[row].abs() > LARGEST {
+                let expected = format!("a number between -{LARGEST:e} and {LARGEST:e}");
+                return Err(self.broken(row, "reward", &expected, format!("{:e}", self.reward[row])));
             }
             let target = &self.target[of.clone()];
             let (mut sum, mut least) = (0.0, 0.0f64);

@@ -10,6 +10,7 @@
 use super::Engine;
 use super::event::{Decided, Event};
 use super::held::Held;
+use super::shards::Queue;
 use super::state::{Serving, State, read, write};
 use super::teach::enter;
 use crate::journal::{Location, Reader};
@@ -22,6 +23,9 @@ use std::time::Duration;
 
 /// Between two attempts at a record that cannot be read.
 const RETRY: Duration = Duration::from_millis(200);
+
+/// Rows that a copy learns without looking up.
+const FEW: usize = 1024;
 
 /// A row that a policy has learned: its decision and what came of it.
 #[derive(Clone, Copy)]
@@ -36,7 +40,7 @@ pub(crate) struct Aside {
     /// Until the thread takes it.
     copy: Option<Copy>,
     /// Rows that came meanwhile.
-    rows: Vec<Row>,
+    rows: Queue<Row>,
     done: Arc<Done>,
 }
 
@@ -72,7 +76,7 @@ impl Serving {
     /// A row has been learned, of which work may be left. True where somebody is to do that now.
     pub(super) fn learned(&mut self, row: Row, left: bool) -> bool {
         if let Some(aside) = &mut self.aside {
-            aside.rows.push(row);
+            aside.rows.push_back(row);
             return false;
         }
         if !left {
@@ -85,7 +89,7 @@ impl Serving {
                 updates: self.updates,
                 refused: self.refused,
             }),
-            rows: Vec::new(),
+            rows: Queue::default(),
             done: Arc::default(),
         });
         true
@@ -108,7 +112,8 @@ pub(super) fn run(serving: &RwLock<Serving>, fetch: &dyn Fn(Location) -> Result<
         let mut serving = write(serving);
         // Whoever puts another policy in charge has waited for this one.
         let Some(aside) = &mut serving.aside else { break };
-        let rows = std::mem::take(&mut aside.rows);
+        // A few at a time: what has been learned takes no room.
+        let rows: Vec<Row> = (0..FEW).map_while(|_| aside.rows.pop_front()).collect();
         if rows.is_empty() {
             let old = serving.models.exchange(copy.policy);
             (serving.updates, serving.refused, serving.aside) = (copy.updates, copy.refused, None);

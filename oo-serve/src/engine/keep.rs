@@ -4,7 +4,7 @@ use super::event::{Event, Swapped};
 use super::recover::{install, journal_dir, keep};
 use super::state::{self, write};
 use super::{Artefact, Engine};
-use super::{shadow, snapshot};
+use super::{forget, shadow, snapshot};
 use crate::journal::record::{self, BLANK, SEGMENT_HEAD, segment_head};
 use crate::journal::{Record, fail};
 use crate::{Error, Result};
@@ -183,6 +183,7 @@ impl Engine {
             .unwrap_or(0);
         let pending: BTreeMap<u64, u64> = forgotten.into_iter().filter(|(_, seq)| *seq > blanked).collect();
         let segments = self.journal.segments();
+        let mut names = BTreeMap::new();
         for segment in segments.list()?.into_iter().filter(|s| *s <= closed) {
             let mut hits = 0;
             // A file that need not be read for anything is not read.
@@ -191,6 +192,7 @@ impl Engine {
             }
             let end = segments.scan(segment, |r| {
                 hits += u64::from(is_about(&r, &pending));
+                names.extend(forget::named(&r));
                 Ok(())
             })?;
             if horizon.is_some_and(|h| end.defect.is_none() && end.time.saturating_add(h) < now) {
@@ -205,6 +207,7 @@ impl Engine {
             }
         }
         if !pending.is_empty() {
+            self.forget_in_policies(names, &pending)?;
             self.forget_in_formers(&pending)?;
         }
         for entry in fs::read_dir(segments.dir()).map_err(Error::io("read the folder", segments.dir()))? {

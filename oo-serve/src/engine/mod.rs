@@ -14,6 +14,7 @@ mod decide;
 pub mod event;
 pub mod experiment;
 mod feedback;
+pub(crate) mod forget;
 mod guard;
 mod held;
 pub(crate) mod ids;

@@ -358,6 +358,25 @@ impl Models {
         }
     }
 
+    /// Forgets what is kept of these users; true where there was anything.
+    pub fn forget_all(&mut self, users: &[UserId]) -> bool {
+        let before = match self {
+            Models::One(policy) => Some(policy.save()),
+            Models::Each(_) => None,
+        };
+        let mut any = false;
+        for user in users {
+            if let Models::Each(each) = &*self {
+                any |= each.hot.contains_key(user) || each.cold.contains_key(user);
+            }
+            self.forget(*user);
+        }
+        match (&*self, before) {
+            (Models::One(policy), Some(before)) => policy.save() != before,
+            _ => any,
+        }
+    }
+
     /// A copy of everything, to be written at leisure.
     pub fn freeze(&self) -> Frozen {
         match self {

@@ -1,6 +1,6 @@
 //! Changes of the policy that can be undone, over restarts too. Which policies gave way is part of the state; what each
-//! had learned by then lies beside it in `before/GENERATION`: updates u64 · refused u64 · the policy's saved state · CRC32C of
-//! all before it u32.
+//! had learned by then lies beside it in `before/GENERATION`: updates u64 · refused u64 · the policy's saved state, sealed
+//! ([`forget`](super::forget)).
 //!
 //! A file is written before the record that makes it needed, and again after it with what was learned in between, so that
 //! a kill costs those few rewards and never the file. It is removed when nothing can come back to it. A user who was
@@ -9,10 +9,10 @@
 use super::Engine;
 use super::codec::{Get, Put};
 use super::event::{Event, Undone};
-use super::models::{Frozen, Models};
+use super::forget::{seal, unseal};
+use super::models::Frozen;
 use super::settings::Artefact;
 use super::state::{Serving, State, read};
-use crate::journal::fail;
 use crate::{Error, Result};
 use oo_core::{Spec, UserId};
 use std::collections::BTreeMap;
@@ -150,53 +150,29 @@ impl Engine {
     }
 
     fn write_former(&self, generation: u64, kept: &Kept) -> Result<()> {
-        let mut bytes = Vec::with_capacity(kept.state.len() + 20);
-        bytes.u64(kept.updates);
-        bytes.u64(kept.refused);
-        bytes.extend_from_slice(&kept.state);
-        let crc = crc32c::crc32c(&bytes);
-        bytes.u32(crc);
-        let (disk, path) = (&self.settings.disk, path(&self.dir, generation));
-        let temporary = path.with_extension("tmp");
-        fail::point("former.write");
-        let mut file = disk.create(&temporary).map_err(Error::io("create", &temporary))?;
-        let written = file.write_at(&bytes, 0).and_then(|()| file.sync());
-        fail::point("former.rename");
-        let renamed = written.and_then(|()| disk.rename(&temporary, &path));
-        if let Err(e) = renamed {
-            // What is left of it is in the way of nothing; the next start removes it if this does not.
-            let _ = disk.remove(&temporary);
-            return Err(Error::io("write", &path)(e));
-        }
-        disk.sync_dir(&folder(&self.dir)).map_err(Error::io("write", &path))?;
-        fail::point("former.done");
-        Ok(())
+        let mut body = Vec::with_capacity(kept.state.len() + 20);
+        body.u64(kept.updates);
+        body.u64(kept.refused);
+        body.extend_from_slice(&kept.state);
+        seal(&*self.settings.disk, &path(&self.dir, generation), body)
     }
 
     /// What a former policy had learned, without those who were forgotten since; true where that changed it.
     fn read_former(&self, former: &Former, forgotten: &BTreeMap<u64, u64>) -> Result<(Kept, bool)> {
         let path = path(&self.dir, former.generation);
-        let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
-        let mut kept = parse(&bytes).ok_or(Error::Damaged {
+        let mut kept = parse(&unseal(&path)?).ok_or(Error::Damaged {
             path,
-            why: "its checksum differs; put a policy in charge by its spec or folder instead".into(),
+            why: "it is too short".into(),
         })?;
-        let gone: Vec<u64> = forgotten
-            .iter()
-            .filter(|(_, seq)| **seq > former.until)
-            .map(|(user, _)| *user)
-            .collect();
+        let since = forgotten.iter().filter(|(_, seq)| **seq > former.until);
+        let gone: Vec<UserId> = since.map(|(user, _)| UserId(*user)).collect();
         if gone.is_empty() {
             return Ok((kept, false));
         }
-        let artefact = Artefact {
-            spec: Spec::parse(&former.spec)?,
-            state: Some(kept.state),
-        };
-        let mut models = Models::new(&artefact, &self.settings.shape, self.settings.home(&self.dir))?;
-        gone.into_iter().for_each(|user| models.forget(UserId(user)));
-        kept.state = models.freeze().state()?;
-        Ok((kept, true))
+        let less = self.without(&former.spec, kept.state.clone(), &gone)?;
+        let changed = less.is_some();
+        kept.state = less.unwrap_or(kept.state);
+        Ok((kept, changed))
     }
 
     /// Forgets these users, each with the number of the record that says so, in what former policies had learned.
@@ -230,12 +206,8 @@ impl Engine {
     }
 }
 
-/// The parts of a file; `None` where it is damaged.
-fn parse(bytes: &[u8]) -> Option<Kept> {
-    let (body, crc) = bytes.split_at(bytes.len().checked_sub(4)?);
-    if crc32c::crc32c(body).to_le_bytes() != crc {
-        return None;
-    }
+/// The parts of a file's body.
+fn parse(body: &[u8]) -> Option<Kept> {
     let mut from = Get(body);
     Some(Kept {
         updates: from.u64()?,

@@ -197,6 +197,9 @@ impl Endpoint {
         });
         let (status, took) = (response.status().as_u16(), started.elapsed());
         app.metrics.route(self.id).count(status, took);
+        if status == 429 {
+            app.metrics.shed_times.count(took);
+        }
         #[cfg(feature = "otlp")]
         if let Some(spans) = &app.spans {
             spans.tell(crate::otlp::Told {
@@ -238,6 +241,10 @@ impl Endpoint {
                 "expected the header `content-type: application/json`",
             ));
         }
+        // Before anything waits, for the body or a lock.
+        if self.limited && app.permits.available_permits() == 0 {
+            return Err(shed(app));
+        }
         let body = if posts {
             read_body(app, &parts.headers, body).await?
         } else {
@@ -247,10 +254,8 @@ impl Endpoint {
             false => None,
             true => match app.permits.try_acquire() {
                 Ok(permit) => Some(permit),
-                Err(_) => {
-                    app.metrics.shed.fetch_add(1, Ordering::Relaxed);
-                    return Err(Problem::overload());
-                }
+                // Others came while the body did.
+                Err(_) => return Err(shed(app)),
             },
         };
         let call = Call {
@@ -273,6 +278,12 @@ impl Endpoint {
             }
         }
     }
+}
+
+/// Too many at once.
+fn shed(app: &App) -> Problem {
+    app.metrics.shed.fetch_add(1, Ordering::Relaxed);
+    Problem::overload()
 }
 
 /// The future's value; `None` when it panicked. A fault in one request must not end a connection that others share.

@@ -28,9 +28,10 @@ pub const POINTS: &[&str] = &[
     "compact.rename",
     "compact.remove",
     "compact.done",
-    "former.write",
-    "former.rename",
-    "former.done",
+    "seal.write",
+    "seal.rename",
+    "seal.done",
+    "scrub.remove",
 ];
 
 struct Armed {

@@ -75,6 +75,10 @@ fn serve(engine: &Engine, mut stream: UnixStream) {
             ["swap", spec] => Artefact::blank(spec)
                 .and_then(|next| engine.swap(&next))
                 .map(|n| n.to_string()),
+            ["again"] => engine
+                .in_charge()
+                .and_then(|next| engine.swap(&next))
+                .map(|n| n.to_string()),
             ["back"] => engine.roll_back().map(|n| n.to_string()),
             ["policy"] => {
                 let condition = engine.condition();

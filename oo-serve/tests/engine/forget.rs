@@ -2,17 +2,35 @@
 
 use crate::common::Request;
 use crate::timed::{SECOND, START, decide, give, timed};
+use oo_serve::artefact::{Policy, Winner};
+use oo_serve::engine::Artefact;
 use oo_serve::engine::clock::ManualClock;
 use oo_serve::{Engine, inspect};
 use std::path::Path;
 use std::time::Duration;
+
+/// A registered model, as it lies in a state folder once it was fetched.
+fn registered(folder: &Path, state: &[u8]) {
+    let about = Policy {
+        format: 1,
+        spec: "lin-ts+per-user".into(),
+        shape: crate::common::shape(),
+        features: None,
+        reward: None,
+        seed: 0,
+        run: "a test".into(),
+        state: String::new(),
+        summary: None,
+    };
+    Winner::write(folder, about, state).unwrap();
+}
 
 /// R25.
 #[test]
 fn a_forgotten_user_is_gone_from_the_files() {
     let (dir, clock) = (tempfile::tempdir().unwrap(), ManualClock::at(START));
     let mut settings = timed(&clock);
-    settings.policy = oo_serve::engine::Artefact::blank("lin-ts+per-user").unwrap();
+    settings.policy = Artefact::blank("lin-ts+per-user").unwrap();
     settings.segment_bytes = 20_000;
     let (engine, _) = Engine::open(dir.path(), settings.clone()).unwrap();
     let mut someone = Request::new(0, 1);
@@ -27,12 +45,26 @@ fn a_forgotten_user_is_gone_from_the_files() {
         give(&engine, &id, &format!("somebody@example-f{i}"));
     }
     engine.snapshot().unwrap();
+    // What it knows gives way, begins anew, decides along.
+    let taught = engine.in_charge().unwrap();
+    engine.swap(&taught).unwrap();
+    engine.swap(&Artefact::blank("uniform").unwrap()).unwrap();
+    engine.swap(&taught).unwrap();
+    engine.add_shadow("beside", &taught).unwrap();
+    let model = dir.path().join("models/picks/3");
+    registered(&model, taught.state.as_ref().unwrap());
+    let number = oo_serve::engine::ask::identity("somebody@example").to_string();
     let holds = |dir: &Path| {
-        let mut count = 0;
-        for folder in ["journal", "snapshots", "."] {
-            for entry in std::fs::read_dir(dir.join(folder)).unwrap() {
-                let bytes = std::fs::read(entry.unwrap().path()).unwrap_or_default();
-                count += bytes.windows(16).filter(|w| *w == b"somebody@example").count();
+        let (mut count, mut folders) = (0, vec![dir.to_path_buf()]);
+        while let Some(folder) = folders.pop() {
+            for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                let bytes = std::fs::read(path).unwrap();
+                let times = |text: &str| bytes.windows(text.len()).filter(|w| *w == text.as_bytes()).count();
+                count += times("somebody@example") + times(&number);
             }
         }
         count
@@ -45,6 +77,8 @@ fn a_forgotten_user_is_gone_from_the_files() {
     let done = engine.compact().unwrap();
     assert!(done.blanked >= 80 && done.rewritten >= 3, "{done:?}");
     assert_eq!(holds(dir.path()), 0);
+    let rest = Winner::read(&model).unwrap();
+    assert!(rest.state.len() < taught.state.unwrap().len() && rest.policy.spec == "lin-ts+per-user");
     assert_eq!(
         engine.history(&Request::new(7, 10).user, 100).len(),
         4,
@@ -56,9 +90,43 @@ fn a_forgotten_user_is_gone_from_the_files() {
     let (engine, recovery) = Engine::open(dir.path(), settings).unwrap();
     assert_eq!((engine.stats("somebody@example"), recovery.losses), (None, vec![]));
     assert_eq!(engine.fingerprint().unwrap(), live);
+    assert_eq!(engine.formers(), ["uniform", "lin-ts+per-user", "lin-ts+per-user"]);
     let report = inspect::inspect(dir.path(), None).unwrap();
     assert!(report.defects.is_empty() && report.blanked >= 80, "{report:?}");
+    assert!(report.replay.unwrap().from > 0);
     assert!(report.snapshots.iter().all(|s| s.defect.is_none()));
+}
+
+/// The population's policy keeps rows by person; what they taught it about everybody stays.
+#[test]
+fn a_forgotten_user_is_gone_from_the_rows_of_a_population() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), ManualClock::at(START));
+    let mut settings = timed(&clock);
+    settings.policy = Artefact::blank("hierarchical").unwrap();
+    let (engine, _) = Engine::open(dir.path(), settings.clone()).unwrap();
+    for i in 0..40 {
+        let id = decide(&engine, i, None);
+        give(&engine, &id, &format!("f{i}"));
+    }
+    let someone = Request::new(7, 10).user;
+    let number = oo_serve::engine::ask::identity(&someone).to_le_bytes();
+    let taught = engine.in_charge().unwrap();
+    engine.swap(&taught).unwrap();
+    let holding = |folder: &str| {
+        let files = std::fs::read_dir(dir.path().join(folder)).unwrap().flatten();
+        let all: Vec<Vec<u8>> = files.map(|file| std::fs::read(file.path()).unwrap()).collect();
+        let holds = |bytes: &&Vec<u8>| bytes.windows(8).any(|w| w == number);
+        (all.iter().filter(holds).count(), all.len())
+    };
+    assert_eq!([holding("policies"), holding("before")], [(1, 1), (1, 1)]);
+    engine.forget(&someone).unwrap();
+    engine.compact().unwrap();
+    assert_eq!([holding("policies"), holding("before")], [(0, 1), (0, 1)]);
+    let live = engine.fingerprint().unwrap();
+    drop(engine);
+    let (engine, recovery) = Engine::open(dir.path(), settings).unwrap();
+    assert_eq!((engine.fingerprint().unwrap(), recovery.losses), (live, vec![]));
+    engine.roll_back().unwrap();
 }
 
 #[test]

@@ -101,8 +101,9 @@ fn a_server_that_never_lives_for_a_second_takes_snapshots() {
         let body = format!(r#"{{"user_id":{i},"candidates":[{{"id":1,"features":[1]}}]}}"#);
         assert_eq!(client.post("/recommend", &body).status, 200);
     }
-    // Decisions are with the operating system within some 10 ms.
-    std::thread::sleep(Duration::from_millis(100));
+    // Once this is on the disk, so is what came before it.
+    let early = r#"{"decision_id":"none","reaction":"done","early":true}"#;
+    assert_eq!(client.post("/feedback", early).status, 200);
     first.signal("-KILL");
     first.wait();
     let snapshots = || {

@@ -1,6 +1,6 @@
 //! `oo-sim compare`: run, summarise, print.
 
-use super::{BadInput, print};
+use super::{BadInput, print, say};
 use crate::experiment::{Experiment, Overrides, Plan, split_specs};
 use crate::folder::Location;
 use crate::mlflow::{self, Comparison};
@@ -137,6 +137,10 @@ fn plan(args: &Args) -> Result<Plan> {
     if args.until_decided {
         experiment.max_seeds.get_or_insert(MAX_SEEDS.max(experiment.seeds));
     }
+    anyhow::ensure!(
+        args.policies.is_none() || !experiment.policies.is_empty(),
+        "--policies: expected at least one policy, got nothing; without the flag, there are usual ones"
+    );
     anyhow::ensure!(args.threads != Some(0), "--threads: expected at least 1, got 0");
     experiment.plan()
 }
@@ -206,7 +210,7 @@ pub(super) fn tell(plan: &Plan, store: &Store, telling: &Telling) -> Result<(Sum
     store.write_text("timings.json", &(serde_json::to_string_pretty(&timings)? + "\n"))?;
     match telling.format {
         Format::Json => print(&json)?,
-        Format::Table => print(&table::render(&summary, &timings, telling.by))?,
+        Format::Table => say(&table::render(&summary, &timings, telling.by))?,
     }
     Ok((summary, timings))
 }

@@ -1,9 +1,10 @@
 //! `oo-sim data`: which data sets there are, getting them, finding them.
 
-use super::{BadInput, print};
+use super::{BadInput, print, say};
 use crate::datasets::get::{self, Got};
 use crate::datasets::{Dataset, cache, manifest, sets};
-use crate::table::{table, thousands};
+use crate::sheet::table;
+use crate::table::thousands;
 use anyhow::{Result, anyhow};
 use clap::{Subcommand, ValueEnum};
 use serde::Serialize;
@@ -12,6 +13,7 @@ use std::path::Path;
 
 /// Shown under `data --help`.
 pub(super) const AFTER_HELP: &str = "\
+Examples:\n  oo-sim data list\n  oo-sim data get mushroom adult\n  oo-sim compare --env data:mushroom --rounds 2000\n\n\
 The data folder is OO_DATA_DIR, or else the platform's cache folder.\n\nExit codes:\n  0  fine\n  1  failure while \
 running: no network, a wrong file, a folder that cannot be written\n  2  bad input: a flag or a name";
 
@@ -115,22 +117,20 @@ fn list(format: Format) -> Result<()> {
         let listing = Listing { folder, sets: lines };
         return print(&(serde_json::to_string_pretty(&listing)? + "\n"));
     }
-    let mut t = table(
-        &["name", "rows", "features", "classes", "licence", "here", "source"],
-        &[1, 2, 3],
-    );
+    let mut t = table(["name", "rows", "features", "classes", "licence", "here"], &[1, 2, 3]);
     for line in lines {
-        t.add_row(vec![
+        t.add_row([
             line.name.to_string(),
             thousands(line.rows as u64),
             line.features.to_string(),
             line.classes.to_string(),
             line.licence.to_string(),
             if line.present { "yes" } else { "no" }.to_string(),
-            line.source.to_string(),
         ]);
     }
-    print(&format!("{t}\n\nData folder: {folder}\n"))
+    say(&format!(
+        "{t}\n\nWhere they come from: oo-sim data list --format json\nData folder: {folder}\n"
+    ))
 }
 
 fn get(names: &[String], from: Option<&str>) -> Result<()> {

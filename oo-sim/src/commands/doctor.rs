@@ -1,8 +1,8 @@
 //! `oo-sim doctor`: what is here, what is missing, and which feature wants it.
 
-use super::print;
+use super::{print, say};
 use crate::datasets::{cache, sets};
-use crate::table::table;
+use crate::sheet::table;
 use anyhow::Result;
 use clap::ValueEnum;
 use serde::Serialize;
@@ -319,7 +319,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     match args.format {
         Format::Json => print(&format!("{}\n", serde_json::to_string_pretty(&lines)?))?,
         Format::Table => {
-            let mut out = table(&["feature", "", "what was found", "remedy"], &[]);
+            let mut out = table(["feature", "", "what was found", "remedy"], &[]);
             for line in &lines {
                 let (mark, what, remedy) = match &line.found {
                     Found::Ready { what } => ("ready", what.as_str(), ""),
@@ -328,7 +328,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
                 };
                 out.add_row([line.feature, mark, what, remedy]);
             }
-            print(&format!("{out}\n"))?;
+            say(&format!("{out}\n"))?;
         }
     }
     Ok(if broken { ExitCode::FAILURE } else { ExitCode::SUCCESS })

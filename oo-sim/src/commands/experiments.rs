@@ -1,9 +1,9 @@
 //! `oo-sim experiments`: the questions of the repository, and running them again.
 
-use super::{BadInput, print};
+use super::{BadInput, print, say};
 use crate::experiments::{self, Folder, Size};
+use crate::sheet::table;
 use crate::store;
-use crate::table::table;
 use anyhow::{Result, anyhow};
 use clap::{Subcommand, ValueEnum};
 use serde::Serialize;
@@ -141,17 +141,24 @@ fn list(root: &Path, format: Format) -> Result<()> {
         Format::Json => print(&(serde_json::to_string_pretty(&lines)? + "\n")),
         Format::Markdown => print(&experiments::markdown(&all)),
         Format::Table => {
-            let mut t = table(&["name", "question", "size", "data", "here"], &[]);
+            let mut t = table(["name", "question", "size", "data"], &[]);
+            let mut missing: Vec<&str> = Vec::new();
             for line in lines {
-                let here = match (line.data.len(), line.missing.len()) {
-                    (0, _) => "needs none".into(),
-                    (_, 0) => "yes".into(),
-                    _ => format!("no: oo-sim data get {}", line.missing.join(" ")),
+                let data = match (line.data.len(), line.missing.len()) {
+                    (0, _) => "none".into(),
+                    (all, 0) => format!("all {all} here"),
+                    (all, gone) => format!("{gone} of {all} missing"),
                 };
-                let data = line.data.join(", ");
-                t.add_row(vec![line.name, line.question, line.size, &data, &here]);
+                t.add_row([line.name, line.question, line.size, &data]);
+                missing.extend(line.missing);
             }
-            print(&format!("{t}\n"))
+            missing.sort_unstable();
+            missing.dedup();
+            let get = match missing[..] {
+                [] => String::new(),
+                _ => format!("\nWhat is missing: oo-sim data get {}\n", missing.join(" ")),
+            };
+            say(&format!("{t}\n{get}"))
         }
     }
 }

@@ -1,17 +1,19 @@
-//! `oo-sim fit`: one policy learns in one world, from its own choices or from another policy's, and is saved.
+//! `oo-sim fit`: one policy learns from its own choices in a world, from another policy's, or from a log, and is saved.
 
-use super::{BadInput, print};
-use crate::experiment::{Experiment, Plan};
-use crate::{runner, store};
-use anyhow::Result;
+use super::world::World;
+use super::{BadInput, say};
+use crate::ope::target;
+use crate::{interrupt, runner, store};
+use anyhow::{Context, Result};
 use oo_core::{Batch, Key, Method, Policy, Proposal, Round, UserId};
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Shown under `fit --help`.
 pub(super) fn after_help() -> String {
     format!(
-        "The same command writes the same bytes. `compare --policies 'POLICY+warm{{from=FILE}}'` starts from the file; \
+        "Examples:\n  oo-sim fit --policy lin-ts --env tips --users 200 --seed 1000 --out lin-ts.oo\n  oo-sim fit --policy \
+         lin-ucb --log decisions.parquet --out lin-ucb.oo\n\nThe same command writes the same bytes. `compare --policies 'POLICY+warm{{from=FILE}}'` starts from the file; \
          take another --seed there, so that the people are others.\n\n{}",
         super::exit_codes()
     )
@@ -26,27 +28,17 @@ pub struct Args {
     /// The policy that chooses, and learns from it as it goes; the policy itself by default
     #[arg(long)]
     behaviour: Option<String>,
-    /// The environment, such as tips{preset=sparse}
-    #[arg(long, default_value = "tips")]
-    env: String,
-    /// Judge of reactions
-    #[arg(long, default_value = "rule")]
-    judge: String,
-    /// Reward table: r0, r1 or r2
-    #[arg(long, default_value = "r2")]
-    reward: String,
-    /// People, where the environment has people
-    #[arg(long)]
-    users: Option<usize>,
-    /// Days, where the environment has days
-    #[arg(long)]
-    days: Option<usize>,
-    /// Rounds, where the environment counts rounds
-    #[arg(long)]
-    rounds: Option<u64>,
+    #[command(flatten)]
+    world: World,
     /// The world's seed
-    #[arg(long)]
-    seed: u64,
+    #[arg(long, required_unless_present = "log")]
+    seed: Option<u64>,
+    /// Learn from this log instead of a world
+    #[arg(long, conflicts_with_all = ["World", "behaviour", "seed"])]
+    log: Option<PathBuf>,
+    /// Format of the log
+    #[arg(long, default_value = "auto", requires = "log")]
+    log_format: String,
     /// File of the saved policy
     #[arg(long)]
     out: PathBuf,
@@ -84,34 +76,38 @@ impl Policy for Pupil {
     }
 }
 
-fn plan(args: &Args) -> Result<Plan> {
-    let mut policies = vec![args.policy.clone()];
-    policies.extend(args.behaviour.clone().filter(|b| *b != args.policy));
-    let experiment = Experiment {
-        name: "fit".into(),
-        env: vec![args.env.clone()],
-        policies,
-        judge: args.judge.clone(),
-        reward: args.reward.clone(),
-        users: args.users,
-        days: args.days,
-        rounds: args.rounds,
-        seeds: 1,
-        seed: args.seed,
-        ..Experiment::default()
-    };
-    experiment.plan()
-}
-
 /// Runs the command.
 ///
 /// # Errors
-/// [`BadInput`] before any work; anything else while running.
+/// [`BadInput`] before any work, and for whatever is wrong with the log; anything else while running.
 pub fn run(args: Args) -> Result<()> {
-    let plan = plan(&args).map_err(BadInput)?;
+    store::folder_of(&args.out)?;
+    let out = args.out.display().to_string();
+    let _stopped = interrupt::tell(move || format!("{out} was not written"));
+    let (state, from) = match (&args.log, args.seed) {
+        (Some(log), _) => from_log(&args, log).map_err(BadInput)?,
+        (None, seed) => from_world(&args, seed.unwrap_or_default())?,
+    };
+    store::write_bytes(&args.out, &state)?;
+    say(&format!("{} learned {from}: {}\n", args.policy, args.out.display()))
+}
+
+/// What was learned, and from whom.
+fn from_log(args: &Args, log: &Path) -> Result<(Vec<u8>, String)> {
+    let name = log.display();
+    let about = || -> Result<_> { target::study_whole(&args.policy, (log, &args.log_format)) };
+    let (policy, rows) = about().with_context(|| format!("log {name}"))?;
+    Ok((policy.save(), format!("{rows} rows from the log {name}")))
+}
+
+/// What was learned, and from whom.
+fn from_world(args: &Args, seed: u64) -> Result<(Vec<u8>, String)> {
+    let mut policies = vec![args.policy.clone()];
+    policies.extend(args.behaviour.clone().filter(|b| *b != args.policy));
+    let plan = args.world.experiment(policies, seed).plan().map_err(BadInput)?;
     let (world, policy) = (&plan.envs[0], &plan.policies[0]);
     let behaviour = plan.policies.get(1);
-    let mut env = plan.environment(world, args.seed)?;
+    let mut env = plan.environment(world, seed)?;
     let shape = env.shape().clone();
     let mut pupil = Pupil {
         policy: plan.policy(policy, &shape)?,
@@ -119,19 +115,15 @@ pub fn run(args: Args) -> Result<()> {
         rows: 0,
         people: BTreeSet::new(),
     };
-    store::folder_of(&args.out)?;
     let acts = behaviour.unwrap_or(policy);
-    let key = Key::root(args.seed).name("policy").name(&acts.canonical);
+    let key = Key::root(seed).name("policy").name(&acts.canonical);
     runner::simulate(env.as_mut(), &mut pupil, key)?;
-    store::write_bytes(&args.out, &pupil.save())?;
-    print(&format!(
-        "{} learned {} rows of {} people from {} in {}, seed {}: {}\n",
-        policy.name,
+    let from = format!(
+        "{} rows of {} people from {} in {}, seed {seed}",
         pupil.rows,
         pupil.people.len(),
         behaviour.map_or("its own choices", |b| &b.name),
         world.name,
-        args.seed,
-        args.out.display()
-    ))
+    );
+    Ok((pupil.save(), from))
 }

@@ -1,9 +1,9 @@
 //! `oo-sim gate`: may the challenger replace the champion?
 
-use super::print;
+use super::{print, say};
 use crate::folder::Location;
 use crate::gate::{Job, gate};
-use crate::mlflow;
+use crate::{interrupt, mlflow};
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use oo_judge::gate::Answer;
@@ -17,6 +17,7 @@ pub(crate) const EXITS: &[(u8, &str)] = &[
     (1, "keep"),
     (2, "undecided"),
     (3, "bad input or failure: nothing was decided"),
+    (interrupt::INTERRUPTED, "stopped by Ctrl-C: nothing was decided"),
 ];
 
 /// The code for errors.
@@ -113,7 +114,9 @@ pub fn run(args: Args) -> Result<ExitCode> {
     if let Some(model) = &args.mlflow_model {
         oo_mlflow::Reference::parse(&format!("models:/{model}@champion")).context("--mlflow-model")?;
     }
+    let stopped = interrupt::tell(|| "nothing was decided".into());
     let report = gate(&job)?;
+    drop(stopped);
     match args.format {
         Format::Json => print(&report.json()?)?,
         Format::Text => {
@@ -124,7 +127,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
             if report.answer == Answer::Promote {
                 text.push_str(&format!("Winner: {}\n", crate::gate::winner_folder(&job)?));
             }
-            print(&text)?;
+            say(&text)?;
         }
     }
     if let Some(destination) = destination {

@@ -1,10 +1,10 @@
 //! `oo-sim log`: simulate one policy and write the log of its decisions.
 
+use super::world::World;
 use super::{BadInput, print};
-use crate::experiment::{Experiment, Plan};
 use crate::logs::write::Writer;
 use crate::runner::{self, Witness};
-use crate::store;
+use crate::{interrupt, store};
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use oo_core::log::schema::{Header, VERSION};
@@ -25,27 +25,11 @@ pub(super) fn after_help() -> String {
 /// The command's flags.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Environment, such as tips or linear{d=10}+delay{rounds=50}
-    #[arg(long, default_value = "tips")]
-    env: String,
     /// The policy that decides
     #[arg(long)]
     policy: String,
-    /// Judge of reactions
-    #[arg(long, default_value = "rule")]
-    judge: String,
-    /// Reward table: r0, r1 or r2
-    #[arg(long, default_value = "r2")]
-    reward: String,
-    /// People, where the environment has people
-    #[arg(long)]
-    users: Option<usize>,
-    /// Days, where the environment has days
-    #[arg(long)]
-    days: Option<usize>,
-    /// Rounds, where the environment counts rounds
-    #[arg(long)]
-    rounds: Option<u64>,
+    #[command(flatten)]
+    world: World,
     /// The world's seed
     #[arg(long, default_value_t = 42)]
     seed: u64,
@@ -55,22 +39,6 @@ pub struct Args {
     /// Also write what the policy has learned in the end, for `oo-sim ope --learn`
     #[arg(long)]
     save: Option<PathBuf>,
-}
-
-fn plan(args: &Args) -> Result<Plan> {
-    Experiment {
-        env: vec![args.env.clone()],
-        policies: vec![args.policy.clone()],
-        judge: args.judge.clone(),
-        reward: args.reward.clone(),
-        users: args.users,
-        days: args.days,
-        rounds: args.rounds,
-        seeds: 1,
-        seed: args.seed,
-        ..Experiment::default()
-    }
-    .plan()
 }
 
 /// Writes, and shows how far it has come.
@@ -91,7 +59,8 @@ impl<W: Write> Witness for Watched<W> {
 /// # Errors
 /// [`BadInput`] before any work; anything else while running or writing.
 pub fn run(args: Args) -> Result<()> {
-    let plan = plan(&args).map_err(BadInput)?;
+    let experiment = args.world.experiment(vec![args.policy.clone()], args.seed);
+    let plan = experiment.plan().map_err(BadInput)?;
     let (env, policy) = (&plan.envs[0], &plan.policies[0]);
     let mut world = plan.environment(env, args.seed)?;
     let mut learner = plan.policy(policy, world.shape())?;
@@ -105,10 +74,12 @@ pub fn run(args: Args) -> Result<()> {
         actions: Vec::new(),
     };
     let key = Key::root(args.seed).name("policy").name(&policy.canonical);
-    let bar = ProgressBar::with_draw_target(args.rounds, ProgressDrawTarget::stderr());
+    let bar = ProgressBar::with_draw_target(args.world.rounds, ProgressDrawTarget::stderr());
     if let Ok(style) = ProgressStyle::with_template("{human_pos} rounds, {elapsed} so far") {
         bar.set_style(style);
     }
+    let out = args.out.display().to_string();
+    let stopped = interrupt::tell(move || format!("{out} was not written"));
     let rows = store::write_once(&args.out, |file| {
         let mut watched = Watched {
             log: Writer::new(file, &header)?,
@@ -118,6 +89,7 @@ pub fn run(args: Args) -> Result<()> {
         watched.log.finish()
     });
     bar.finish_and_clear();
+    drop(stopped);
     let rows = rows.with_context(|| format!("cannot write {}", args.out.display()))?;
     if let Some(path) = &args.save {
         store::write_once(path, |file| Ok(file.write_all(&learner.save())?))

@@ -1,6 +1,6 @@
 //! `oo-sim migrate`: a saved policy over other features, with a list of what was kept and what was not.
 
-use super::{BadInput, print};
+use super::{BadInput, say};
 use crate::experiment::{Experiment, Plan};
 use crate::store;
 use anyhow::{Context, Result, ensure};
@@ -11,7 +11,8 @@ use std::path::PathBuf;
 /// Shown under `migrate --help`.
 pub(super) fn after_help() -> String {
     format!(
-        "What both policies read by name keeps its sums exactly; what is new starts from the prior. Only the features \
+        "Examples:\n  oo-sim fit --policy 'lin-ts{{features=v1}}' --seed 1000 --out v1.oo\n  oo-sim migrate v1.oo --policy \
+         'lin-ts{{features=v2}}' --out v2.oo\n\nWhat both policies read by name keeps its sums exactly; what is new starts from the prior. Only the features \
          may differ.\n\n{}",
         super::exit_codes()
     )
@@ -85,5 +86,5 @@ pub fn run(args: Args) -> Result<()> {
             let _ = writeln!(out, "{what}: {}", names.join(", "));
         }
     }
-    print(&format!("{out}saved in {}\n", args.out.display()))
+    say(&format!("{out}saved in {}\n", args.out.display()))
 }

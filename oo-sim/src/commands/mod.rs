@@ -18,7 +18,9 @@ pub mod policies;
 pub mod reference;
 pub mod report;
 pub mod sensitivity;
+mod world;
 
+use crate::{interrupt, sheet};
 use clap::{CommandFactory, Parser, Subcommand};
 use std::io::Write;
 use std::process::ExitCode;
@@ -30,6 +32,10 @@ pub(crate) const EXITS: &[(u8, &str)] = &[
     (
         2,
         "bad input: a flag, a name, an option, the experiment file, a log, or a folder that is no finished run",
+    ),
+    (
+        interrupt::INTERRUPTED,
+        "stopped by Ctrl-C; the message says what is kept",
     ),
 ];
 
@@ -83,13 +89,16 @@ enum Command {
     #[command(after_help = mlflow::after_help())]
     Mlflow(mlflow::Args),
     /// Write one HTML page about a finished run
+    #[command(after_help = report::AFTER_HELP)]
     Report(report::Args),
     /// List the repository's experiments and run them again
     #[command(after_help = experiments::after_help())]
     Experiments(experiments::Args),
     /// List policies, their options and where they were published
+    #[command(after_help = policies::POLICIES_HELP)]
     Policies,
     /// List environments and wrappers with their options
+    #[command(after_help = policies::ENVIRONMENTS_HELP)]
     Environments,
     /// Say what is here, what is missing, and which feature wants it
     #[command(after_help = doctor::AFTER_HELP)]
@@ -101,6 +110,7 @@ enum Command {
     #[command(after_help = man::AFTER_HELP)]
     Man(man::Args),
     /// Print docs/reference.md: everything that has a name, with options, types, ranges and defaults
+    #[command(after_help = reference::AFTER_HELP)]
     Reference,
 }
 
@@ -131,6 +141,7 @@ impl std::error::Error for BadInput {}
 
 /// Reads the command line, does what it says, and reports errors on stderr.
 pub fn main() -> ExitCode {
+    interrupt::listen();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(e) => return usage(&e),
@@ -190,11 +201,18 @@ fn usage(e: &clap::Error) -> ExitCode {
     }
 }
 
+/// Prints what people read to stdout, no wider than they can.
+pub(crate) fn say(text: &str) -> anyhow::Result<()> {
+    print(&sheet::prose(text))
+}
+
 /// Prints to stdout. A reader that has seen enough (`| head`) is no error.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(e.into()),
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(anyhow::Error::new(e).context("cannot write to standard output"))
+        }
         _ => Ok(()),
     }
 }

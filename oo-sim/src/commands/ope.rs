@@ -3,9 +3,9 @@
 use super::{BadInput, print};
 use crate::datasets::cache;
 use crate::logs::FORMATS;
-use crate::ope::reward_model::Choice;
+use crate::ope::reward_model::{self, Choice};
 use crate::ope::{Answer, Job, Learn, Method, answer, asked, evaluate, intervals};
-use crate::{experiment::split_specs, store};
+use crate::{experiment::split_specs, sheet, store};
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
 use oo_judge::models::MODELS;
@@ -127,8 +127,8 @@ fn jobs(args: &Args) -> Result<Vec<Job>> {
         args.resamples
     );
     ensure!(
-        (1..=100).contains(&args.folds),
-        "--folds: expected 1 to 100, got {}",
+        (2..=100).contains(&args.folds),
+        "--folds: expected 2 to 100, since no row may be predicted by a model that has seen it, got {}",
         args.folds
     );
     ensure!(args.threads != Some(0), "--threads: expected at least 1, got 0");
@@ -139,10 +139,18 @@ fn jobs(args: &Args) -> Result<Vec<Job>> {
         Some(names) => names.into_iter().map(Some).collect(),
     };
     ensure!(!policies.is_empty(), "--policy: expected a policy, got nothing");
+    for (i, policy) in policies.iter().enumerate() {
+        if let Some(name) = policy.as_ref().filter(|_| policies[..i].contains(policy)) {
+            bail!("--policy: `{name}` is asked for twice");
+        }
+    }
     ensure!(
         learn == Learn::No || policies != [None],
         "--learn says what a policy has learned; name the policy with --policy"
     );
+    if let Some(model) = &args.model {
+        reward_model::check(model, args.folds)?;
+    }
     let (estimators, all) = asked::parse(&args.estimators)?;
     // A path that exists wins over a data set of the same name.
     let log = match &args.log {
@@ -184,7 +192,7 @@ pub fn run(args: Args) -> Result<()> {
     let answers = pool.install(|| jobs.iter().map(evaluate).collect::<Result<Vec<Answer>>>());
     let answers = answers.map_err(BadInput)?;
     let text = match args.format {
-        Format::Text => answer::text(&answers),
+        Format::Text => sheet::prose(&answer::text(&answers)),
         Format::Json => answer::json(&answers)?,
     };
     match &args.out {

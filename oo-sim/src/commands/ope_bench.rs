@@ -1,6 +1,6 @@
 //! `oo-sim ope-bench`: estimators held against known values.
 
-use super::{BadInput, print};
+use super::{BadInput, print, say};
 use crate::experiment::split_specs;
 use crate::ope_bench::{Setup, table};
 use crate::store;
@@ -10,7 +10,11 @@ use std::path::PathBuf;
 
 /// Shown under `ope-bench --help`.
 pub(super) fn after_help() -> String {
-    format!("No result depends on --threads.\n\n{}", super::exit_codes())
+    format!(
+        "Examples:\n  oo-sim ope-bench --sizes 500 --logs 50\n  oo-sim ope-bench --env 'logistic{{d=5}}' --loggers uniform \
+         --out bench.json\n\nNo result depends on --threads.\n\n{}",
+        super::exit_codes()
+    )
 }
 
 /// The command's flags.
@@ -110,6 +114,6 @@ pub fn run(args: Args) -> Result<()> {
     }
     match args.format {
         Format::Json => print(&json),
-        Format::Table => print(&table::render(&report)),
+        Format::Table => say(&table::render(&report)),
     }
 }

@@ -1,10 +1,18 @@
 //! `oo-sim policies` and `oo-sim environments`: the reference, from the tables themselves.
 
-use super::print;
+use super::say;
 use crate::environments::{ENVIRONMENTS, WRAPPERS};
 use anyhow::Result;
 use serde_json::{Map, Value};
 use std::fmt::Write;
+
+/// Shown under `policies --help`.
+pub(super) const POLICIES_HELP: &str = "\
+Examples:\n  oo-sim policies\n  oo-sim compare --policies 'lin-ucb{alpha=0.05},lin-ts'";
+
+/// Shown under `environments --help`.
+pub(super) const ENVIRONMENTS_HELP: &str = "\
+Examples:\n  oo-sim environments\n  oo-sim compare --env 'tips{preset=sparse},linear{d=20}+delay{rounds=50}'";
 
 fn options(out: &mut String, options: &[(&str, &str)], defaults: &Map<String, Value>) {
     for (name, help) in options {
@@ -65,7 +73,7 @@ pub fn environments_text() -> String {
 /// # Errors
 /// A stdout that cannot be written.
 pub fn policies() -> Result<()> {
-    print(&policies_text())
+    say(&policies_text())
 }
 
 /// `oo-sim environments`.
@@ -73,5 +81,5 @@ pub fn policies() -> Result<()> {
 /// # Errors
 /// A stdout that cannot be written.
 pub fn environments() -> Result<()> {
-    print(&environments_text())
+    say(&environments_text())
 }

@@ -12,6 +12,9 @@ use oo_judge::models::MODELS;
 use serde_json::{Map, Value};
 use std::fmt::Write;
 
+/// Shown under `reference --help`.
+pub(super) const AFTER_HELP: &str = "Examples:\n  oo-sim reference > docs/reference.md";
+
 const INTRODUCTION: &str = "\
 # Reference
 

@@ -7,6 +7,11 @@ use crate::store::Store;
 use crate::{report, runner};
 use anyhow::{Context, Result, bail, ensure};
 
+/// Shown under `report --help`.
+pub(super) const AFTER_HELP: &str = "\
+Examples:\n  oo-sim report runs/compare\n  oo-sim report runs/compare --out compare.html\n\nThe page holds everything that it \
+shows; it loads nothing.";
+
 /// The command's flags.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -31,8 +36,8 @@ pub(crate) fn finished(run: &Location) -> Result<(Plan, Store)> {
     }
     if let Some(first) = missing.first() {
         bail!(
-            "{} of {} cells in {folder} are missing or damaged, first {} in {}, seed {}; finish the run with \
-             `oo-sim compare {file} --out {folder}`",
+            "{} of {} cells in {folder} are missing or damaged, or of another version of this program, first {} in {}, seed \
+             {}; finish the run with `oo-sim compare {file} --out {folder}`",
             missing.len(),
             all.len(),
             first.policy.name,

@@ -1,6 +1,6 @@
 //! `oo-sim sensitivity`: a run scored again under other rewards.
 
-use super::{BadInput, print, report};
+use super::{BadInput, print, report, say};
 use crate::folder::Location;
 use crate::{sensitivity, store, tally};
 use anyhow::Result;
@@ -59,6 +59,6 @@ pub fn run(args: Args) -> Result<()> {
     }
     match args.format {
         Format::Json => print(&json),
-        Format::Table => print(&sensitivity::text(&answer)),
+        Format::Table => say(&sensitivity::text(&answer)),
     }
 }

@@ -2,12 +2,13 @@
 
 use super::manifest::{Dataset, Original, SetFile};
 use super::{cache, convert, download};
+use crate::{interrupt, store};
 use anyhow::{Context, Result, bail, ensure};
 use flate2::{Compression, write::GzEncoder};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Downloads lie here, in the data folder, until they are converted.
 const DOWNLOADS: &str = "downloads";
@@ -110,8 +111,12 @@ fn original_file(set: &Dataset, original: &Original, place: &Path, mirror: Optio
         bar.set_style(style);
     }
     bar.set_message(format!("{}: {name}", set.name));
+    let set_name = set.name.clone();
+    let stopped =
+        interrupt::tell(move || format!("what has arrived is kept; `oo-sim data get {set_name}` goes on from there"));
     let done = download::fetch(&url, &part, &bar);
     bar.finish_and_clear();
+    drop(stopped);
     done.with_context(|| {
         format!(
             "data set `{name}`: run `oo-sim data get {name}` again to go on from what has arrived, or name a mirror of \
@@ -151,25 +156,19 @@ fn check(set: &Dataset, contents: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>> {
     Ok(contents)
 }
 
-/// Writes under a temporary name and renames, so that a reader sees the whole file or none.
+/// Writes a file of a set, compressed.
 fn write(path: &Path, content: &[u8]) -> Result<()> {
-    let mut name = path.as_os_str().to_os_string();
-    name.push(format!(".{}.tmp", std::process::id()));
-    let temporary = PathBuf::from(name);
-    let attempt = || -> io::Result<()> {
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
-        }
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    store::write_once(path, |file| {
         // The encoder writes neither name nor time: the same content gives the same file.
-        let mut gz = GzEncoder::new(File::create(&temporary)?, Compression::best());
+        let mut gz = GzEncoder::new(file, Compression::best());
         gz.write_all(content)?;
-        gz.finish()?.sync_all()?;
-        fs::rename(&temporary, path)
-    };
-    attempt().inspect_err(|_| {
-        let _ = fs::remove_file(&temporary);
-    })?;
-    Ok(())
+        let file = gz.finish()?;
+        file.flush()?;
+        Ok(file.get_ref().sync_all()?)
+    })
 }
 
 fn unwritable(folder: &Path) -> String {

@@ -156,21 +156,32 @@ pub static WRAPPERS: &[Wrapper] = &[
     wrapper::<arms::Arms>(),
 ];
 
+fn entry_of(base: &Part) -> Result<&'static Entry> {
+    // A path is no name of the table, so `data:` is recognised by its prefix.
+    let data = ENVIRONMENTS
+        .iter()
+        .find(|e| base.name.starts_with(DATA) && e.name.starts_with(DATA));
+    match data {
+        Some(entry) => Ok(entry),
+        None => oo_core::registry::find(ENVIRONMENTS, |e| e.name, base, "environment", &[]),
+    }
+}
+
+/// Whether the world that `spec` names has this option.
+///
+/// # Errors
+/// An unknown name.
+pub fn has_option(spec: &Spec, name: &str) -> Result<bool> {
+    Ok(entry_of(spec.base())?.options.iter().any(|(known, _)| *known == name))
+}
+
 /// Builds the world that `spec` names, with its wrappers around it, the first of them innermost.
 ///
 /// # Errors
 /// Unknown names and options, options out of range, data that is missing or bad, wrappers that do not fit.
 pub fn build(spec: &Spec, world: &World) -> anyhow::Result<Box<dyn Environment>> {
     let base = spec.base();
-    // A path is no name of the table, so `data:` is recognised by its prefix.
-    let data = ENVIRONMENTS
-        .iter()
-        .find(|e| base.name.starts_with(DATA) && e.name.starts_with(DATA));
-    let entry = match data {
-        Some(entry) => entry,
-        None => oo_core::registry::find(ENVIRONMENTS, |e| e.name, base, "environment", &[])?,
-    };
-    let mut built = (entry.make)(base, world)?;
+    let mut built = (entry_of(base)?.make)(base, world)?;
     for (i, part) in spec.wrappers().iter().enumerate() {
         let wrapper = oo_core::registry::find(WRAPPERS, |w| w.name, part, "environment wrapper", &[])?;
         // Two wrappers of one name draw apart; another wrapper between them moves nobody's numbers.

@@ -8,7 +8,7 @@ use super::folder::{Folder, Step};
 use super::markdown;
 use crate::commands::{self, BadInput};
 use crate::datasets::cache;
-use crate::store;
+use crate::{interrupt, sheet, store};
 use anyhow::{Context, Result, anyhow, ensure};
 use std::path::{Path, PathBuf, absolute};
 use std::process::Command;
@@ -52,7 +52,7 @@ pub fn run(folder: &Folder, size: Size, show: &mut dyn FnMut(&str) -> Result<()>
         .into());
     }
     let from = match size {
-        Size::Full => PathBuf::from("."),
+        Size::Full => PathBuf::new(),
         Size::Small => PathBuf::from(SMALL),
     };
     let results = format!("runs/{}", folder.name);
@@ -65,11 +65,19 @@ pub fn run(folder: &Folder, size: Size, show: &mut dyn FnMut(&str) -> Result<()>
         format!("# {}\n\n{}\n", folder.name, folder.manifest.question),
     );
     for job in &jobs {
-        show(&format!("$ oo-sim {}\n", shown(&job.arguments)))?;
+        let line = format!("oo-sim {}", shown(&job.arguments));
+        show(&match size {
+            Size::Full => format!("$ {line}\n"),
+            Size::Small => format!("$ (cd {SMALL} && {line})\n"),
+        })?;
+        let (name, kept) = (job.step.name.clone(), into.display().to_string());
+        let _stopped = interrupt::tell(move || {
+            format!("in step {name}; what was finished is kept in {kept}, and the same command goes on from there")
+        });
         let mut command = Command::new(&program);
         command
             .args(&job.arguments)
-            .current_dir(&from)
+            .current_dir(Path::new(".").join(&from))
             .stderr(std::process::Stdio::inherit());
         if let Ok(data) = cache::folder().and_then(|f| Ok(absolute(f)?)) {
             command.env("OO_DATA_DIR", data);
@@ -96,7 +104,9 @@ pub fn run(folder: &Folder, size: Size, show: &mut dyn FnMut(&str) -> Result<()>
             show(&(markdown::table(&findings) + "\n"))?;
         } else {
             store::write_text(&from.join(format!("{}.txt", job.out)), &text)?;
-            show(&(text.into_owned() + "\n"))?;
+            // Paths that hold where the reader is.
+            let text = text.replace(&results, &into.display().to_string());
+            show(&(sheet::prose(&text) + "\n"))?;
         }
         found.push((job.step.name.clone(), findings));
     }

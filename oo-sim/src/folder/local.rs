@@ -66,8 +66,8 @@ impl Folder for Local {
         let (mut file, whole) = temporary(&path)?;
         // A link is made only where there is no file yet; a rename does not heed that.
         let written = file.write_all(bytes);
-        let linked = written.and_then(|()| std::fs::hard_link(&whole, &path));
-        let _ = std::fs::remove_file(&whole);
+        let linked = written.and_then(|()| std::fs::hard_link(whole.path(), &path));
+        drop(whole);
         match linked {
             Ok(()) => Ok(true),
             Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(false),

@@ -1,6 +1,6 @@
 //! What the gate tells: as text, as JSON.
 
-use crate::table;
+use crate::{sheet, table};
 use anyhow::{Context, Result};
 use oo_judge::gate::{Answer, Check, Looks, Outcome, Rule};
 use serde::{Deserialize, Serialize};
@@ -105,7 +105,7 @@ impl Report {
             let _ = writeln!(out, "{} {}: {}", s.kind, s.what, s.detail);
         }
         let header = ["check", "of", "required", "seen", "bounds", "outcome"];
-        let mut rows = table::table(&header, &[3, 4]);
+        let mut rows = sheet::table(header, &[3, 4]);
         for c in &self.checks {
             rows.add_row(cells(c));
         }

@@ -4,6 +4,7 @@ use super::from_log::Judged;
 use super::from_run::Run;
 use crate::experiment::Named;
 use crate::folder::Location;
+use crate::interrupt::Unfinished;
 use crate::runner::{Witness, simulate_before};
 use crate::store::{sha256, write_once};
 use anyhow::{Context, Result};
@@ -87,11 +88,11 @@ impl Winner {
         };
         let mut name = folder.file_name().unwrap_or_default().to_os_string();
         name.push(format!(".{}.tmp", std::process::id()));
-        let temporary = folder.with_file_name(name);
         let make = || -> Result<()> {
-            std::fs::create_dir_all(&temporary)?;
-            write_once(&temporary.join("state.safetensors"), |f| Ok(f.write_all(&self.state)?))?;
-            write_once(&temporary.join("policy.json"), |f| Ok(f.write_all(json.as_bytes())?))?;
+            let unfinished = Unfinished::folder(folder.with_file_name(name))?;
+            let inside = |name| unfinished.path().join(name);
+            write_once(&inside("state.safetensors"), |f| Ok(f.write_all(&self.state)?))?;
+            write_once(&inside("policy.json"), |f| Ok(f.write_all(json.as_bytes())?))?;
             if folder.exists() {
                 anyhow::ensure!(
                     folder.join("policy.json").is_file() || std::fs::read_dir(folder)?.next().is_none(),
@@ -99,11 +100,9 @@ impl Winner {
                 );
                 std::fs::remove_dir_all(folder)?;
             }
-            Ok(std::fs::rename(&temporary, folder)?)
+            Ok(unfinished.finish(folder)?)
         };
-        make()
-            .inspect_err(|_| _ = std::fs::remove_dir_all(&temporary))
-            .with_context(place)
+        make().with_context(place)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The answer: estimates and diagnostics of each policy, as JSON and as text.
 
-use crate::table::{table, thousands};
+use crate::sheet::table;
+use crate::table::thousands;
 use oo_judge::estimators::diagnostics::{Check, Floor};
 use serde::{Serialize, Serializer};
 use std::fmt::Write;
@@ -140,7 +141,7 @@ pub fn text(answers: &[Answer]) -> String {
 
 fn text_of(answer: &Answer) -> String {
     let d = &answer.diagnostics;
-    let mut t = table(&["estimator", "parameter", "value", "interval"], &[1, 2]);
+    let mut t = table(["estimator", "parameter", "value", "interval"], &[1, 2]);
     for line in &answer.estimates {
         let parameter = match &line.parameter {
             Parameter::None => String::new(),
@@ -158,7 +159,7 @@ fn text_of(answer: &Answer) -> String {
             None => "–".into(),
         };
         let value = line.value.map_or_else(|| "–".into(), |v| format!("{v:.6}"));
-        t.add_row(vec![line.estimator.into(), parameter, value, interval]);
+        t.add_row([line.estimator.into(), parameter, value, interval]);
     }
     let mut out = String::new();
     // Writing to a String cannot fail.

@@ -72,6 +72,18 @@ impl Asked {
         }
     }
 
+    /// What sets it apart from others: name, parameter with its default, rule.
+    fn identity(&self) -> (&'static str, Option<u64>, Option<&'static str>) {
+        match self {
+            Asked::Fixed(entry, given) => {
+                let parameter = given.or(entry.parameter.map(|p| p.default));
+                (entry.name, parameter.map(f64::to_bits), None)
+            }
+            Asked::Tuned(entry, rule, _) => (entry.name, None, Some(rule)),
+            Asked::Whole(whole) => (whole.name, None, None),
+        }
+    }
+
     /// The table's row, where it is one of the estimators that go row by row.
     pub fn entry(&self) -> Option<&'static Entry> {
         match self {
@@ -125,7 +137,14 @@ pub fn parse(text: &str) -> Result<(Vec<Asked>, bool)> {
     if names.is_empty() {
         bail!("--estimators: expected `all` or names with commas between them, got nothing");
     }
-    let asked = names.iter().map(|name| parse_one(name)).collect::<Result<_>>()?;
+    let mut asked: Vec<Asked> = Vec::new();
+    for name in &names {
+        let one = parse_one(name)?;
+        if asked.iter().any(|other| other.identity() == one.identity()) {
+            bail!("--estimators: `{name}` is asked for twice");
+        }
+        asked.push(one);
+    }
     Ok((asked, false))
 }
 
@@ -217,6 +236,8 @@ mod tests {
             ("dr-os{lambda=-1}", "from 0 to inf"),
             ("sg-dr{lambda=mse}", "from 0 to 1"),
             ("ips+per-user", "expected no wrapper"),
+            ("snips,dr,snips", "`snips` is asked for twice"),
+            ("ips{lambda=20},ips-clipped", "`ips-clipped` is asked for twice"),
             ("", "got nothing"),
         ] {
             let e = format!("{:#}", parse(text).err().unwrap());

@@ -5,7 +5,7 @@
 //! does not grow with the log, but for the methods that need all weights at once.
 
 use super::answer::{Answer, Diagnostics, Line, Parameter, Tuned};
-use super::asked::{Asked, Whole};
+use super::asked::{self, Asked, Whole};
 use super::intervals::Method;
 use super::pass::Pass;
 use super::reward_model::{self, Choice, Plan};
@@ -31,6 +31,9 @@ const MOST_KEPT: usize = 5_000_000;
 
 /// The weight from which rows count as clipped: the default of the clipped estimators.
 const CLIP: f64 = 20.0;
+
+/// Relative to its ends, an interval narrower than this is rounding.
+const FLAT: f64 = 1e-12;
 
 /// Confidence of the rules that choose parameters.
 const TUNING_DELTA: f64 = 0.1;
@@ -123,6 +126,20 @@ fn evaluate_log(job: &Job) -> Result<Answer> {
         ));
     }
     let estimates = work.lines(job)?;
+    if matches!(job.method, Method::Normal | Method::Bootstrap) {
+        let without = estimates.iter().filter(|l| l.value.is_some() && l.ci.is_none());
+        let mut names: Vec<&str> = without.map(|l| l.estimator).collect();
+        names.retain(|name| asked::estimators().any(|entry| entry.name == *name));
+        names.dedup();
+        if !names.is_empty() {
+            warnings.push(format!(
+                "no interval for {}: the rows that they use show no spread{}, and one of no width would claim that nothing \
+                 else can be; --interval cressie-read or cs goes by --reward-range instead",
+                names.join(", "),
+                if work.rewards_differ { "" } else { " (all rewards are equal)" }
+            ));
+        }
+    }
     Ok(Answer {
         estimates,
         diagnostics: Diagnostics {
@@ -233,6 +250,8 @@ struct Work<'a> {
     diagnostics: Gathered,
     rows: u64,
     rewards: f64,
+    first_reward: Option<f64>,
+    rewards_differ: bool,
     /// Tuned estimators with their parameters.
     chosen: Vec<Running>,
     tuned: Vec<Tuned>,
@@ -273,6 +292,8 @@ impl<'a> Work<'a> {
             diagnostics: Gathered::new(CLIP),
             rows: 0,
             rewards: 0.0,
+            first_reward: None,
+            rewards_differ: false,
             chosen: Vec::new(),
             tuned: Vec::new(),
             rounds: Weighted::default(),
@@ -285,6 +306,8 @@ impl<'a> Work<'a> {
         predict(plan, &models[0], block, &mut self.inputs)?;
         self.rows += block.logged.len() as u64;
         self.rewards += block.logged.reward.iter().sum::<f64>();
+        self.first_reward = self.first_reward.or(block.logged.reward.first().copied());
+        self.rewards_differ |= block.logged.reward.iter().any(|r| Some(*r) != self.first_reward);
         let mut positions = Vec::new();
         if !block.logged.cluster.is_empty() {
             self.users.positions.find(&block.logged.cluster, &mut positions);
@@ -507,7 +530,9 @@ impl<'a> Work<'a> {
             }
             _ => return None,
         };
-        Some(found).filter(|i| i.low.is_finite() && i.high.is_finite())
+        // Without spread but for rounding, there is nothing to tell the spread of what was not seen from.
+        let flat = FLAT * found.low.abs().max(found.high.abs());
+        Some(found).filter(|i| i.low.is_finite() && i.high.is_finite() && i.width() > flat)
     }
 }
 

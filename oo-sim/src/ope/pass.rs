@@ -77,8 +77,20 @@ impl Pass {
             if let Some(target) = &mut self.target {
                 target.fill(&mut self.block)?;
             }
-            self.block.logged.check()?;
+            self.block.logged.check().map_err(as_in_files)?;
             return Ok(true);
         }
     }
+}
+
+/// Columns have other names in files.
+fn as_in_files(mut error: oo_judge::Error) -> oo_judge::Error {
+    if let oo_judge::Error::Row { column, .. } = &mut error {
+        *column = match *column {
+            "target" => "pi_e_…",
+            "model" => "q_hat_…",
+            other => other,
+        };
+    }
+    error
 }

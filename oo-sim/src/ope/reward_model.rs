@@ -68,6 +68,23 @@ pub fn plan(choice: &Choice, about: &About) -> Result<Plan> {
     }
 }
 
+/// Checks a model that is asked for, whether or not anything will need it.
+///
+/// # Errors
+/// An unknown model, an option out of range.
+pub fn check(spec: &str, folds: usize) -> Result<()> {
+    // Of any shape.
+    let shape = InputShape {
+        context: 1,
+        candidate: 1,
+        arms: 0,
+    };
+    match spec {
+        "none" => Ok(()),
+        _ => blank(spec, shape, folds, Weighting::Equal, 0).map(drop),
+    }
+}
+
 /// Blank models of a plan.
 ///
 /// # Errors

@@ -87,6 +87,31 @@ impl Lessons {
     }
 }
 
+/// What a policy was built from.
+struct Origin {
+    shape: Shape,
+    full: Spec,
+    states: States,
+}
+
+/// A policy for the rounds of a log, before it has learned any of it.
+fn blank(spec: &str, about: &About) -> Result<(Box<dyn Policy>, Origin)> {
+    let Some(shape) = &about.shape else {
+        bail!(
+            "a log of the format `{}` without `pi_e_0`, … or `q_hat_0`, … does not say which actions there are, so no \
+             policy can be asked about it",
+            about.format
+        )
+    };
+    let full = oo_policies::expand(&Spec::parse(spec)?)?;
+    let mut states = States::default();
+    read_states(&full, &mut states)?;
+    let built = oo_policies::build_from(&full, shape, &states);
+    let policy = built.with_context(|| format!("policy `{spec}` on this log"))?;
+    let shape = shape.clone();
+    Ok((policy, Origin { shape, full, states }))
+}
+
 /// A policy that is asked about every row of a log.
 pub struct Target {
     spec: Spec,
@@ -106,18 +131,7 @@ impl Target {
     /// # Errors
     /// A policy that does not fit the log, a log to learn from that is of another shape.
     pub fn new(spec: &str, learn: &Learn, log: (&Path, &str), about: &About, seed: u64) -> Result<Target> {
-        let Some(shape) = &about.shape else {
-            bail!(
-                "a log of the format `{}` without `pi_e_0`, … or `q_hat_0`, … does not say which actions there are, so no \
-                 policy can be asked about it",
-                about.format
-            )
-        };
-        let full = oo_policies::expand(&Spec::parse(spec)?)?;
-        let mut states = States::default();
-        read_states(&full, &mut states)?;
-        let built = oo_policies::build_from(&full, shape, &states);
-        let mut policy = built.with_context(|| format!("policy `{spec}` on this log"))?;
+        let (mut policy, Origin { shape, full, states }) = blank(spec, about)?;
         let mut skip = 0;
         match learn {
             Learn::No | Learn::Log => {}
@@ -149,7 +163,7 @@ impl Target {
                 );
                 let mut learn = || -> Result<()> {
                     let other = logs::open(path, "auto")?;
-                    let columns = matching(shape, other.about().shape.as_ref())?;
+                    let columns = matching(&shape, other.about().shape.as_ref())?;
                     study(policy.as_mut(), (path, "auto"), u64::MAX, columns.as_deref())
                 };
                 learn().with_context(|| format!("--learn {}", path.display()))?;
@@ -159,7 +173,7 @@ impl Target {
             policy,
             key: Key::root(seed).name("ope").name(&full.to_string()),
             spec: full,
-            shape: shape.clone(),
+            shape,
             states,
             lessons: (*learn == Learn::Log).then(Lessons::default),
             skip,
@@ -264,6 +278,26 @@ fn study(policy: &mut dyn Policy, log: (&Path, &str), rows: u64, columns: Option
         Ok(left > 0)
     })?;
     lessons.before(policy, None)
+}
+
+/// A policy that has learned a whole log, and of how many rows.
+///
+/// # Errors
+/// A log that cannot be read or describes no rounds, a policy that does not fit it.
+pub fn study_whole(spec: &str, log: (&Path, &str)) -> Result<(Box<dyn Policy>, u64)> {
+    let source = logs::open(log.0, log.1)?;
+    let (mut policy, _) = blank(spec, source.about())?;
+    let mut rows = 0;
+    for_each_block(log, |block| {
+        rows += block.logged.len() as u64;
+        Ok(true)
+    })?;
+    ensure!(
+        rows > 0,
+        "the log is empty: expected at least one row with a reward, got none"
+    );
+    study(policy.as_mut(), log, rows, None)?;
+    Ok((policy, rows))
 }
 
 /// A state is a safetensors file: eight bytes of length, then JSON.

@@ -1,7 +1,7 @@
 //! The report for people.
 
 use super::{Cell, Report};
-use crate::table::table;
+use crate::sheet::{Table, table};
 use std::fmt::Write;
 
 /// Lays the report out: a table a world and size, with two columns a logger.
@@ -50,15 +50,14 @@ fn truths(cells: &[&Cell]) -> String {
     }
 }
 
-fn lines(cells: &[&Cell]) -> comfy_table::Table {
+fn lines(cells: &[&Cell]) -> Table {
     let mut header = vec!["estimator".to_string()];
     for i in 1..=cells.len() {
         header.push(format!("[{i}] error"));
         header.push("held".into());
     }
     let right: Vec<usize> = (1..header.len()).collect();
-    let header: Vec<&str> = header.iter().map(String::as_str).collect();
-    let mut t = table(&header, &right);
+    let mut t = table(header, &right);
     for (row, line) in cells.first().map_or(&[][..], |c| &c.lines).iter().enumerate() {
         let mut texts = vec![line.name.clone()];
         for cell in cells {

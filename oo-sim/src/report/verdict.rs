@@ -144,7 +144,7 @@ pub fn verdict(policies: &[&PolicyLine], pairs: &[&PairLine], baseline: Option<&
         if pair.is_decided() {
             verdict.decided.push(text);
         } else {
-            let settles = table::verdict(pair, seen(pair));
+            let settles = table::verdict(pair, seen(pair), "decisions a policy would settle it");
             let settles = settles.strip_prefix("not decided: ").unwrap_or(&settles);
             verdict.undecided.push(format!("{text}; {settles}"));
         }
