@@ -2,7 +2,7 @@
 //! sent again with the same ids. The checker believes nobody but the clients' own log and `oo-serve inspect`.
 //!
 //! The full size: `cargo test --release -p oo-serve --test http -- --ignored --nocapture kills`, with `OO_SEED`,
-//! `OO_KILLS` and `OO_FEEDBACKS` for another run or a longer one.
+//! `OO_KILLS`, `OO_FEEDBACKS` and `OO_POLICY` for another run or a longer one.
 
 use crate::client::{Client, inspect, launch};
 use oo_core::Key;
@@ -190,5 +190,6 @@ fn five_kills_lose_nothing() {
 #[ignore = "many minutes; figures in docs/reliability.md"]
 fn two_hundred_kills() {
     let (kills, feedbacks) = (number("OO_KILLS", 200), number("OO_FEEDBACKS", 200_000));
-    torture("lin-ucb", number("OO_SEED", 2), kills, feedbacks, 5_000);
+    let policy = std::env::var("OO_POLICY").unwrap_or_else(|_| "lin-ucb".into());
+    torture(&policy, number("OO_SEED", 2), kills, feedbacks, 5_000);
 }
