@@ -11,6 +11,7 @@ use oo_core::Key;
 use oo_serve::inspect;
 use oo_serve::journal::fail::POINTS;
 use std::path::Path;
+use std::process::Child;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -154,6 +155,18 @@ fn passings(point: &str) -> u64 {
     }
 }
 
+/// Starts it again after a death: the state is `live`, before a compaction and after it, and nothing is left unfinished.
+fn back_as_it_was(dir: &Path, live: &str, point: &str) -> (Child, Line) {
+    let mut child = spawn_small(dir, None, false);
+    assert!(ready(dir, &mut child), "it does not come back after {point}");
+    assert_eq!(unfinished(dir), Vec::<String>::new(), "{point}");
+    assert_eq!(fingerprint(dir), live, "{point}");
+    let mut line = Line::open(dir).unwrap();
+    assert!(line.ask("compact").unwrap().starts_with("ok"));
+    assert_eq!(fingerprint(dir), live, "{point}");
+    (child, line)
+}
+
 /// Dies while a user's records are blanked, and comes back: the others' are all there, and the user's go the next time.
 #[test]
 fn dying_while_forgetting_forgets_nobody_else() {
@@ -180,13 +193,7 @@ fn dying_while_forgetting_forgets_nobody_else() {
         let live = fingerprint(dir.path());
         assert_eq!(line.ask("compact"), None, "{point} was not passed");
         child.wait().unwrap();
-        let mut child = spawn_small(dir.path(), None, false);
-        assert!(ready(dir.path(), &mut child), "it does not come back after {point}");
-        assert_eq!(unfinished(dir.path()), Vec::<String>::new(), "{point}");
-        assert_eq!(fingerprint(dir.path()), live, "{point}");
-        let mut line = Line::open(dir.path()).unwrap();
-        assert!(line.ask("compact").unwrap().starts_with("ok"));
-        assert_eq!(fingerprint(dir.path()), live, "{point}");
+        let (mut child, _) = back_as_it_was(dir.path(), &live, point);
         child.kill().unwrap();
         child.wait().unwrap();
         let report = inspect::inspect(dir.path(), None).unwrap();
@@ -245,13 +252,7 @@ fn dying_while_scrubbing_saved_states_scrubs_them_later() {
         let live = fingerprint(dir.path());
         assert_eq!(line.ask("compact"), None, "{point} was not passed");
         child.wait().unwrap();
-        let mut child = spawn_small(dir.path(), None, false);
-        assert!(ready(dir.path(), &mut child), "it does not come back after {point}");
-        assert_eq!(unfinished(dir.path()), Vec::<String>::new(), "{point}");
-        assert_eq!(fingerprint(dir.path()), live, "{point}");
-        let mut line = Line::open(dir.path()).unwrap();
-        assert!(line.ask("compact").unwrap().starts_with("ok"));
-        assert_eq!(fingerprint(dir.path()), live, "{point}");
+        let (mut child, mut line) = back_as_it_was(dir.path(), &live, point);
         for folder in &folders {
             assert_eq!(holding(folder, "user-3"), Vec::<String>::new(), "{point}");
             assert_eq!(holding(folder, "user-5").len(), 1, "{point}: the others are there");

@@ -270,17 +270,22 @@ fn fetch(segments: &Segments, at: Location) -> Result<Decided> {
     }
 }
 
+/// The folder and those in it that are written to.
+fn folders(dir: &Path) -> [PathBuf; 5] {
+    [
+        dir.into(),
+        journal_dir(dir),
+        policies_dir(dir),
+        snapshot::folder(dir),
+        undo::folder(dir),
+    ]
+}
+
 /// Removes what a kill left unfinished: nothing reads it, it takes room, and it may hold what is to be forgotten.
 fn sweep(dir: &Path, settings: &Settings) -> Result<()> {
-    for folder in [
-        dir,
-        &journal_dir(dir),
-        &policies_dir(dir),
-        &snapshot::folder(dir),
-        &undo::folder(dir),
-    ] {
-        for entry in fs::read_dir(folder).map_err(Error::io("read the folder", folder))? {
-            let path = entry.map_err(Error::io("read the folder", folder))?.path();
+    for folder in folders(dir) {
+        for entry in fs::read_dir(&folder).map_err(Error::io("read the folder", &folder))? {
+            let path = entry.map_err(Error::io("read the folder", &folder))?.path();
             if path.extension().is_some_and(|e| e == "tmp") {
                 settings.disk.remove(&path).map_err(Error::io("remove", &path))?;
             }
@@ -290,14 +295,8 @@ fn sweep(dir: &Path, settings: &Settings) -> Result<()> {
 }
 
 pub(crate) fn open(dir: &Path, settings: Settings) -> Result<(Engine, Recovery)> {
-    for dir in [
-        dir,
-        &journal_dir(dir),
-        &policies_dir(dir),
-        &snapshot::folder(dir),
-        &undo::folder(dir),
-    ] {
-        fs::create_dir_all(dir).map_err(Error::io("make the folder", dir))?;
+    for folder in folders(dir) {
+        fs::create_dir_all(&folder).map_err(Error::io("make the folder", &folder))?;
     }
     let lock = lock(dir)?;
     sweep(dir, &settings)?;

@@ -8,18 +8,19 @@
 //! get to is lost to it alone. One that was asleep when a snapshot was taken goes on from an older copy, or from its
 //! beginning, with a gap that counts as dropped.
 
-use super::ask::{Logged, action_id, user_id};
+use super::ask::Logged;
 use super::codec::{Get, Put};
 use super::event::{Event, ShadowEvent, Shadowing};
 use super::guard::Owned;
 use super::recover::{keep, kept};
 use super::settings::{Artefact, Settings};
 use super::state::Shadowed;
+use super::teach::enter;
 use super::{Engine, snapshot};
 use crate::journal::disk::Disk;
 use crate::{Error, Result};
 use oo_core::tips::Feedback;
-use oo_core::{ActionId, Batch, Candidates, Decision, Key, Log, Policy, Round, Spec, UserId};
+use oo_core::{Batch, Decision, Key, Log, Policy, Round, Spec, UserId};
 use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -345,20 +346,7 @@ fn run(
             }
             Job::Learn(row) => {
                 let (l, reward, feedback) = &*row;
-                let ids: Vec<ActionId> = l.ids.iter().map(|id| action_id(id)).collect();
-                let round = Round {
-                    index: l.index,
-                    user: user_id(&l.user),
-                    context: &l.context,
-                    candidates: Candidates {
-                        ids: &ids,
-                        features: &l.features,
-                        dim: l.dim(),
-                    },
-                };
-                log.clear();
-                let row = log.push_parts(&round, &l.answer.probs, l.answer.chosen, l.answer.method);
-                log.settle(row, *reward, *feedback);
+                let row = enter(l, *reward, *feedback, &mut log);
                 let batch = Batch::new(&log, std::slice::from_ref(&row));
                 if !matches!(catch_unwind(AssertUnwindSafe(|| policy.update(&batch))), Ok(Ok(()))) {
                     tally.failed.fetch_add(1, Ordering::Relaxed);

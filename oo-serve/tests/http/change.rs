@@ -330,6 +330,14 @@ fn a_registered_model_is_named_like_any_other_policy() {
     }
 }
 
+/// The server after a kill, on the same folder.
+fn killed_and_back(mut server: Server) -> Server {
+    server.signal("-KILL");
+    server.wait();
+    let dir = std::mem::replace(&mut server.dir, tempfile::tempdir().unwrap());
+    Server::start_in(dir, &SMALL)
+}
+
 #[test]
 fn a_launch_needs_the_gate() {
     let server = Server::start(&SMALL);
@@ -364,13 +372,7 @@ fn a_launch_needs_the_gate() {
     experiment(&server, 60..500, 0.5);
     // A kill takes nothing of it.
     let before = server.get("/assignments").json();
-    server.signal("-KILL");
-    let server = {
-        let mut server = server;
-        server.wait();
-        let dir = std::mem::replace(&mut server.dir, tempfile::tempdir().unwrap());
-        Server::start_in(dir, &SMALL)
-    };
+    let server = killed_and_back(server);
     let now = server.get("/assignments").json();
     assert_eq!((&now["arms"], &now["gate"]), (&before["arms"], &before["gate"]));
     let gate = &now["gate"];
@@ -391,13 +393,7 @@ fn a_launch_needs_the_gate() {
     assert_eq!(launched["last_experiment"]["outcome"], "launched");
     assert_eq!(launched["can_roll_back_to"], json!(["lin-ts{draws=16}"]));
     // And back, after another kill.
-    server.signal("-KILL");
-    let server = {
-        let mut server = server;
-        server.wait();
-        let dir = std::mem::replace(&mut server.dir, tempfile::tempdir().unwrap());
-        Server::start_in(dir, &SMALL)
-    };
+    let server = killed_and_back(server);
     let back = server.post("/policies", r#"{"action":"roll_back"}"#).json();
     assert_eq!(back["active"]["policy"], "lin-ts{draws=16}");
     assert_eq!(back["active"]["updates"], champion["updates"]);
