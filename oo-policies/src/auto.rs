@@ -237,7 +237,7 @@ impl Policy for Auto {
             model.u64s("noise.actions", member.noise.keys().map(|id| id.0));
             model.f64s("noise.rows", member.noise.values().map(|n| &n.rows));
             model.f64s("noise.squares", member.noise.values().map(|n| &n.squares));
-            w.state(&format!("model {i}"), &model.finish());
+            w.state(&format!("model {i}"), model.finish());
         }
         w.finish()
     }

@@ -134,7 +134,7 @@ impl Policy for Bag {
     fn save(&self) -> Vec<u8> {
         let mut w = Writer::new(Self::NAME, self.layout());
         for (m, model) in self.models.iter().enumerate() {
-            w.state(&m.to_string(), &model.save(Self::NAME));
+            w.state(&m.to_string(), model.save(Self::NAME));
         }
         w.finish()
     }

@@ -175,7 +175,7 @@ impl Policy for Conservative {
         let mut w = Writer::new(Self::NAME, self.layout());
         self.learner.write(&mut w);
         w.f64s("account", &[self.earned, self.owed]);
-        w.state("baseline", &self.baseline.save());
+        w.state("baseline", self.baseline.save());
         w.finish()
     }
 

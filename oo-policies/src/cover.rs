@@ -169,9 +169,9 @@ impl Policy for Cover {
     fn save(&self) -> Vec<u8> {
         let mut w = Writer::new(Self::NAME, self.layout());
         w.u64s("rows", [self.rows]);
-        w.state("estimate", &self.estimate.save(Self::NAME));
+        w.state("estimate", self.estimate.save(Self::NAME));
         for (m, policy) in self.policies.iter().enumerate() {
-            w.state(&m.to_string(), &policy.save(Self::NAME));
+            w.state(&m.to_string(), policy.save(Self::NAME));
         }
         w.finish()
     }

@@ -190,7 +190,7 @@ impl Policy for Exp4 {
         let mut w = Writer::new(Self::NAME, self.layout());
         w.f64s("weights", &self.weights);
         for (i, expert) in self.experts.iter().enumerate() {
-            w.state(&i.to_string(), &expert.save());
+            w.state(&i.to_string(), expert.save());
         }
         w.finish()
     }

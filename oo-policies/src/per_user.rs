@@ -42,7 +42,7 @@ pub fn with_start(state: &[u8], start: &[u8]) -> Result<Vec<u8>> {
         let name = user.to_string();
         w.state(&name, r.state(&name)?);
     }
-    w.state(START, start);
+    w.state(START, &start[..]);
     w.u64s("users", users);
     Ok(w.finish())
 }
@@ -109,10 +109,10 @@ impl Policy for PerUser {
     fn save(&self) -> Vec<u8> {
         let mut w = Writer::new(NAME, "");
         for (user, model) in &self.users {
-            w.state(&user.0.to_string(), &model.save());
+            w.state(&user.0.to_string(), model.save());
         }
         if let Some(start) = &self.start {
-            w.state(START, start);
+            w.state(START, &start[..]);
         }
         w.u64s("users", self.users.keys().map(|user| user.0));
         w.finish()

@@ -159,9 +159,9 @@ impl Policy for Rnd {
         let mut w = Writer::new(Self::NAME, self.layout());
         // The targets read them too, so the predictors cannot move to others.
         w.features(self.columns.names());
-        w.state("learner", &self.learner.save(Self::NAME));
+        w.state("learner", self.learner.save(Self::NAME));
         for (k, predictor) in self.predictors.iter().enumerate() {
-            w.state(&k.to_string(), &predictor.save(Self::NAME));
+            w.state(&k.to_string(), predictor.save(Self::NAME));
         }
         w.finish()
     }

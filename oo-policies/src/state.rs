@@ -86,7 +86,10 @@ impl Writer {
     }
 
     fn put<const N: usize>(&mut self, name: &str, dtype: Dtype, values: impl IntoIterator<Item = [u8; N]>) {
-        let bytes = values.into_iter().flatten().collect();
+        self.put_bytes(name, dtype, values.into_iter().flatten().collect());
+    }
+
+    fn put_bytes(&mut self, name: &str, dtype: Dtype, bytes: Vec<u8>) {
         let before = self.tensors.insert(name.into(), (dtype, bytes));
         debug_assert!(before.is_none(), "`{name}` is saved twice");
     }
@@ -106,9 +109,9 @@ impl Writer {
         self.put(name, Dtype::U64, values.into_iter().map(u64::to_le_bytes));
     }
 
-    /// The state of another policy inside this one.
-    pub fn state(&mut self, name: &str, bytes: &[u8]) {
-        self.put(name, Dtype::U8, bytes.iter().map(|&b| [b]));
+    /// Bytes, such as the state of another policy inside this one.
+    pub fn state(&mut self, name: &str, bytes: impl Into<Vec<u8>>) {
+        self.put_bytes(name, Dtype::U8, bytes.into());
     }
 
     /// The finished state.
@@ -251,7 +254,7 @@ impl<'a> Reader<'a> {
         self.numbers(name, Dtype::U64, u64::from_le_bytes)
     }
 
-    /// The state of another policy inside this one.
+    /// Bytes, such as the state of another policy inside this one.
     pub fn state(&mut self, name: &str) -> Result<&'a [u8]> {
         self.take(name, Dtype::U8)
     }
@@ -333,7 +336,7 @@ mod tests {
         w.f64s("b", &[1.0, -0.5]);
         w.u64s("a", [7]);
         w.f32s("c", &[0.25]);
-        w.state("inner", b"abc");
+        w.state("inner", *b"abc");
         w.features(&["hour".into(), "age".into()]);
         w.sums("arms", 2);
         w.finish()

@@ -46,7 +46,7 @@ pub fn evidence(bytes: &[u8], trust: f64) -> Result<Vec<u8>> {
     let rest = from.rest();
     for (name, tensor) in &rest {
         if tensor.dtype() == Dtype::U8 {
-            to.state(name, &evidence(tensor.data(), trust)?);
+            to.state(name, evidence(tensor.data(), trust)?);
             weighed = true;
         } else {
             to.copy(name, tensor);
@@ -243,7 +243,7 @@ fn onto(bytes: &[u8], blank: &[u8], renew: &[String], moved: &mut Option<Moved>)
     }
     for (name, tensor) in &from.rest() {
         if tensor.dtype() == Dtype::U8 {
-            to.state(name, &onto(tensor.data(), fresh.state(name)?, renew, moved)?);
+            to.state(name, onto(tensor.data(), fresh.state(name)?, renew, moved)?);
         } else {
             to.copy(name, tensor);
         }

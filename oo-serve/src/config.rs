@@ -18,6 +18,9 @@ pub const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 
 /// The policy that is served unless told otherwise: one model of all people, which a person leaves as data come in.
 pub const POLICY: &str = "hierarchical{features=v3}";
 
+/// Features of a kind that a policy may be over: linear ones keep their square.
+const MOST_FEATURES: usize = 4096;
+
 /// The variable that holds keys.
 pub const KEYS: &str = "OO_KEYS";
 
@@ -39,6 +42,7 @@ pub struct Options {
     #[arg(long, env = "MLFLOW_TRACKING_URI", value_name = "URL", hide_env_values = true)]
     pub mlflow: Option<String>,
     /// Policies that decide along, unheard, and log what they would have done
+    #[serde(alias = "shadow")]
     #[arg(long = "shadow", env = "OO_SHADOWS", value_name = "SPEC", value_delimiter = ';')]
     pub shadows: Option<Vec<String>>,
     /// serve (the policy decides), apprentice (the caller's first candidate is shown, the policy learns from it) or
@@ -302,22 +306,49 @@ impl Options {
     }
 
     /// What rounds look like: the features of tips, unless features are named.
-    pub fn shape(&self) -> Shape {
+    ///
+    /// # Errors
+    /// Names that are empty or stand there twice, numbers of nothing or of more than there can be.
+    pub fn shape(&self) -> Result<Shape, String> {
         if self.context.is_none() && self.candidate.is_none() && self.actions.is_none() {
-            return features::shape();
+            return Ok(features::shape());
         }
         let named = |names: &Option<Vec<String>>| names.clone().unwrap_or_default();
         let mut candidate = named(&self.candidate);
         if let [one] = candidate.as_slice()
             && let Ok(n) = one.parse::<usize>()
         {
-            candidate = (0..n.min(100_000)).map(|i| format!("f{i}")).collect();
+            if !(1..=MOST_FEATURES).contains(&n) {
+                return Err(format!(
+                    "option `candidate`: expected 1 to {MOST_FEATURES} features, got {n}"
+                ));
+            }
+            candidate = (0..n).map(|i| format!("f{i}")).collect();
         }
-        Shape {
-            context: named(&self.context),
+        let context = named(&self.context);
+        for (option, names) in [("context", &context), ("candidate", &candidate)] {
+            if names.len() > MOST_FEATURES {
+                let n = names.len();
+                return Err(format!(
+                    "option `{option}`: expected at most {MOST_FEATURES} names, got {n}"
+                ));
+            }
+            if let Some(i) = (0..names.len()).find(|&i| names[i].is_empty() || names[..i].contains(&names[i])) {
+                let name = &names[i];
+                return Err(format!(
+                    "option `{option}`: expected names that differ, got `{name}` at place {}",
+                    i + 1
+                ));
+            }
+        }
+        if self.actions == Some(0) {
+            return Err("option `actions`: expected 1 or more, got 0".into());
+        }
+        Ok(Shape {
+            context,
             candidate,
             actions: self.actions,
-        }
+        })
     }
 
     /// What requests may cost; connections leave room for other files.
@@ -369,7 +400,8 @@ impl Options {
             text = read.map_err(|e| format!("cannot read the keys in {}: {e}", path.display()))?;
             text.push('\n');
         }
-        if let Ok(more) = std::env::var(KEYS) {
+        let given = std::env::var(KEYS).ok();
+        if let Some(more) = &given {
             text.push_str(&more.replace(';', "\n"));
         }
         let keys = Keys::parse(&text).map_err(|e| format!("keys, {e}"))?;
@@ -382,6 +414,11 @@ impl Options {
         }
         if self.keys.is_some() && keys.is_empty() {
             return Err("the keys file holds no key; leave --keys out to serve without keys on loopback".into());
+        }
+        if given.is_some() && keys.is_empty() {
+            return Err(format!(
+                "{KEYS} is set and holds no key; unset it to serve without keys on loopback"
+            ));
         }
         Ok(keys)
     }
@@ -428,7 +465,20 @@ mod tests {
             candidate: Some(vec!["3".into()]),
             ..Options::default()
         };
-        assert_eq!(options.shape().candidate, ["f0", "f1", "f2"]);
-        assert_eq!(Options::default().shape(), features::shape());
+        assert_eq!(options.shape().unwrap().candidate, ["f0", "f1", "f2"]);
+        assert_eq!(Options::default().shape().unwrap(), features::shape());
+        for names in [&["0"][..], &["200000"], &["a", "a"], &["a", ""]] {
+            let options = Options {
+                candidate: Some(names.iter().map(|n| (*n).to_string()).collect()),
+                ..Options::default()
+            };
+            assert!(
+                options
+                    .shape()
+                    .unwrap_err()
+                    .starts_with("option `candidate`: expected "),
+                "{names:?}"
+            );
+        }
     }
 }

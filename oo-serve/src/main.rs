@@ -7,7 +7,7 @@ use oo_serve::config::{Durable, Level, Options, POLICY};
 use oo_serve::drift::Summary;
 use oo_serve::engine::settings::BuildPolicy;
 use oo_serve::engine::{Artefact, Durability, Engine, Rules, Settings};
-use oo_serve::http::{self, App};
+use oo_serve::http::{self, App, MAX_REWARD};
 use oo_serve::registry;
 use oo_serve::rollout::{self, Rollout};
 use oo_serve::signals::{FileSource, SignalSource};
@@ -32,9 +32,10 @@ Examples:
   oo-serve inspect --state /var/lib/oo
   oo-serve export --state /var/lib/oo --out log.parquet
 
-A file for --config has the same names: `listen = \"127.0.0.1:8008\"`. Options go over variables, variables over the file.
+A file for --config has the names of the long options: `listen = \"127.0.0.1:8008\"`. Options go over variables, variables over the file.
 
-Exit codes: 0 stopped as asked, 1 failed (the message says why), 2 options or files that cannot be used.";
+Exit codes: 0 stopped as asked, 1 failed (the message says why) or inspected and found unsound, 2 options or files that
+cannot be used.";
 
 /// Serves a policy: POST /recommend decides, POST /feedback tells what came of it, GET / shows all routes.
 #[derive(Parser)]
@@ -159,9 +160,10 @@ fn inspect(state: Option<PathBuf>, reward: Option<String>, json: bool) -> Result
         }),
         None => None,
     };
-    let text =
-        oo_serve::inspect::command(&dir, rules, json).with_context(|| format!("inspecting {}", dir.display()))?;
-    print(&text)
+    let report = oo_serve::inspect::inspect(&dir, rules).with_context(|| format!("inspecting {}", dir.display()))?;
+    print(&oo_serve::inspect::shown(&report, json))?;
+    anyhow::ensure!(report.is_sound(), "{} is not sound; see above", dir.display());
+    Ok(())
 }
 
 fn feedbacks(state: Option<PathBuf>) -> Result<()> {
@@ -204,7 +206,7 @@ fn prepare(config: Option<&Path>, given: Options) -> Result<Prepared, String> {
     let keys = options.read_keys()?;
     let state = options.state_dir()?;
     let text = options.policy.clone().unwrap_or_else(|| POLICY.into());
-    let mut shape = options.shape();
+    let mut shape = options.shape()?;
     let mut reward = options.reward.clone();
     let mut summary = None;
     let build: BuildPolicy = Arc::new(oo_policies::build);
@@ -234,6 +236,14 @@ fn prepare(config: Option<&Path>, given: Options) -> Result<Prepared, String> {
         registry::take(shadow, options.mlflow.as_deref(), &state, &shape, &build)
             .map_err(|e| format!("option `shadow`: {e}"))?;
     }
+    if let Some(reward) = options
+        .default_reward
+        .filter(|r| !(-MAX_REWARD..=MAX_REWARD).contains(r))
+    {
+        return Err(format!(
+            "option `default-reward`: expected -{MAX_REWARD} to {MAX_REWARD}, got {reward}"
+        ));
+    }
     let mut settings = Settings::new(policy, shape);
     settings.rules = Rules {
         default_reward: options.default_reward,
@@ -260,6 +270,9 @@ fn prepare(config: Option<&Path>, given: Options) -> Result<Prepared, String> {
         settings.snapshot_every = records;
     }
     settings.policy_timeout = Duration::from_millis(options.policy_timeout.unwrap_or(20));
+    if options.retention == Some(0) {
+        return Err("option `retention`: expected 1 day or more, got 0".into());
+    }
     let signals = match &options.signals {
         Some(dir) => {
             let source = FileSource::new(dir).map_err(|e| format!("option `signals`: {e}"))?;
@@ -342,6 +355,14 @@ async fn run(prepared: Prepared, began: Instant) -> Result<()> {
         tracing::warn!(lost_bytes = recovery.lost_bytes, losses = ?recovery.losses, "the journal's end was not whole");
     }
     let engine = Arc::new(engine);
+    let (asked, serves) = (engine.settings().policy.spec.to_string(), engine.condition().policy);
+    if options.policy.is_some() && recovery.knew_a_policy && asked != serves {
+        tracing::warn!(
+            asked,
+            serves,
+            "the state folder goes on with its policy; POST /policies changes it"
+        );
+    }
     let mode = options.mode.unwrap_or_default();
     let shadows = options.shadows.as_deref().unwrap_or_default();
     let rollout = Rollout::open(engine.clone(), shadows, summary, options.mlflow.clone())?;

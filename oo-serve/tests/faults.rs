@@ -72,7 +72,8 @@ fn damage(times: u64, seed: u64, snapshot: bool) {
         } else {
             bytes[at] ^= 1 << draws.below(8);
         }
-        std::fs::write(&path, bytes).unwrap();
+        std::fs::write(&path, &bytes).unwrap();
+        let damaged = bytes;
         // The last record before the damage. A head of 32 bytes carries its whole file; its last 4 bytes say nothing.
         let sound = all.iter().filter(|(s, offset, size, _)| match *s == segment {
             true => at as u64 >= offset + size && (at >= 32 || !cut) || !cut && (28..32).contains(&at),
@@ -107,6 +108,11 @@ fn damage(times: u64, seed: u64, snapshot: bool) {
                 !recovery.losses.is_empty() || whole,
                 "{i}: a loss that is not reported: {recovery:?}"
             );
+        }
+        let beyond = all.iter().any(|p| p.0 == segment && p.1 > at as u64);
+        if !cut && beyond && recovery.lost_bytes > 0 {
+            let kept = std::fs::read(path.with_extension("log.lost")).unwrap();
+            assert_eq!(kept, damaged, "{i}: sound records after the damage are gone");
         }
         // It goes on, and what it then is, a replay of its files is.
         fill(&engine, 1000, 3);

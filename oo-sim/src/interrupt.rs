@@ -1,21 +1,30 @@
 //! What happens when somebody stops the program: Ctrl-C, or a queue that wants its machine back.
 //!
-//! A thread waits for the signal. It removes what is half-written, says what is kept and how to go on, and ends the
-//! program with 128 and the signal's number, as shells expect: 130 after Ctrl-C.
+//! A thread waits for the signal. It passes it on to the program that this one waits for, removes what is half-written, says
+//! what is kept and how to go on, and ends the program with 128 and the signal's number, as shells expect: 130 after Ctrl-C.
 
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// The exit code after Ctrl-C.
 pub const INTERRUPTED: u8 = 128 + SIGINT as u8;
 
 /// Files and folders that go when the program is stopped.
 static UNFINISHED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+/// How long a stopped program may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The program that this one waits for.
+static CHILD: Mutex<Option<Pid>> = Mutex::new(None);
 
 type Words = Box<dyn Fn() -> String + Send>;
 
@@ -45,6 +54,12 @@ fn stop(signal: i32) {
     for path in unfinished.iter() {
         remove(path);
     }
+    let child = lock(&CHILD);
+    if let (Some(child), Some(signal)) = (*child, Signal::from_named_raw(signal)) {
+        // One that a terminal stops too hears it twice, and the first time counts.
+        let _ = kill_process(child, signal);
+        wait(child);
+    }
     let words = lock(&WORDS).as_ref().map(|words| words());
     let words = words.unwrap_or_else(|| "nothing half-written is left".into());
     let mut err = io::stderr().lock();
@@ -52,6 +67,15 @@ fn stop(signal: i32) {
     let line = if err.is_terminal() { "\n" } else { "" };
     let _ = writeln!(err, "{line}stopped: {words}");
     std::process::exit(128 + signal);
+}
+
+/// Until a program has ended, but not for ever.
+fn wait(child: Pid) {
+    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    let since = Instant::now();
+    while since.elapsed() < PATIENCE && matches!(waitid(WaitId::Pid(child), look), Ok(None)) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// What cannot be removed stays; nothing else is left to do.
@@ -76,6 +100,33 @@ impl Drop for Told {
     fn drop(&mut self) {
         *lock(&WORDS) = self.0.take();
     }
+}
+
+/// What a program says on stdout; it is stopped when this one is.
+///
+/// # Errors
+/// A program that cannot be started.
+pub fn output(command: &mut Command) -> io::Result<Output> {
+    let mut child = {
+        // Held, so that no stop comes between the start and the knowledge of it.
+        let mut known = lock(&CHILD);
+        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+        *known = Some(Pid::from_child(&child));
+        child
+    };
+    let mut stdout = Vec::new();
+    let read = child.stdout.take().map(|mut pipe| pipe.read_to_end(&mut stdout));
+    // Held again: its number may be another's as soon as it has been waited for.
+    let mut known = lock(&CHILD);
+    let status = child.wait();
+    *known = None;
+    read.transpose()?;
+    let stderr = Vec::new();
+    Ok(Output {
+        status: status?,
+        stdout,
+        stderr,
+    })
 }
 
 /// A file or folder under a temporary name. Dropped, or when the program is stopped, it is removed.

@@ -17,6 +17,7 @@ pub mod mlflow;
 pub mod ope;
 pub mod ope_bench;
 pub mod pairs;
+mod progress;
 pub mod report;
 pub mod runner;
 pub mod sensitivity;

@@ -4,11 +4,10 @@
 //! of threads, and adding a policy moves nobody's numbers.
 
 use crate::experiment::{Named, Plan};
-use crate::interrupt;
 use crate::store::Store;
+use crate::{interrupt, progress};
 use anyhow::{Context, Result};
 use cpu_time::ThreadTime;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use oo_core::tips::{Feedback, Reaction};
 use oo_core::{Arrival, Batch, Decision, Environment, Error, Key, Log, Outcome, Policy, Row, Shape};
 use rayon::prelude::*;
@@ -380,11 +379,8 @@ pub fn run_cells(plan: &Plan, all: &[Cell<'_>], store: &Store, threads: usize, w
         .build()
         .with_context(|| format!("cannot start {threads} threads"))?;
     let todo = unfinished(plan, all, store, &pool)?;
-    // Hides itself where stderr is not a terminal.
-    let bar = ProgressBar::with_draw_target(Some(all.len() as u64), ProgressDrawTarget::stderr());
-    if let Ok(style) = ProgressStyle::with_template("{bar:32} {pos}/{len} runs, {elapsed} so far, about {eta} left") {
-        bar.set_style(style);
-    }
+    let template = "{bar:32} {pos}/{len} runs, {elapsed} so far, about {eta} left";
+    let bar = progress::bar(Some(all.len() as u64), template);
     bar.set_position((all.len() - todo.len()) as u64);
     let (told, of, root) = (bar.clone(), all.len(), store.root().clone());
     let _stopped = interrupt::tell(move || {

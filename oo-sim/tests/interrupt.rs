@@ -11,8 +11,8 @@ fn start(folder: &Path, args: &[&str]) -> Child {
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-/// Stops the program once `begun` is true.
-fn stop(program: Child, signal: &str, begun: impl Fn() -> bool) -> (Option<i32>, String) {
+/// Stops the program once `begun` is true. On stdout it has `shown` this.
+fn stop(program: Child, signal: &str, shown: &str, begun: impl Fn() -> bool) -> (Option<i32>, String) {
     let since = Instant::now();
     while !begun() {
         assert!(since.elapsed() < Duration::from_secs(60), "nothing has begun");
@@ -20,8 +20,9 @@ fn stop(program: Child, signal: &str, begun: impl Fn() -> bool) -> (Option<i32>,
     }
     let sent = Command::new("kill").arg(signal).arg(program.id().to_string()).status();
     assert!(sent.unwrap().success());
+    // Until nobody has these ends of the pipes any more.
     let Output { status, stdout, stderr } = program.wait_with_output().unwrap();
-    assert!(stdout.is_empty(), "{}", String::from_utf8_lossy(&stdout));
+    assert_eq!(String::from_utf8_lossy(&stdout), shown);
     (status.code(), String::from_utf8(stderr).unwrap())
 }
 
@@ -37,7 +38,7 @@ fn a_comparison_says_what_is_kept_and_goes_on() {
     let cells = folder.path().join("run/cells");
     // More than a minute of work.
     let many = [&args[..], &["--seeds", "5000"]].concat();
-    let (code, told) = stop(start(folder.path(), &many), "-INT", || names(&cells).len() > 4);
+    let (code, told) = stop(start(folder.path(), &many), "-INT", "", || names(&cells).len() > 4);
     assert_eq!(code, Some(130), "{told}");
     assert!(
         told.starts_with("stopped: ") && told.contains("of 5000 runs are finished and kept in run"),
@@ -67,13 +68,41 @@ fn a_log_that_is_not_finished_leaves_nothing() {
         "log.parquet",
     ];
     let begun = || !names(folder.path()).is_empty();
-    let (code, told) = stop(start(folder.path(), &args), "-INT", begun);
+    let (code, told) = stop(start(folder.path(), &args), "-INT", "", begun);
     assert_eq!(
         (code, told.as_str()),
         (Some(130), "stopped: log.parquet was not written\n")
     );
     assert!(names(folder.path()).is_empty());
-    let (code, _) = stop(start(folder.path(), &args), "-TERM", begun);
+    let (code, _) = stop(start(folder.path(), &args), "-TERM", "", begun);
     assert_eq!(code, Some(143));
     assert!(names(folder.path()).is_empty());
+}
+
+/// A queue's signal goes to one program only, and its step must not go on without it.
+#[test]
+fn a_step_stops_with_its_experiment() {
+    let folder = tempfile::tempdir().unwrap();
+    let experiment = folder.path().join("experiments/long");
+    std::fs::create_dir_all(&experiment).unwrap();
+    let steps = "question = 'Which?'\nanswer = 'None.'\nsize = 'minutes'\n[[step]]\ncommand = 'compare'\n[step.options]\n\
+                 policies = ['uniform']\nthreads = 1\nseeds = 5000\n";
+    std::fs::write(experiment.join("steps.toml"), steps).unwrap();
+    std::fs::write(experiment.join("README.md"), "# Long\n").unwrap();
+    let cells = folder.path().join("runs/long/compare/cells");
+    let program = start(folder.path(), &["experiments", "run", "long"]);
+    let shown = "$ oo-sim compare --policies uniform --seeds 5000 --threads 1 --out runs/long/compare\n";
+    let (code, told) = stop(program, "-TERM", shown, || names(&cells).len() > 4);
+    assert_eq!(code, Some(143), "{told}");
+    for line in [
+        "in step compare; what was finished is kept in",
+        "of 5000 runs are finished",
+    ] {
+        assert!(told.contains(line), "{told}");
+    }
+    let kept = names(&cells);
+    assert!(
+        kept.len() < 4000 && kept.iter().all(|name| !name.ends_with(".tmp")),
+        "{kept:?}"
+    );
 }

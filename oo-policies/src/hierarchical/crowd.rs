@@ -100,10 +100,15 @@ impl Crowd {
         self.iter().map(|(_, person)| person)
     }
 
-    /// The same, to be changed.
-    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut Person> {
-        let all = self.few.iter_mut().flat_map(|few| Arc::make_mut(few).iter_mut());
-        all.map(|(_, person)| person)
+    /// Changes whoever is to be changed. Where that is nobody, a copy goes on sharing.
+    pub fn change(&mut self, who: impl Fn(&Person) -> bool, mut change: impl FnMut(&mut Person)) {
+        for few in self.few.iter_mut().filter(|few| few.iter().any(|(_, p)| who(p))) {
+            Arc::make_mut(few)
+                .iter_mut()
+                .map(|(_, p)| p)
+                .filter(|p| who(p))
+                .for_each(&mut change);
+        }
     }
 }
 

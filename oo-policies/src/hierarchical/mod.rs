@@ -13,8 +13,9 @@
 //!
 //! Σ and σ² come from the data, by expectation–maximisation over all people with a prior on both (empirical Bayes), each
 //! time the number of rows has grown by a quarter (see [`population`]). Between two such times a round costs 3·d² a
-//! candidate and an update 4·d²; a time costs about 3·d³ a person and step. Memory is a person's rows, 4·d + 8 bytes each,
-//! while they are at most d, and at most about 12·d² bytes whatever their number (see [`person`]).
+//! candidate and an update 4·d²; a time costs about 8·d² a row and step, and at most 5·d³ a person. Memory is a person's
+//! rows, 4 bytes a feature that is not 0 and d/8 + 8 each, while they are at most d, and at most about 12·d² bytes whatever
+//! their number (see [`person`]).
 //!
 //! Raudenbush, Bryk (2002), Hierarchical Linear Models, §3 and §13; Hong, Kveton, Zaheer, Ghavamzadeh (2022),
 //! Hierarchical Bayesian Bandits, arXiv:2111.06929, for the sampling; Laird, Ware (1982) for the estimation. Departs from
@@ -24,6 +25,7 @@ pub mod crowd;
 pub mod person;
 pub mod population;
 mod recent;
+pub mod rows;
 pub mod start;
 
 use crate::best_joint;

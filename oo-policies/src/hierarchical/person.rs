@@ -1,11 +1,12 @@
 //! What is kept of a person, and the posterior that follows from it.
 //!
-//! A person with few rows is these rows: 4·d + 8 bytes each, where two d × d matrices would be 8·d² and more. Posteriors
-//! are computed from them when they are needed, by the very operations, in the very order, by which they would have been
-//! kept up to date; so nothing depends on when that happens. Once more than d rows have come since Σ and σ² were
-//! estimated last, rows become sums; a posterior is kept only beside sums that are newer than that estimate.
+//! A person with at most d rows is these rows (see [`rows`](super::rows)), where two d × d matrices would be 8·d² bytes and
+//! more. Posteriors are computed from them when they are needed, by the very operations, in the very order, by which they
+//! would have been kept up to date; so nothing depends on when that happens. When one more row comes, the d become sums;
+//! a posterior is kept only beside sums that are newer than the last estimate of Σ and σ².
 
 use super::crowd::Crowd;
+use super::rows::Rows;
 use crate::regress::symmetric::{Symmetric, dot, packed, padded};
 use crate::state::{Reader, Writer};
 use oo_core::{Error, Result, UserId};
@@ -139,17 +140,30 @@ impl Sums {
     }
 }
 
+/// What a person's posterior is made of, one after another.
+#[derive(Debug)]
+pub enum Step<'a> {
+    /// The posterior of rows that are sums.
+    Sums(&'a Posterior),
+    /// A row, by what [`Posterior::learn`] takes.
+    Row {
+        /// Vx, padded.
+        vx: &'a [f64],
+        /// The reward beyond what was expected of the person alone.
+        rest: f64,
+        /// σ² + xᵀVx.
+        variance: f64,
+    },
+}
+
 /// What is kept of a person. See the module.
 #[derive(Clone, Debug, Default)]
 pub struct Person {
     /// Rows learned.
     rows: u64,
     sums: Option<Box<Sums>>,
-    /// The rows that are not in `sums`, one after another, and their rewards.
-    features: Vec<f32>,
-    rewards: Vec<f64>,
-    /// How many of them there were when Σ and σ² were estimated last.
-    settled: u32,
+    /// The rows that are not in `sums`.
+    kept: Rows,
 }
 
 impl Person {
@@ -158,33 +172,18 @@ impl Person {
         self.rows
     }
 
-    fn add_rows(&self, dim: usize, which: std::ops::Range<usize>, mut each: impl FnMut(&[f64], f64)) {
-        let mut x = vec![0.0; padded(dim)];
-        for (row, &reward) in self
-            .features
-            .chunks_exact(dim)
-            .zip(&self.rewards)
-            .take(which.end)
-            .skip(which.start)
-        {
-            x.iter_mut().zip(row).for_each(|(x, &v)| *x = f64::from(v));
-            each(&x, reward);
-        }
-    }
-
-    fn evidence_of(&self, dim: usize, kept: usize) -> Evidence {
-        let mut evidence = Evidence::nothing(dim);
-        if let Some((gram, moment)) = self.sums.as_ref().and_then(|sums| sums.part(dim, 0)) {
-            let squares = self.sums.as_ref().map_or(0.0, |sums| sums.squares);
-            evidence = Evidence { gram, moment, squares };
-        }
-        self.add_rows(dim, 0..kept, |x, reward| evidence.add(x, reward));
-        evidence
+    fn summed(&self, dim: usize) -> Option<Evidence> {
+        let sums = self.sums.as_ref()?;
+        let (gram, moment) = sums.part(dim, 0)?;
+        let squares = sums.squares;
+        Some(Evidence { gram, moment, squares })
     }
 
     /// The sums over all rows.
     pub fn evidence(&self, dim: usize) -> Evidence {
-        self.evidence_of(dim, self.rewards.len())
+        let mut evidence = self.summed(dim).unwrap_or_else(|| Evidence::nothing(dim));
+        self.kept.each(dim, |x, reward| evidence.add(x, reward));
+        evidence
     }
 
     /// The posterior. `work` is any.
@@ -192,58 +191,82 @@ impl Person {
     /// # Errors
     /// [`Error::Singular`] when the precision cannot be inverted.
     pub fn posterior(&self, shared: &Shared, work: &mut Vec<f64>) -> Result<Posterior> {
+        self.posterior_by_steps(shared, work, |_| {})
+    }
+
+    /// The posterior, and every step to it.
+    ///
+    /// # Errors
+    /// As [`posterior`](Person::posterior).
+    pub fn posterior_by_steps(
+        &self,
+        shared: &Shared,
+        work: &mut Vec<f64>,
+        mut step: impl FnMut(Step<'_>),
+    ) -> Result<Posterior> {
         let dim = shared.spread.dim();
-        let settled = self.settled as usize;
-        let mut posterior = match &self.sums {
-            Some(sums) if sums.newer(dim) => sums.posterior(dim).unwrap_or_else(|| Posterior::blank(shared)),
-            None if settled == 0 => Posterior::blank(shared),
-            _ => self.evidence_of(dim, settled).posterior(shared, work)?,
+        let summed = match self.sums.as_ref().and_then(|sums| sums.posterior(dim)) {
+            Some(posterior) => Some(posterior),
+            None => match self.summed(dim) {
+                Some(evidence) => Some(evidence.posterior(shared, work)?),
+                None => None,
+            },
         };
+        summed.iter().for_each(|posterior| step(Step::Sums(posterior)));
+        let mut posterior = summed.unwrap_or_else(|| Posterior::blank(shared));
         let mut vx = vec![0.0; padded(dim)];
-        self.add_rows(dim, settled..self.rewards.len(), |x, reward| {
+        self.kept.each(dim, |x, reward| {
             posterior.covariance.times(x, &mut vx);
             let variance = shared.noise + dot(x, &vx);
             let rest = reward - dot(&posterior.own, x);
+            step(Step::Row {
+                vx: &vx,
+                rest,
+                variance,
+            });
             posterior.learn(&vx, rest, variance);
         });
         Ok(posterior)
     }
 
+    /// E Σ (r − θᵀx)² over all rows, for θ of this mean, padded, and covariance.
+    pub fn expected_squares(&self, theta: &[f64], covariance: &Symmetric) -> f64 {
+        let summed = self.summed(covariance.dim()).map_or(0.0, |evidence| {
+            let Evidence { gram, moment, squares } = evidence;
+            squares - 2.0 * dot(theta, &moment) + gram.quadratic(theta) + gram.inner(covariance)
+        });
+        // Rounding may leave a little less than nothing.
+        let mut squares = summed.max(0.0);
+        self.kept.each(covariance.dim(), |x, reward| {
+            let (mean, variance) = covariance.with_product(theta, x);
+            squares += (reward - mean) * (reward - mean) + variance;
+        });
+        squares
+    }
+
     /// Keeps a row of f32 numbers; `before` is the posterior without it.
     pub fn keep(&mut self, x: &[f64], reward: f64, before: &Posterior) {
         let dim = before.covariance.dim();
-        if self.rewards.len() >= dim {
-            // Rows that were there at the last estimate go first; where there are none, all, with the posterior.
-            let going = match self.settled {
-                0 => self.rewards.len(),
-                settled => settled as usize,
-            };
-            let newer = self.settled == 0;
-            let evidence = self.evidence_of(dim, going);
-            self.sums = Some(Box::new(Sums::new(&evidence, newer.then_some(before))));
-            self.features.drain(..going * dim);
-            self.rewards.drain(..going);
-            self.settled = 0;
+        if self.kept.len() >= dim {
+            let evidence = self.evidence(dim);
+            self.sums = Some(Box::new(Sums::new(&evidence, Some(before))));
+            self.kept = Rows::default();
         }
-        self.features.reserve_exact(dim);
-        self.features.extend(x[..dim].iter().map(|&v| v as f32));
-        self.rewards.reserve_exact(1);
-        self.rewards.push(reward);
+        self.kept.push(x[..dim].iter().map(|&v| v as f32), reward);
         self.rows += 1;
     }
 
-    /// Σ and σ² are about to be estimated anew: all rows are older than that.
+    /// True where there are sums, and something that an estimate of Σ and σ² puts an end to.
+    pub fn unsettled(&self, dim: usize) -> bool {
+        let sums = self.sums.as_ref();
+        sums.is_some_and(|sums| sums.newer(dim) || !self.kept.is_empty())
+    }
+
+    /// Σ and σ² are about to be estimated anew: of somebody with sums all rows become sums, and no posterior is kept.
     pub fn settle(&mut self, dim: usize) {
-        if self.sums.is_none() {
-            self.settled = self.rewards.len() as u32;
-            return;
-        }
-        if self.rewards.is_empty() && self.sums.as_ref().is_some_and(|sums| !sums.newer(dim)) {
-            return;
-        }
         let evidence = self.evidence(dim);
         self.sums = Some(Box::new(Sums::new(&evidence, None)));
-        (self.features, self.rewards, self.settled) = (Vec::new(), Vec::new(), 0);
+        self.kept = Rows::default();
     }
 }
 
@@ -252,10 +275,9 @@ pub fn write(people: &Crowd, out: &mut Writer) {
     let all = || people.values();
     out.u64s("users", people.users().map(|u| u.0));
     out.u64s("users.rows", all().map(|p| p.rows));
-    out.u64s("users.settled", all().map(|p| u64::from(p.settled)));
-    out.u64s("users.kept", all().map(|p| p.rewards.len() as u64));
-    out.f32s("kept.features", all().flat_map(|p| &p.features));
-    out.f64s("kept.rewards", all().flat_map(|p| &p.rewards));
+    out.u64s("users.kept", all().map(|p| p.kept.len() as u64));
+    let rows: Vec<&[u8]> = all().map(|p| p.kept.bytes()).collect();
+    out.state("kept.rows", rows.concat());
     let sums = || all().filter_map(|p| p.sums.as_deref());
     out.u64s(
         "users.sums",
@@ -265,7 +287,7 @@ pub fn write(people: &Crowd, out: &mut Writer) {
     out.f64s("sums.numbers", sums().flat_map(|s| &s.numbers));
 }
 
-/// Reads what `write` wrote for `dim` features, or two matrices a person, as it was once.
+/// Reads what `write` writes for `dim` features, or wrote once: rows with their zeros, and before that two matrices a person.
 ///
 /// # Errors
 /// People who do not hold together.
@@ -317,21 +339,18 @@ pub fn read(dim: usize, from: &mut Reader<'_>) -> Result<Crowd> {
         }
         return Ok(people);
     }
-    let [settled, kept, sums] = ["users.settled", "users.kept", "users.sums"].map(|name| from.u64s(name));
-    let (settled, kept, sums) = (settled?, kept?, sums?);
-    let (features, rewards) = (from.f32s("kept.features")?, from.f64s("kept.rewards")?);
+    let kept = read_rows(dim, from)?;
+    let sums = from.u64s("users.sums")?;
     let (squares, numbers) = (from.f64s("sums.squares")?, from.f64s("sums.numbers")?);
-    if [settled.len(), kept.len(), sums.len()] != [users.len(); 3] {
+    if [kept.len(), sums.len()] != [users.len(); 2] {
         return Err(refused(from));
     }
     let part = Sums::len(dim, packed(dim));
-    let (mut features, mut rewards) = (&features[..], &rewards[..]);
     let (mut squares, mut numbers) = (&squares[..], &numbers[..]);
-    for (i, &user) in users.iter().enumerate() {
-        let (n, size) = (kept[i] as usize, sums[i] as usize);
-        let whole = n <= dim && rewards.len() >= n && features.len() >= n * dim && settled[i] <= kept[i];
+    for (i, (&user, kept)) in users.iter().zip(kept).enumerate() {
+        let size = sums[i] as usize;
         let some = usize::from(size > 0);
-        if !whole || ![0, part, 2 * part].contains(&size) || numbers.len() < size || squares.len() < some {
+        if ![0, part, 2 * part].contains(&size) || numbers.len() < size || squares.len() < some {
             return Err(refused(from));
         }
         let person = Person {
@@ -342,18 +361,49 @@ pub fn read(dim: usize, from: &mut Reader<'_>) -> Result<Crowd> {
                     numbers: numbers[..size].to_vec(),
                 })
             }),
-            features: features[..n * dim].to_vec(),
-            rewards: rewards[..n].to_vec(),
-            settled: settled[i] as u32,
+            kept,
         };
-        (features, rewards) = (&features[n * dim..], &rewards[n..]);
         (squares, numbers) = (&squares[some..], &numbers[size..]);
         *people.or_default(UserId(user)) = person;
     }
-    if !(features.is_empty() && rewards.is_empty() && squares.is_empty() && numbers.is_empty()) {
+    if !(squares.is_empty() && numbers.is_empty()) {
         return Err(refused(from));
     }
     Ok(people)
+}
+
+/// The rows that are not in sums, person by person. They were written whole once, with what nobody needs any more: how many
+/// of them were there at the last estimate.
+fn read_rows(dim: usize, from: &mut Reader<'_>) -> Result<Vec<Rows>> {
+    let kept: Vec<usize> = from.u64s("users.kept")?.into_iter().map(|n| n as usize).collect();
+    let refused = |from: &Reader<'_>| from.refuse("its rows do not hold together");
+    if kept.iter().any(|n| *n > dim) {
+        return Err(refused(from));
+    }
+    if from.has("kept.rows") {
+        let mut bytes = from.state("kept.rows")?;
+        let rows: Option<_> = kept.iter().map(|&n| Rows::take(n, dim, &mut bytes)).collect();
+        return rows.filter(|_| bytes.is_empty()).ok_or_else(|| refused(from));
+    }
+    let settled = from.u64s("users.settled")?;
+    if settled.len() != kept.len() || settled.iter().zip(&kept).any(|(s, n)| *s > *n as u64) {
+        return Err(refused(from));
+    }
+    let (features, rewards) = (from.f32s("kept.features")?, from.f64s("kept.rewards")?);
+    let all: usize = kept.iter().sum();
+    if (rewards.len(), features.len()) != (all, all * dim) {
+        return Err(refused(from));
+    }
+    let mut plain = features.chunks_exact(dim).zip(rewards);
+    let one = |n: usize| {
+        let mut rows = Rows::default();
+        plain
+            .by_ref()
+            .take(n)
+            .for_each(|(x, reward)| rows.push(x.iter().copied(), reward));
+        rows
+    };
+    Ok(kept.into_iter().map(one).collect())
 }
 
 #[cfg(test)]
@@ -385,13 +435,17 @@ mod tests {
     }
 
     fn bits(population: &Population) -> Vec<u64> {
+        numbers(population).into_iter().map(f64::to_bits).collect()
+    }
+
+    fn numbers(population: &Population) -> Vec<f64> {
         let (_, x, _) = row(1_000_000);
         let (mut vx, mut w) = (x.clone(), x.clone());
         let mut all = Vec::new();
         for user in 0..PEOPLE + 1 {
             let posterior = population.posterior(UserId(user)).unwrap();
             let mean = population.read(posterior.as_deref(), &x, &mut vx, &mut w);
-            all.extend([mean, dot(&x, &vx), population.common().variance(&w)].map(f64::to_bits));
+            all.extend([mean, dot(&x, &vx), population.common().variance(&w)]);
         }
         all
     }
@@ -407,6 +461,30 @@ mod tests {
         let population = Population::new(DIM, PRIOR).from_state(&mut r).unwrap();
         r.finish().unwrap();
         population
+    }
+
+    /// As states were written while rows were kept with their zeros.
+    fn saved_with_zeros(population: &Population, people: &Crowd) -> Vec<u8> {
+        let mut w = Writer::new("people", "");
+        population.write_without_people(&mut w);
+        let (mut features, mut rewards) = (Vec::new(), Vec::new());
+        for person in people.values() {
+            person.kept.each(DIM, |x, reward| {
+                features.extend(x[..DIM].iter().map(|v| *v as f32));
+                rewards.push(reward);
+            });
+        }
+        w.u64s("users", people.users().map(|u| u.0));
+        w.u64s("users.rows", people.values().map(|p| p.rows));
+        w.u64s("users.settled", people.values().map(|p| p.kept.len() as u64 / 2));
+        w.u64s("users.kept", people.values().map(|p| p.kept.len() as u64));
+        w.f32s("kept.features", &features);
+        w.f64s("kept.rewards", &rewards);
+        let sums = || people.values().map(|p| p.sums.as_deref());
+        w.u64s("users.sums", sums().map(|s| s.map_or(0, |s| s.numbers.len() as u64)));
+        w.f64s("sums.squares", sums().flatten().map(|s| &s.squares));
+        w.f64s("sums.numbers", sums().flatten().flat_map(|s| &s.numbers));
+        w.finish()
     }
 
     /// As states were written before people were kept as rows.
@@ -428,25 +506,21 @@ mod tests {
     }
 
     #[test]
-    fn posteriors_made_again_and_states_of_any_age_are_the_same_bits() {
+    fn posteriors_made_again_and_states_are_the_same_bits() {
         let mut kept = Population::new(DIM, PRIOR);
-        let (mut again, mut old) = (kept.clone(), None);
+        let mut again = kept.clone();
         for t in 0..600 {
             let (user, x, reward) = row(t);
             kept.learn(user, &x, reward).unwrap();
             // A copy remembers no posterior.
             again = again.clone();
             again.learn(user, &x, reward).unwrap();
-            if t == 50 || t == 250 {
-                old = Some(loaded(&saved_as_matrices(&kept, kept.people())));
-            } else if let Some(old) = &mut old {
-                old.learn(user, &x, reward).unwrap();
-            }
             if t % 7 == 0 {
                 assert_eq!(bits(&kept), bits(&again), "{t}");
                 assert_eq!(saved(&kept), saved(&again), "{t}");
                 assert_eq!(bits(&kept), bits(&loaded(&saved(&kept))), "{t}");
-                old.iter().for_each(|old| assert_eq!(bits(&kept), bits(old), "{t}"));
+                let before = loaded(&saved_with_zeros(&kept, kept.people()));
+                assert_eq!(saved(&kept), saved(&before), "{t}");
             }
         }
         // Some are rows, some are sums, and some have a posterior beside the sums.
@@ -454,5 +528,58 @@ mod tests {
         assert!(people().any(|p| p.sums.is_none() && p.rows > 0));
         assert!(people().any(|p| p.sums.as_ref().is_some_and(|s| s.newer(DIM))));
         assert!(people().any(|p| p.sums.as_ref().is_some_and(|s| !s.newer(DIM))));
+    }
+
+    /// Whoever was two matrices has sums from the first row on: the same numbers, but for rounding.
+    #[test]
+    fn states_of_matrices_go_on() {
+        for from in [50, 250] {
+            let (mut kept, mut old) = (Population::new(DIM, PRIOR), None);
+            for t in 0..600 {
+                let (user, x, reward) = row(t);
+                kept.learn(user, &x, reward).unwrap();
+                let Some(old) = &mut old else {
+                    if t == from {
+                        let loaded = loaded(&saved_as_matrices(&kept, kept.people()));
+                        assert_eq!(bits(&kept), bits(&loaded));
+                        old = Some(loaded);
+                    }
+                    continue;
+                };
+                old.learn(user, &x, reward).unwrap();
+                let far = numbers(&kept).into_iter().zip(numbers(old)).map(|(a, b)| (a - b).abs());
+                assert!(far.fold(0.0, f64::max) < 1e-9, "{t}");
+            }
+        }
+    }
+
+    /// A start from rows under another Σ and σ² says what a start from their sums says.
+    #[test]
+    fn rows_and_their_sums_say_the_same() {
+        let shared = Shared {
+            spread: Symmetric::diagonal(DIM, 0.4),
+            precision: Symmetric::diagonal(DIM, 2.5),
+            noise: 0.3,
+        };
+        let mut person = Person::default();
+        for t in 0..DIM as u64 {
+            let (_, x, reward) = row(t);
+            let before = person.posterior(&shared, &mut Vec::new()).unwrap();
+            person.keep(&x, reward, &before);
+        }
+        let from_rows = person.posterior(&shared, &mut Vec::new()).unwrap();
+        let evidence = person.evidence(DIM);
+        let from_sums = evidence.posterior(&shared, &mut Vec::new()).unwrap();
+        let summed = Person {
+            sums: Some(Box::new(Sums::new(&evidence, None))),
+            ..Person::default()
+        };
+        let close = |a: f64, b: f64| assert!((a - b).abs() < 1e-12, "{a} {b}");
+        for i in 0..DIM {
+            close(from_rows.own[i], from_sums.own[i]);
+            (0..DIM).for_each(|j| close(from_rows.covariance.get(i, j), from_sums.covariance.get(i, j)));
+        }
+        let squares = |person: &Person| person.expected_squares(&from_rows.own, &from_rows.covariance);
+        close(squares(&person), squares(&summed));
     }
 }

@@ -9,7 +9,7 @@
 //! A population that starts from other people has their sums in both (see [`start`](super::start)).
 
 use super::crowd::Crowd;
-use super::person::{self, Evidence, Posterior, Shared};
+use super::person::{self, Posterior, Shared, Step};
 use super::recent::Recent;
 use super::start::Start;
 use crate::regress::symmetric::{Symmetric, dot, padded};
@@ -250,7 +250,8 @@ impl Population {
         self.next = self.rows + self.rows / 4;
         self.recent.clear();
         let dim = self.shared.spread.dim();
-        self.people.values_mut().for_each(|person| person.settle(dim));
+        self.people
+            .change(|person| person.unsettled(dim), |person| person.settle(dim));
         let mut estimate = Estimate::default();
         for _ in 0..STEPS {
             self.recompute(&mut estimate)?;
@@ -265,7 +266,8 @@ impl Population {
         Ok(())
     }
 
-    /// The regression of μ from every posterior under the present Σ and σ².
+    /// The regression of μ from every posterior under the present Σ and σ². A row tells it what it tells when it is learned;
+    /// rows that are sums add Σ⁻¹ − Σ⁻¹VᵤΣ⁻¹ to its precision and Σ⁻¹Vᵤbᵤ/σ² to the product with its mean.
     fn recompute(&mut self, estimate: &mut Estimate) -> Result<()> {
         let Shared { spread, precision, .. } = &self.shared;
         let d = spread.dim();
@@ -274,20 +276,29 @@ impl Population {
         gram.add_diagonal(self.prior.lambda);
         let mut moment = self.start.common.moment.clone();
         let (mut column, mut turned, mut back) = (vec![0.0; len], vec![0.0; len], vec![0.0; len]);
-        estimate.posteriors.clear();
-        for person in self.people.values() {
-            let posterior = person.posterior(&self.shared, &mut estimate.work)?;
-            precision.times(&posterior.own, &mut turned);
-            moment.iter_mut().zip(&turned).for_each(|(m, t)| *m += t);
-            // Σ⁻¹ − Σ⁻¹VΣ⁻¹, column by column.
-            for j in 0..d {
-                (0..d).for_each(|i| column[i] = precision.get(i, j));
-                posterior.covariance.times(&column, &mut turned);
-                precision.times(&turned, &mut back);
-                for i in j..d {
-                    gram.set(i, j, gram.get(i, j) + column[i] - back[i]);
+        let mut learn = |step: Step<'_>| match step {
+            Step::Row { vx, rest, variance } => {
+                precision.times(vx, &mut turned);
+                gram.rank_one(1.0 / variance, &turned);
+                moment
+                    .iter_mut()
+                    .zip(&turned)
+                    .for_each(|(m, w)| *m += rest / variance * w);
+            }
+            Step::Sums(Posterior { covariance, own }) => {
+                precision.times(own, &mut turned);
+                moment.iter_mut().zip(&turned).for_each(|(m, t)| *m += t);
+                for j in 0..d {
+                    (0..d).for_each(|i| column[i] = precision.get(i, j));
+                    covariance.times(&column, &mut turned);
+                    precision.times(&turned, &mut back);
+                    (j..d).for_each(|i| gram.set(i, j, gram.get(i, j) + column[i] - back[i]));
                 }
             }
+        };
+        estimate.posteriors.clear();
+        for person in self.people.values() {
+            let posterior = person.posterior_by_steps(&self.shared, &mut estimate.work, &mut learn)?;
             if estimate.posteriors.len() < self.recent.limit() {
                 estimate.posteriors.push(posterior);
             }
@@ -357,10 +368,7 @@ impl Population {
             }
             between.add(1.0, covariance);
             between.rank_one(1.0, &apart);
-            let Evidence { gram, moment, squares } = person.evidence(d);
-            let trace: f64 = gram.inner(covariance);
-            let squares = squares - 2.0 * dot(&theta, &moment) + gram.quadratic(&theta) + trace;
-            within += squares.max(0.0);
+            within += person.expected_squares(&theta, covariance);
         }
         Ok((between, within))
     }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Bytes that posteriors may take.
-const ROOM: usize = 16 << 20;
+const ROOM: usize = 8 << 20;
 
 /// See the module. A copy remembers nothing.
 #[derive(Debug)]

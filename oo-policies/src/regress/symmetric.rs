@@ -161,11 +161,18 @@ impl Symmetric {
 
     /// tr(M · other), of the same size.
     pub fn inner(&self, other: &Symmetric) -> f64 {
-        let own = |i: usize| self.get(i, i) * other.get(i, i);
-        let pair = |i: usize, j: usize| 2.0 * self.get(i, j) * other.get(i, j);
-        (0..self.dim)
-            .map(|i| own(i) + (0..i).map(|j| pair(i, j)).sum::<f64>())
-            .sum()
+        debug_assert_eq!(self.dim, other.dim);
+        let (mut beside, mut on) = ([0.0; LANES], [0.0; LANES]);
+        for i in 0..padded(self.dim) / LANES {
+            // Of a block beside the diagonal, the mirror image is not there.
+            let (start, diagonal, end) = (block_start(i), block_start(i) + LANES * i, block_start(i + 1));
+            for (range, sums) in [(start..diagonal, &mut beside), (diagonal..end, &mut on)] {
+                for (m, o) in self.blocks[range.clone()].iter().zip(&other.blocks[range]) {
+                    (0..LANES).for_each(|l| sums[l] += m[l] * o[l]);
+                }
+            }
+        }
+        2.0 * fold(&beside) + fold(&on)
     }
 
     /// M ← M + value · I.
@@ -286,6 +293,11 @@ mod tests {
                 q += row * x[i];
             }
             assert!((q - m.quadratic(&x)).abs() < 1e-10 * q);
+            let entries = (0..dim).flat_map(|i| (0..dim).map(move |j| (i, j)));
+            let (other, _) = example(dim + 1);
+            let other = other.onto(&(0..dim).map(Some).collect::<Vec<_>>(), 0.0);
+            let trace: f64 = entries.map(|(i, j)| m.get(i, j) * other.get(i, j)).sum();
+            assert!((trace - m.inner(&other)).abs() < 1e-10 * trace);
         }
     }
 

@@ -147,10 +147,15 @@ fn insist(reader: &Reader, at: Location) -> Result<Decided> {
 
 /// A decision's record.
 pub(super) fn fetch(reader: &Reader, at: Location) -> Result<Decided> {
+    fetch_numbered(reader, at).map(|(_, decided)| decided)
+}
+
+/// The same with its number.
+pub(super) fn fetch_numbered(reader: &Reader, at: Location) -> Result<(u64, Decided)> {
     let mut buffer = Vec::new();
     let record = reader.read(at, &mut buffer)?;
     match Event::decode(&record) {
-        Ok(Event::Decided(decided)) => Ok(*decided),
+        Ok(Event::Decided(decided)) => Ok((record.seq, *decided)),
         Ok(_) => Err(Error::NotFound {
             field: "decision_id",
             what: "decision",

@@ -174,6 +174,8 @@ pub struct Feedback {
 pub struct Hints<'a> {
     /// Whose feedback. With it a decision is found that has been closed for long.
     pub user: Option<&'a str>,
+    /// Which tip it is about.
+    pub tip: Option<&'a str>,
     /// When the tip may come back, milliseconds since 1970.
     pub until: Option<u64>,
 }

@@ -1,7 +1,7 @@
 //! A feedback, from its check to its receipt.
 
 use super::Engine;
-use super::ask::{Feedback, Given, Hints, MAX_ID, Receipt, Status, Target, identity};
+use super::ask::{Feedback, Given, Hints, Logged, MAX_ID, Receipt, Status, Target, identity};
 use super::codec::Put;
 use super::event::{About, Event, GivenEvent};
 use super::ids::{decision_hash, feedback_hash};
@@ -113,7 +113,7 @@ impl Engine {
             return Ok(self.pending(receipt));
         }
         let now = self.stamps.now();
-        let (decision_id, status, whose) = match self.find(&state, &feedback.target, hints.user)? {
+        let (decision_id, status, whose) = match self.find(&state, &feedback.target, hints)? {
             Found::Open(id, open, about) => {
                 let status = match open {
                     Open { deadline, .. } if deadline <= now => Status::Late,
@@ -215,17 +215,18 @@ impl Engine {
         Ok(None)
     }
 
-    fn find(&self, state: &State, target: &Target, user: Option<&str>) -> Result<Found> {
+    fn find(&self, state: &State, target: &Target, hints: Hints<'_>) -> Result<Found> {
         match target {
-            Target::Decision(id) => self.find_decision(state, id, user),
+            Target::Decision(id) => self.find_decision(state, id, hints),
             Target::Tip { user, tip } => self.find_tip(state, user, tip),
         }
     }
 
-    fn find_decision(&self, state: &State, id: &str, user: Option<&str>) -> Result<Found> {
+    fn find_decision(&self, state: &State, id: &str, hints: Hints<'_>) -> Result<Found> {
         if let Some(open) = state.open.get(&decision_hash(id)).copied() {
             match self.fetch(open.at) {
                 Ok(d) if d.logged.answer.decision_id == id => {
+                    agree(&d.logged, hints)?;
                     return Ok(Found::Open(id.into(), open, About::of(&d.logged)));
                 }
                 Err(e) if e.is_passing() => return Err(e.unread()),
@@ -233,26 +234,28 @@ impl Engine {
             }
         }
         if let Some(d) = self.known_decision(state, id)? {
+            agree(&d.logged, hints)?;
             let whose = (identity(&d.logged.user), About::of(&d.logged));
             return Ok(Found::Closed(id.into(), Some(whose)));
         }
         Ok(match self.names.stamp(id) {
             // Made here, and the window has passed. One whose window has not was lost with a crash.
             Some(time) if time.saturating_add(state.rules.wait_ms) <= self.stamps.now() => {
-                let whose = user.and_then(|user| self.find_among(state, user, id));
-                Found::Closed(id.into(), whose)
+                let logged = hints.user.and_then(|user| self.find_among(state, user, id));
+                logged.as_ref().map_or(Ok(()), |logged| agree(logged, hints))?;
+                Found::Closed(id.into(), logged.map(|l| (identity(&l.user), About::of(&l))))
             }
             _ => Found::Unknown(id.into()),
         })
     }
 
     /// A decision among the user's latest.
-    fn find_among(&self, state: &State, user: &str, id: &str) -> Option<(u64, About)> {
+    fn find_among(&self, state: &State, user: &str, id: &str) -> Option<Logged> {
         let mut at = state.users.get(&identity(user))?.last;
         for _ in 0..TIP_DEPTH {
             let decided = (at != Location::NOWHERE).then(|| self.fetch(at).ok())??;
             if decided.logged.answer.decision_id == id {
-                return Some((identity(user), About::of(&decided.logged)));
+                return Some(decided.logged);
             }
             at = decided.before;
         }
@@ -293,6 +296,28 @@ impl Engine {
             what: "decision of that user that showed",
             id: tip.into(),
         })
+    }
+}
+
+/// What is said beside the decision's id must be true of it.
+fn agree(logged: &Logged, hints: Hints<'_>) -> Result<()> {
+    // Another user's name is not for whoever does not know it.
+    if let Some(user) = hints.user
+        && user != logged.user
+    {
+        return Err(Error::invalid(
+            "user_id",
+            "the user of the decision",
+            format!("`{user}`"),
+        ));
+    }
+    let shown = &logged.ids[logged.answer.chosen];
+    match hints.tip {
+        Some(tip) if tip != shown => {
+            let expected = format!("the tip that the decision showed, `{shown}`");
+            Err(Error::invalid("tip_id", expected, format!("`{tip}`")))
+        }
+        _ => Ok(()),
     }
 }
 

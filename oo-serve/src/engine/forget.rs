@@ -8,17 +8,25 @@
 //! A sealed file is a body and its CRC32C u32.
 
 use super::Engine;
+use super::ask::identity;
 use super::event::{Event, kind};
 use super::models::Models;
 use super::recover::policies_dir;
 use super::settings::Artefact;
-use super::state::read;
+use super::state::{State, read};
 use crate::journal::disk::Disk;
 use crate::journal::{Record, fail};
 use crate::{Error, Result, registry};
 use oo_core::{Shape, Spec, UserId};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+impl State {
+    /// True for a record of somebody who was forgotten after it.
+    pub fn is_forgotten(&self, user: &str, record: u64) -> bool {
+        self.forgotten.get(&identity(user)).is_some_and(|seq| record < *seq)
+    }
+}
 
 /// How the name of a state ends from which somebody was taken.
 pub(crate) const SCRUBBED: &str = "scrubbed";

@@ -176,11 +176,8 @@ impl Engine {
             let horizon = retention.map(|r| needed.max(u64::try_from(r.as_millis()).unwrap_or(u64::MAX)));
             (state.forgotten.clone(), self.stamps.now(), horizon)
         };
-        let blanked_file = journal_dir(&self.dir).join("blanked");
-        let blanked: u64 = fs::read_to_string(&blanked_file)
-            .ok()
-            .and_then(|t| t.trim().parse().ok())
-            .unwrap_or(0);
+        let blanked_file = self.blanked_file();
+        let blanked = self.blanked();
         let pending: BTreeMap<u64, u64> = forgotten.into_iter().filter(|(_, seq)| *seq > blanked).collect();
         let segments = self.journal.segments();
         let mut names = BTreeMap::new();
@@ -231,6 +228,22 @@ impl Engine {
         }
         fail::point("compact.done");
         Ok(done)
+    }
+
+    fn blanked_file(&self) -> PathBuf {
+        journal_dir(&self.dir).join("blanked")
+    }
+
+    /// Up to this record the files hold nothing more of whoever was forgotten.
+    fn blanked(&self) -> u64 {
+        let text = fs::read_to_string(self.blanked_file()).ok();
+        text.and_then(|t| t.trim().parse().ok()).unwrap_or(0)
+    }
+
+    /// True while files hold records of somebody who was forgotten: [`compact`](Engine::compact) blanks them.
+    pub fn owes_blanks(&self) -> bool {
+        let blanked = self.blanked();
+        self.state().forgotten.values().any(|seq| *seq > blanked)
     }
 
     /// Writes a segment again, every record in its place, those of forgotten users as zeros.

@@ -276,6 +276,7 @@ impl Engine {
                     && (made..=made + SPAN_MS).contains(&r.time)
                     && let Ok(Event::Decided(d)) = Event::decode(&r)
                     && d.logged.answer.decision_id == id
+                    && !self.state().is_forgotten(&d.logged.user, r.seq)
                 {
                     found = Some(*d);
                 }
@@ -294,8 +295,9 @@ impl Engine {
         let hash = ids::decision_hash(id);
         let open = state.open.get(&hash).map(|o| o.at);
         for at in open.into_iter().chain(state.ids.places(hash)) {
-            match self.fetch(at) {
-                Ok(d) if d.logged.answer.decision_id == id => return Ok(Some(d)),
+            match aside::fetch_numbered(&self.journal.reader(), at) {
+                Ok((_, d)) if d.logged.answer.decision_id != id => {}
+                Ok((seq, d)) if !state.is_forgotten(&d.logged.user, seq) => return Ok(Some(d)),
                 Err(e) if e.is_passing() => return Err(e.unread()),
                 _ => {}
             }

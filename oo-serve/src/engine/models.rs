@@ -217,10 +217,10 @@ impl Frozen {
         }
         let mut w = oo_policies::state::Writer::new(oo_policies::per_user::NAME, "");
         for (user, bytes) in &all {
-            w.state(&user.0.to_string(), bytes);
+            w.state(&user.0.to_string(), &bytes[..]);
         }
         if let Some(start) = start {
-            w.state(oo_policies::per_user::START, start);
+            w.state(oo_policies::per_user::START, &start[..]);
         }
         w.u64s("users", all.keys().map(|user| user.0));
         Ok(w.finish())

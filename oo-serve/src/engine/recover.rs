@@ -17,6 +17,7 @@ use oo_core::{Key, Shape, Spec, UserId};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::fs::{self, File, TryLockError};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
@@ -33,6 +34,8 @@ pub struct Recovery {
     pub lost_bytes: u64,
     /// What was damaged, file by file, and what was done about it.
     pub losses: Vec<String>,
+    /// The folder had a policy, so that of the settings was not needed.
+    pub knew_a_policy: bool,
 }
 
 /// The journal's files in a state folder.
@@ -296,7 +299,9 @@ fn sweep(dir: &Path, settings: &Settings) -> Result<()> {
 
 pub(crate) fn open(dir: &Path, settings: Settings) -> Result<(Engine, Recovery)> {
     for folder in folders(dir) {
-        fs::create_dir_all(&folder).map_err(Error::io("make the folder", &folder))?;
+        // What people did is nobody else's on this machine.
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
+        made.map_err(Error::io("make the folder", &folder))?;
     }
     let lock = lock(dir)?;
     sweep(dir, &settings)?;
@@ -338,6 +343,7 @@ pub(crate) fn open(dir: &Path, settings: Settings) -> Result<(Engine, Recovery)>
         .for_each(|(name, before)| shadows.tally(name, before));
     let lane = state.trial.as_ref().map(experiment::lane_of);
     let fresh = serving.is_none();
+    recovery.knew_a_policy = !fresh;
     if let Some(serving) = &serving {
         let shape = serde_json::to_string(&settings.shape).expect("a shape is plain data");
         let kept = &state::read(serving).swapped.shape;
@@ -481,9 +487,18 @@ fn tail(replay: &mut Replay<'_>, settings: &Settings, recovery: &mut Recovery) -
             let lost = end.len - end.offset;
             recovery.lost_bytes += lost;
             let path = segments.path(segment);
+            // What a kill leaves unfinished is the end of the file. Sound records beyond it mean damage.
+            let kept = segments.is_record_beyond(segment, end.offset)?;
+            let kept = match kept {
+                true => format!(
+                    "; a copy of the whole is kept as {}",
+                    keep_damaged(settings, &path)?.display()
+                ),
+                false => String::new(),
+            };
             recovery
                 .losses
-                .push(format!("{}: {why}; {lost} bytes cut off", path.display()));
+                .push(format!("{}: {why}; {lost} bytes cut off{kept}", path.display()));
             cut(settings, &path, end.offset)?;
         }
     }
@@ -534,6 +549,29 @@ fn set_aside(segments: &Segments, settings: &Settings, segment: u32, recovery: &
         .disk
         .sync_dir(segments.dir())
         .map_err(Error::io("flush", segments.dir()))
+}
+
+/// A copy of a file before it is cut, for whoever wants to look at it.
+fn keep_damaged(settings: &Settings, path: &Path) -> Result<PathBuf> {
+    let mut to = path.with_extension("log.lost");
+    // Nor is what was kept before written over.
+    for i in 2.. {
+        if !to.exists() {
+            break;
+        }
+        to = path.with_extension(format!("log.{i}.lost"));
+    }
+    let temporary = path.with_extension("lost.tmp");
+    let bytes = fs::read(path).map_err(Error::io("read", path))?;
+    let mut file = settings
+        .disk
+        .create(&temporary)
+        .map_err(Error::io("create", &temporary))?;
+    let written = file.write_at(&bytes, 0).and_then(|()| file.sync());
+    written
+        .and_then(|()| settings.disk.rename(&temporary, &to))
+        .map_err(Error::io("write", &to))?;
+    Ok(to)
 }
 
 fn cut(settings: &Settings, path: &Path, len: u64) -> Result<()> {

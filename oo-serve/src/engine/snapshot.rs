@@ -24,10 +24,13 @@ use oo_core::tips::Feedback;
 use sha2::{Digest, Sha256};
 use std::fs;
 use std::io::{self, Write};
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 
 /// The snapshots' format. Rises when older programs could misread it.
 pub const FORMAT: u32 = 4;
+/// Bytes that are written at once.
+const PIECE: usize = 1 << 20;
 const MAGIC: &[u8; 8] = b"oOsnap\r\n";
 
 pub(crate) fn folder(dir: &Path) -> PathBuf {
@@ -95,15 +98,48 @@ pub(crate) fn take(state: &State, serving: &Serving) -> Still {
     }
 }
 
-/// Everything but the models.
-fn head(state: &State, serving: &Served, challenger: Option<&Served>) -> Vec<u8> {
+/// Bytes on their way to where they are written; the whole of them is never in memory.
+struct Spool<'w> {
+    buffer: Vec<u8>,
+    out: &'w mut dyn Write,
+}
+
+impl Spool<'_> {
+    /// Lets go of what is there, where that is much.
+    fn spill(&mut self) -> io::Result<()> {
+        if self.buffer.len() >= PIECE {
+            self.out.write_all(&self.buffer)?;
+            self.buffer.clear();
+        }
+        Ok(())
+    }
+}
+
+impl Deref for Spool<'_> {
+    type Target = Vec<u8>;
+    fn deref(&self) -> &Vec<u8> {
+        &self.buffer
+    }
+}
+
+impl DerefMut for Spool<'_> {
+    fn deref_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.buffer
+    }
+}
+
+/// Writes everything but the models.
+fn head(state: &State, serving: &Served, challenger: Option<&Served>, out: &mut dyn Write) -> io::Result<()> {
     let Served {
         swapped,
         updates,
         refused,
         ..
     } = serving;
-    let mut out = Vec::new();
+    let mut out = Spool {
+        buffer: Vec::new(),
+        out,
+    };
     let Mark { seq, time, at } = state.last;
     [seq, time, at.bits()].into_iter().for_each(|v| out.u64(v));
     out.text(&serde_json::to_string(&state.rules).expect("rules are plain data"));
@@ -121,18 +157,16 @@ fn head(state: &State, serving: &Served, challenger: Option<&Served>) -> Vec<u8>
         if let Some(history) = &u.history {
             history.encode(&mut out);
         }
+        out.spill()?;
     }
-    let open: Vec<_> = state
-        .due
-        .iter()
-        .filter_map(|h| Some((*h, *state.open.get(h)?)))
-        .collect();
-    out.u64(open.len() as u64);
-    for (hash, o) in open {
+    let open = || state.due.iter().filter_map(|h| Some((*h, *state.open.get(h)?)));
+    out.u64(open().count() as u64);
+    for (hash, o) in open() {
         [hash, o.at.bits(), o.user, o.deadline]
             .into_iter()
             .for_each(|v| out.u64(v));
         out.u8(u8::from(o.waiting) | u8::from(o.observe) << 1);
+        out.spill()?;
     }
     out.u64(state.early.len() as u64);
     for (hash, held) in &state.early {
@@ -145,6 +179,7 @@ fn head(state: &State, serving: &Served, challenger: Option<&Served>) -> Vec<u8>
             put_feedback(&mut out, e.feedback);
             out.option(e.until);
         }
+        out.spill()?;
     }
     out.u64(state.joins.len() as u64);
     for (hash, joined) in state.joins.sorted() {
@@ -153,30 +188,33 @@ fn head(state: &State, serving: &Served, challenger: Option<&Served>) -> Vec<u8>
         out.u64(joined.n);
         out.f64(joined.value);
         put_feedback(&mut out, joined.feedback);
+        out.spill()?;
     }
-    let due = state
-        .early_due
-        .iter()
-        .filter(|(_, hash)| state.early.contains_key(hash));
-    let due: Vec<_> = due.copied().collect();
-    out.u64(due.len() as u64);
-    due.iter().for_each(|(until, hash)| {
+    let due = || {
+        let all = state.early_due.iter();
+        all.filter(|(_, hash)| state.early.contains_key(hash))
+    };
+    out.u64(due().count() as u64);
+    for (until, hash) in due() {
         out.u64(*until);
         out.u64(*hash);
-    });
+        out.spill()?;
+    }
     // What is too old to matter is left out, so that the bytes do not depend on when it was dropped last.
     let first = state.outdated().map_or(0, |last| last + 1);
     let ids = state.ids.sorted(first);
     out.u64(ids.len() as u64);
-    ids.iter().for_each(|(hash, at)| {
-        out.u64(*hash);
+    for (hash, at) in ids {
+        out.u64(hash);
         out.u64(at.bits());
-    });
+        out.spill()?;
+    }
     out.u64(state.forgotten.len() as u64);
-    state.forgotten.iter().for_each(|(user, seq)| {
+    for (user, seq) in &state.forgotten {
         out.u64(*user);
         out.u64(*seq);
-    });
+        out.spill()?;
+    }
     let ends = || state.segment_ends.range(first..);
     out.u64(ends().count() as u64);
     ends().for_each(|(segment, time)| {
@@ -184,7 +222,7 @@ fn head(state: &State, serving: &Served, challenger: Option<&Served>) -> Vec<u8>
         out.u64(*time);
     });
     put_rollout(&mut out, state, challenger);
-    out
+    out.out.write_all(&out.buffer)
 }
 
 /// What format 3 added, and 4 to it: how policies come into charge.
@@ -237,10 +275,13 @@ impl Still {
         out.write_all(MAGIC)?;
         out.write_all(&FORMAT.to_le_bytes())?;
         out.write_all(&[0; 4])?;
-        let head = head(&self.state, &self.serving, self.challenger.as_ref());
-        out.write_all(&(head.len() as u32).to_le_bytes())?;
-        out.write_all(&head)?;
-        drop(head);
+        // Twice, once for its length.
+        let head = |out: &mut dyn Write| head(&self.state, &self.serving, self.challenger.as_ref(), out);
+        let mut counted = Counting(0);
+        head(&mut counted)?;
+        let len = u32::try_from(counted.0).map_err(|_| io::Error::other("a snapshot of more than 4 GB"))?;
+        out.write_all(&len.to_le_bytes())?;
+        head(out)?;
         self.serving.models.write(out)?;
         out.write_all(&[0])?;
         if let Some(challenger) = &self.challenger {
@@ -280,7 +321,7 @@ impl Still {
             file,
             offset: 0,
             crc: 0,
-            buffer: Vec::with_capacity(1 << 20),
+            buffer: Vec::with_capacity(PIECE),
         };
         let written = self.write(&mut out).and_then(|()| out.finish());
         fail::point("snapshot.flush");
@@ -300,6 +341,18 @@ impl Still {
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+struct Counting(u64);
+
+impl Write for Counting {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 struct Hashing(Sha256);
@@ -345,9 +398,15 @@ impl Summing {
 impl Write for Summing {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.crc = crc32c::crc32c_append(self.crc, bytes);
-        self.buffer.extend_from_slice(bytes);
-        if self.buffer.len() >= 1 << 20 {
+        if self.buffer.len() + bytes.len() >= PIECE {
             self.spill()?;
+        }
+        if bytes.len() >= PIECE {
+            // Large already: one more copy would cost memory for nothing.
+            self.file.write_at(bytes, self.offset)?;
+            self.offset += bytes.len() as u64;
+        } else {
+            self.buffer.extend_from_slice(bytes);
         }
         Ok(bytes.len())
     }

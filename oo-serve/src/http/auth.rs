@@ -67,8 +67,16 @@ impl Keys {
     /// The number of the first bad line, and what was expected.
     pub fn parse(text: &str) -> Result<Keys, String> {
         let mut keys = Vec::new();
-        let lines = text.lines().map(|l| l.split('#').next().unwrap_or_default().trim());
-        for (i, line) in lines.enumerate().filter(|(_, l)| !l.is_empty()) {
+        // A secret may hold a `#`; a comment stands alone or after a space.
+        let comment = |line: &str| {
+            line.char_indices()
+                .position(|(i, c)| c == '#' && (i == 0 || line[..i].ends_with([' ', '\t'])))
+        };
+        let lines = text
+            .lines()
+            .map(|l| l.chars().take(comment(l).unwrap_or(usize::MAX)).collect::<String>());
+        let lines: Vec<String> = lines.map(|l| l.trim().to_string()).collect();
+        for (i, line) in lines.iter().enumerate().filter(|(_, l)| !l.is_empty()) {
             let at = |why: &str| Err(format!("line {}: {why}", i + 1));
             let parts: Vec<&str> = line.split_whitespace().collect();
             let &[roles, name, secret] = parts.as_slice() else {

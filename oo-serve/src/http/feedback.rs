@@ -10,7 +10,7 @@ use oo_core::tips;
 /// A client's clock may be ahead by so much.
 const AHEAD_MS: i64 = 5 * 60_000;
 /// A reward beyond this is a mistake.
-const MAX_REWARD: f64 = 1000.0;
+pub const MAX_REWARD: f64 = 1000.0;
 /// Headers that make a repetition count once, after the field.
 const ID_HEADERS: [&str; 2] = ["idempotency-key", "x-ms-client-request-id"];
 
@@ -80,8 +80,17 @@ pub async fn feedback(call: Call) -> Answer {
         Some(id) => Some(id.to_string()),
         None => header_id(&call)?,
     };
+    if let Some(tip) = request
+        .tip_id
+        .as_deref()
+        .filter(|tip| tip.is_empty() || tip.len() > MAX_ID)
+    {
+        let detail = format!("expected 1 to {MAX_ID} bytes, got {}", tip.len());
+        return Err(Problem::field("tip_id", detail));
+    }
     let hints = Hints {
         user: request.user_id.as_deref(),
+        tip: request.tip_id.as_deref(),
         until: request.until.map(|until| until.utc_ms(0).max(0) as u64),
     };
     let receipt = app

@@ -20,6 +20,7 @@ mod recommend;
 pub(crate) mod rounds;
 mod routes;
 
+pub use feedback::MAX_REWARD;
 pub use rounds::is_tips;
 pub use routes::router;
 
@@ -233,7 +234,9 @@ impl Endpoint {
         drop(keys);
         let posts = parts.method == hyper::Method::POST;
         // A form or a plain text may come from any page that the user looks at; JSON may not.
-        if posts && !is_json(&parts.headers) {
+        // Without a body there is nothing to declare, and whose page asks is known by then.
+        let declares = parts.headers.contains_key(CONTENT_TYPE);
+        if posts && !is_json(&parts.headers) && (declares || !hyper::body::Body::is_end_stream(&body)) {
             return Err(Problem::new(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "not-json",

@@ -1,6 +1,6 @@
 //! What is known of a person, and how it is taken back.
 
-use super::problem::Problem;
+use super::problem::{Problem, parse};
 use super::{Answer, Call, json};
 use crate::engine::{Logged, Seen};
 use serde_json::{Value, json};
@@ -119,10 +119,18 @@ pub async fn decision(call: Call) -> Answer {
     }))
 }
 
+/// A body without fields.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
 /// Starts a person's model, statistics, profile and suppressed tips anew; the records stay.
 #[utoipa::path(post, path = "/reset/{user}", tag = "change", params(("user" = String, Path)),
     responses((status = 200, description = "{user_id, reset: true}, on the disk")), security((), ("bearer" = [])))]
 pub async fn reset(call: Call) -> Answer {
+    if !call.body.is_empty() {
+        parse::<Nothing>(&call.body)?;
+    }
     change(call, "reset", |engine, user| engine.reset(user)).await
 }
 

@@ -158,7 +158,36 @@ impl IntoResponse for Problem {
 /// # Errors
 /// 400 for what is no JSON, 422 with the field for what is JSON of another kind.
 pub fn parse<'a, T: serde::Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
-    serde_json::from_slice(body).map_err(|_| refusal::<T>(body))
+    // A list of the fields' values would be taken for the object as well.
+    match body.trim_ascii_start().first() {
+        Some(b'[') => Err(refusal::<NoObject>(body)),
+        _ => serde_json::from_slice(body).map_err(|_| refusal::<T>(body)),
+    }
+}
+
+/// What a JSON value is, for messages.
+pub fn kind(value: &serde_json::Value) -> &'static str {
+    match value {
+        serde_json::Value::Null => "null",
+        serde_json::Value::Bool(_) => "true or false",
+        serde_json::Value::Number(_) => "a number",
+        serde_json::Value::String(_) => "a text",
+        serde_json::Value::Array(_) => "a list",
+        serde_json::Value::Object(_) => "an object",
+    }
+}
+
+/// Refuses whatever it is.
+struct NoObject;
+
+impl<'de> serde::Deserialize<'de> for NoObject {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let value = serde_json::Value::deserialize(from)?;
+        Err(serde::de::Error::custom(format_args!(
+            "expected an object, got {}",
+            kind(&value)
+        )))
+    }
 }
 
 #[cold]
@@ -179,6 +208,10 @@ fn refusal<'a, T: serde::Deserialize<'a>>(body: &'a [u8]) -> Problem {
     let deep = detail.starts_with("recursion limit");
     let huge = detail.starts_with("number out of range");
     match inner.classify() {
+        serde_json::error::Category::Data if path == "." && !body.trim_ascii_start().starts_with(b"{") => {
+            let value: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+            Problem::field("body", format!("expected a JSON object, got {}", kind(&value)))
+        }
         serde_json::error::Category::Data => Problem::field(blame(&path, &detail), detail),
         _ if huge => Problem::field(path, format!("{detail}; expected a finite number")),
         _ if deep => Problem::field(path, "the value is nested too deeply; expected at most 128 levels"),
@@ -248,6 +281,12 @@ mod tests {
         assert_eq!(at(r#"{"name":"a","rows":[{"x":NaN}]}"#), (400, String::new()));
         assert_eq!(at(r#"{"name":"a","rows":[]} x"#), (400, String::new()));
         assert_eq!(at(""), (400, String::new()));
+        for other in [r#"["a",[]]"#, "[]", "null", "7", r#""a""#] {
+            let (status, field, detail) = refused(other);
+            assert_eq!((status, field.as_deref()), (422, Some("body")), "{other}");
+            assert!(detail.starts_with("expected a JSON object, got "), "{detail}");
+        }
+        assert_eq!(at("[1"), (400, String::new()));
         let deep = format!(r#"{{"name":{}"#, "[".repeat(10_000));
         assert_eq!(at(&deep), (422, "name".into()));
         let long = format!(r#"{{"name":"a","rows":"{}"}}"#, "é".repeat(100_000));

@@ -97,6 +97,15 @@ fn prepare<'r>(
     signals: Option<&'r Signals>,
 ) -> Result<Prepared<'r>, Problem> {
     let mut candidates = Cow::Borrowed(candidates(request, signals));
+    if candidates.is_empty() && request.candidates.is_none() {
+        // A source that knows nothing to do now is no mistake of the caller's.
+        return Ok(Prepared {
+            candidates,
+            numbers: Numbers::default(),
+            suppressed: Vec::new(),
+            known: None,
+        });
+    }
     check_candidates(app, &candidates)?;
     let settings = app.engine.settings();
     // Who decides elsewhere has decided.

@@ -228,6 +228,24 @@ impl Segments {
         }
     }
 
+    /// True when a sound record begins anywhere after an offset.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn is_record_beyond(&self, segment: u32, offset: u64) -> Result<bool> {
+        let path = self.path(segment);
+        let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
+        let from = usize::try_from(offset).map_or(bytes.len(), |o| (o + 1).min(bytes.len()));
+        let sound = |at: usize| {
+            let place = Location {
+                segment,
+                offset: at as u32,
+            };
+            record::is_likely(&bytes[at..]) && matches!(record::read(&bytes[at..], place), Found::Record(_))
+        };
+        Ok((from..bytes.len()).any(sound))
+    }
+
     /// Reads the record at a place into `buffer`.
     ///
     /// # Errors

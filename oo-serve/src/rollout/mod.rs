@@ -9,22 +9,24 @@
 //! - In the modes **apprentice** and **log-only** the caller decides, and the journal has beside it how likely the policy was
 //!   to choose each candidate.
 
+mod verdict;
+
 use crate::config::Mode;
 use crate::drift::{self, Drift, Summary};
 use crate::engine::event::Outcome;
 use crate::engine::experiment::ARMS;
 use crate::engine::{Answer, Artefact, Ask, Choice, Engine, Explained, Plan, Reason, Standing};
-use crate::http::problem::Problem;
+use crate::http::problem::{Problem, kind};
 use crate::http::{App, rounds};
 use crate::metrics::Text;
 use crate::registry;
 use hyper::StatusCode;
-use oo_judge::gate::{self, Check, Rule, Verdict};
-use serde::Serialize;
+use oo_judge::gate::{self, Rule};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use verdict::{Told, judge, reasons, word};
 
 /// Shadows at once: each is a thread and a queue.
 const MAX_SHADOWS: usize = 16;
@@ -91,6 +93,8 @@ impl Rollout {
         let drift = Arc::new(Drift::new(shape.context.iter().chain(&shape.candidate), summary));
         let watch = drift.clone();
         engine.listen(move |reward| watch.reward(reward));
+        // A process may end between the record of a forgotten user and the compaction.
+        let owed = engine.owes_blanks();
         let rollout = Rollout {
             drift,
             engine,
@@ -98,7 +102,7 @@ impl Rollout {
             changing: Mutex::default(),
             seen: AtomicU64::new(0),
             fallbacks: AtomicU64::new(0),
-            compact: AtomicBool::new(false),
+            compact: AtomicBool::new(owed),
         };
         let known: Vec<String> = rollout.engine.shadows().into_iter().map(|s| s.name).collect();
         for spec in shadows.iter().filter(|s| !known.contains(s)) {
@@ -295,7 +299,13 @@ impl Rollout {
                 })?;
                 toml::from_str(&text).map_err(|e| refuse("rule", format!("{path}: {}", e.message())))
             }
-            Some(object) => serde_json::from_value(object.clone()).map_err(|e| refuse("rule", e.to_string())),
+            Some(object) if object.is_object() => {
+                serde_json::from_value(object.clone()).map_err(|e| refuse("rule", e.to_string()))
+            }
+            Some(other) => Err(refuse(
+                "rule",
+                format!("expected an object, or the path of a TOML file, got {}", kind(other)),
+            )),
         }
     }
 
@@ -487,7 +497,8 @@ impl Rollout {
         if (self.compact.swap(false, Ordering::AcqRel) || old)
             && let Err(e) = self.engine.compact()
         {
-            tracing::warn!(error = %e, "the journal is not compacted");
+            tracing::warn!(error = %e, "the journal is not compacted; it will be tried again");
+            self.compact_soon();
         }
     }
 }
@@ -499,69 +510,6 @@ fn not_now(detail: impl Into<String>) -> Problem {
         "The server's state does not allow this",
         detail,
     )
-}
-
-/// What the rule says of what was seen so far.
-fn judge(standing: &Standing) -> Verdict {
-    // It was written down with the experiment, so it cannot have changed since the first look.
-    let evidence = std::slice::from_ref(&standing.evidence);
-    gate::decide(&standing.plan.rule, evidence, &gate::History::default())
-}
-
-fn word(answer: gate::Answer) -> &'static str {
-    match answer {
-        gate::Answer::Promote => "promote",
-        gate::Answer::Keep => "keep",
-        gate::Answer::Undecided => "undecided",
-    }
-}
-
-/// The checks that failed, or where none did, those that are open, in words.
-fn reasons(verdict: &Verdict) -> String {
-    let of = |outcome| {
-        let checks = verdict.checks.iter().filter(|c| c.outcome == outcome);
-        checks.map(said).collect::<Vec<_>>().join("; ")
-    };
-    match verdict.answer {
-        gate::Answer::Keep => of(gate::Outcome::Fail),
-        _ => {
-            let more = verdict.more_decisions.map_or(String::new(), |n| {
-                format!("; about {n} more decisions of each arm would settle it, as likely as not")
-            });
-            of(gate::Outcome::Undecided) + &more
-        }
-    }
-}
-
-fn said(check: &Check) -> String {
-    // Counts are whole.
-    let number = |x: f64| {
-        if x.fract() == 0.0 {
-            format!("{x:.0}")
-        } else {
-            format!("{x:.4}")
-        }
-    };
-    let seen = check.seen.map_or(String::new(), |x| format!(", seen {}", number(x)));
-    let bounds = match (check.low, check.high) {
-        (None, None) => String::new(),
-        (low, high) => {
-            let end = |x: Option<f64>, none: &str| x.map_or(none.to_string(), number);
-            format!(" in {} … {}", end(low, "−∞"), end(high, "∞"))
-        }
-    };
-    format!("{}: required {}{seen}{bounds}", check.name, check.required)
-}
-
-/// What the gate says, for `GET /assignments`.
-#[derive(Serialize)]
-struct Told<'a> {
-    answer: gate::Answer,
-    more_decisions: Option<u64>,
-    difference: Option<f64>,
-    low: Option<f64>,
-    high: Option<f64>,
-    checks: &'a [Check],
 }
 
 /// What a request says of an experiment.

@@ -27,13 +27,6 @@ pub struct FileSource {
 type Stamp = (Option<SystemTime>, u64);
 
 #[derive(Deserialize)]
-#[serde(untagged)]
-enum Content<'a> {
-    List(#[serde(borrow)] Vec<Candidate<'a>>),
-    Object(Object<'a>),
-}
-
-#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Object<'a> {
     #[serde(borrow)]
@@ -95,12 +88,14 @@ impl SignalSource for FileSource {
             }
         }
         let text = std::fs::read_to_string(&path).map_err(|e| told(&e))?;
-        let signals = match serde_json::from_str(&text).map_err(|e| told(&e))? {
-            Content::List(candidates) => Signals {
-                candidates: owned(candidates),
+        let signals = if text.trim_ascii_start().starts_with('[') {
+            Signals {
+                candidates: owned(serde_json::from_str(&text).map_err(|e| told(&e))?),
                 ..Signals::default()
-            },
-            Content::Object(object) => Signals {
+            }
+        } else {
+            let object: Object<'_> = serde_json::from_str(&text).map_err(|e| told(&e))?;
+            Signals {
                 candidates: owned(object.candidates),
                 profile: object.profile,
                 profile_at: stamp
@@ -108,7 +103,7 @@ impl SignalSource for FileSource {
                     .and_then(|t| t.duration_since(SystemTime::UNIX_EPOCH).ok())
                     .map(|since| since.as_millis() as u64),
                 utc_offset_minutes: object.utc_offset_minutes.clamp(-1440, 1440),
-            },
+            }
         };
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() >= KEPT {

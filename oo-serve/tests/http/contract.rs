@@ -126,6 +126,17 @@ fn candidates_come_from_the_signal_source() {
     let server = Server::start(&["--signals", dir.path().to_str().unwrap()]);
     let answer = server.post("/recommend", r#"{"user_id":"bob"}"#).json();
     assert_eq!(answer["tip"], json!({"id": "a", "content": "Water the plants"}));
+    // Nothing to do is no mistake; a file that cannot be read is one, and says where.
+    std::fs::write(dir.path().join("idle.json"), "[]").unwrap();
+    let idle = server.post("/recommend", r#"{"user_id":"idle"}"#);
+    assert_eq!((idle.status, &idle.json()["reason"]), (200, &json!("nothing_left")));
+    std::fs::write(dir.path().join("odd.json"), r#"[{"id":"a","contents":"x"}]"#).unwrap();
+    let odd = server.post("/recommend", r#"{"user_id":"odd"}"#);
+    let told = odd.json()["detail"].as_str().unwrap().to_string();
+    assert!(
+        odd.status == 503 && told.contains("odd.json: unknown field `contents`"),
+        "{told}"
+    );
     let stranger = server.post("/recommend", r#"{"user_id":"../bob"}"#);
     assert_eq!((stranger.status, &stranger.json()["field"]), (404, &json!("user_id")));
     let without = Server::start(&[]).post("/recommend", r#"{"user_id":"bob"}"#);

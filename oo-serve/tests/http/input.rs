@@ -59,7 +59,8 @@ fn every_refusal_names_the_field_and_changes_nothing() {
     let table: &[(&str, &str, u16, &str)] = &[
         ("/recommend", "", 400, ""),
         ("/recommend", "{", 400, ""),
-        ("/recommend", "[]", 422, ""),
+        ("/recommend", "[]", 422, "body"),
+        ("/recommend", r#"["u",null,[{"id":"a"}],null,null]"#, 422, "body"),
         ("/recommend", "\u{0}", 400, ""),
         ("/recommend", r#"{"candidates":[{"id":1}]}"#, 422, "user_id"),
         (
@@ -240,6 +241,24 @@ fn every_refusal_names_the_field_and_changes_nothing() {
         ("/feedback", r#"{"decision_id":"known","reward":NaN}"#, 400, ""),
         ("/feedback", r#"{"decision_id":"known","reward":"1"}"#, 422, "reward"),
         ("/feedback", future, 422, "at"),
+        (
+            "/feedback",
+            r#"{"decision_id":"known","user_id":"v","reaction":"done"}"#,
+            422,
+            "user_id",
+        ),
+        (
+            "/feedback",
+            r#"{"decision_id":"known","user_id":"u","tip_id":"2","reaction":"done"}"#,
+            422,
+            "tip_id",
+        ),
+        (
+            "/policies",
+            r#"{"action":"experiment","salt":"s","policy":"lin-ts","rule":[]}"#,
+            422,
+            "rule",
+        ),
         ("/assignments", r#"{"salt":"s","user_id":"u","arms":{}}"#, 422, "arms"),
         (
             "/assignments",

@@ -2,6 +2,8 @@
 
 use crate::client::Server;
 use serde_json::{Value, json};
+use std::io::Write;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 const TASKS: &str = r#"[{"id":"a","content":"Call","priority":4},{"id":"b","priority":2},{"id":"c"}]"#;
@@ -272,4 +274,67 @@ fn feedbacks_are_joined() {
         ),
         (3.0, 1.0)
     );
+}
+
+/// All bytes of a folder's files.
+fn all_files(dir: &Path) -> Vec<u8> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap().flatten() {
+        match entry.path().is_dir() {
+            true => all.extend(all_files(&entry.path())),
+            // One that goes while this reads.
+            false => all.extend(std::fs::read(entry.path()).unwrap_or_default()),
+        }
+    }
+    all
+}
+
+#[test]
+fn whoever_is_forgotten_is_gone_at_once_and_from_the_files_whatever_happens() {
+    let mut server = Server::start(&[]);
+    let ask =
+        r#"{"user_id":"gone","decision_id":"theirs","candidates":[{"id":"t","content":"the secret text"},{"id":"o"}]}"#;
+    assert_eq!(server.post("/recommend", ask).status, 200);
+    let made = recommend(&server, "gone", TASKS)["decision_id"]
+        .as_str()
+        .unwrap()
+        .to_string();
+    let told = json!({"decision_id": "theirs", "reaction": "helpful", "feedback_id": "f"});
+    feedback(&server, told);
+    assert!(String::from_utf8_lossy(&all_files(server.dir.path())).contains("the secret text"));
+    assert_eq!(
+        server.connect().ask("DELETE", "/users/gone", "", "").unwrap().status,
+        200
+    );
+    for id in ["theirs", made.as_str()] {
+        assert_eq!(server.get(&format!("/decisions/{id}")).status, 404, "{id}");
+    }
+    // The records may still be there when the power goes.
+    server.signal("-KILL");
+    server.wait();
+    let dir = std::mem::replace(&mut server.dir, tempfile::tempdir().unwrap());
+    let server = Server::start_in(dir, &[]);
+    let begun = Instant::now();
+    while String::from_utf8_lossy(&all_files(server.dir.path())).contains("the secret text") {
+        assert!(begun.elapsed() < Duration::from_secs(20), "the files still hold it");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(server.get("/decisions/theirs").status, 404);
+}
+
+#[test]
+fn a_reset_needs_no_body() {
+    let server = Server::start(&[]);
+    recommend(&server, "u", TASKS);
+    let mut client = server.connect();
+    let bare = "POST /reset/u HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n";
+    client.stream().write_all(bare.as_bytes()).unwrap();
+    assert_eq!(client.read().unwrap().status, 200);
+    assert_eq!(client.post("/reset/u", "").status, 200);
+    assert_eq!(client.post("/reset/u", "{}").status, 200);
+    assert_eq!(client.post("/reset/u", "garbage").status, 400);
+    assert_eq!(client.post("/reset/u", r#"{"user":"v"}"#).json()["field"], "user");
+    let form = "POST /reset/u HTTP/1.1\r\nhost: localhost\r\ncontent-type: text/plain\r\ncontent-length: 2\r\n\r\n{}";
+    client.stream().write_all(form.as_bytes()).unwrap();
+    assert_eq!(client.read().unwrap().status, 415);
 }

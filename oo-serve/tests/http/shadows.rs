@@ -56,7 +56,7 @@ impl Inside {
             candidate: Some(vec!["2".into()]),
             ..Options::default()
         };
-        let mut settings = Settings::new(Artefact::blank("lin-ts{draws=16}").unwrap(), options.shape());
+        let mut settings = Settings::new(Artefact::blank("lin-ts{draws=16}").unwrap(), options.shape().unwrap());
         settings.build = Arc::new(|spec: &Spec, shape: &Shape| match spec.base().name.as_str() {
             name if BAD.contains(&name) => Ok(Box::new(Bad(name.into()))),
             _ => oo_policies::build(spec, shape),

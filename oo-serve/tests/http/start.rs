@@ -74,6 +74,22 @@ fn what_cannot_be_used_is_told_once() {
             "did you mean `draws`?",
         ),
         (
+            &["--state", none, "--default-reward", "nan"],
+            "option `default-reward`: expected -1000 to 1000, got NaN",
+        ),
+        (
+            &["--state", none, "--candidate", "200000"],
+            "option `candidate`: expected 1 to 4096 features, got 200000",
+        ),
+        (
+            &["--state", none, "--candidate", "a,a"],
+            "option `candidate`: expected names that differ, got `a` at place 2",
+        ),
+        (
+            &["--state", none, "--retention", "0"],
+            "option `retention`: expected 1 day or more, got 0",
+        ),
+        (
             &["--state", none, "--shadow", "./winner"],
             "option `shadow`: there is no folder ./winner",
         ),
@@ -123,4 +139,36 @@ fn a_server_that_never_lives_for_a_second_takes_snapshots() {
         }
     }
     panic!("no snapshot in 20 lives of 0.7 s");
+}
+
+#[test]
+fn an_unsound_folder_is_told_by_the_exit_code() {
+    let mut server = Server::start(&["--snapshot-every", "1000000"]);
+    for _ in 0..5 {
+        let ask = r#"{"user_id":"u","candidates":[{"id":"a"},{"id":"b"}]}"#;
+        let decided = server.post("/recommend", ask).json();
+        let told = format!(r#"{{"decision_id":{},"reaction":"helpful"}}"#, decided["decision_id"]);
+        assert_eq!(server.post("/feedback", &told).status, 200);
+    }
+    server.signal("-KILL");
+    server.wait();
+    let state = server.dir.path().join("state");
+    let inspected = || {
+        let output = command().args(["inspect", "--state"]).arg(&state).output().unwrap();
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stdout).contains("DAMAGED"),
+        )
+    };
+    assert_eq!(inspected(), (Some(0), false));
+    let mut files = std::fs::read_dir(state.join("journal"))
+        .unwrap()
+        .flatten()
+        .map(|f| f.path());
+    let journal = files.find(|path| path.extension().is_some_and(|e| e == "log")).unwrap();
+    let mut bytes = std::fs::read(&journal).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&journal, bytes).unwrap();
+    assert_eq!(inspected(), (Some(1), true));
 }

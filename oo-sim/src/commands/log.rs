@@ -4,9 +4,9 @@ use super::world::World;
 use super::{BadInput, print};
 use crate::logs::write::Writer;
 use crate::runner::{self, Witness};
-use crate::{interrupt, store};
+use crate::{interrupt, progress, store};
 use anyhow::{Context, Result};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use oo_core::log::schema::{Header, VERSION};
 use oo_core::{Key, Outcome, Row};
 use std::io::Write;
@@ -74,10 +74,7 @@ pub fn run(args: Args) -> Result<()> {
         actions: Vec::new(),
     };
     let key = Key::root(args.seed).name("policy").name(&policy.canonical);
-    let bar = ProgressBar::with_draw_target(args.world.rounds, ProgressDrawTarget::stderr());
-    if let Ok(style) = ProgressStyle::with_template("{human_pos} rounds, {elapsed} so far") {
-        bar.set_style(style);
-    }
+    let bar = progress::bar(args.world.rounds, "{human_pos} rounds, {elapsed} so far");
     let out = args.out.display().to_string();
     let stopped = interrupt::tell(move || format!("{out} was not written"));
     let rows = store::write_once(&args.out, |file| {

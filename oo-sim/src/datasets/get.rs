@@ -2,10 +2,9 @@
 
 use super::manifest::{Dataset, Original, SetFile};
 use super::{cache, convert, download};
-use crate::{interrupt, store};
+use crate::{interrupt, progress, store};
 use anyhow::{Context, Result, bail, ensure};
 use flate2::{Compression, write::GzEncoder};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::path::Path;
@@ -106,10 +105,7 @@ fn original_file(set: &Dataset, original: &Original, place: &Path, mirror: Optio
         |base| format!("{}/{}/{name}", base.trim_end_matches('/'), set.name),
     );
     let part = place.join(format!("{name}.part"));
-    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-    if let Ok(style) = ProgressStyle::with_template("{msg} {bytes} of {total_bytes}, {bytes_per_sec}, {elapsed}") {
-        bar.set_style(style);
-    }
+    let bar = progress::bar(None, "{msg} {bytes} of {total_bytes}, {bytes_per_sec}, {elapsed}");
     bar.set_message(format!("{}: {name}", set.name));
     let set_name = set.name.clone();
     let stopped =

@@ -82,9 +82,7 @@ pub fn run(folder: &Folder, size: Size, show: &mut dyn FnMut(&str) -> Result<()>
         if let Ok(data) = cache::folder().and_then(|f| Ok(absolute(f)?)) {
             command.env("OO_DATA_DIR", data);
         }
-        let output = command
-            .output()
-            .with_context(|| format!("cannot run {}", program.display()))?;
+        let output = interrupt::output(&mut command).with_context(|| format!("cannot run {}", program.display()))?;
         let code = output.status.code();
         ensure!(
             code.is_some_and(|c| (0..=job.kind.answers).contains(&c)),

@@ -3,8 +3,9 @@
 use super::evaluate::Job;
 use super::target::{Target, drop_first};
 use crate::logs::{self, Block, Source};
+use crate::progress;
 use anyhow::{Result, bail};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 
 /// The rows of a log one block after another, with the target filled in.
 pub(super) struct Pass {
@@ -38,15 +39,11 @@ impl Pass {
             ),
         };
         let skip = target.as_ref().map_or(0, |t| t.skip);
-        // Hides itself where stderr is not a terminal.
-        let bar = ProgressBar::with_draw_target(source.about().rows, ProgressDrawTarget::stderr());
         let template = match source.about().rows {
             Some(_) => "{msg} {bar:32} {human_pos} of {human_len} rows, about {eta} left",
             None => "{msg} {human_pos} rows, {elapsed} so far",
         };
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
-        }
+        let bar = progress::bar(source.about().rows, template);
         bar.set_message(what.to_string());
         Ok(Pass {
             source,

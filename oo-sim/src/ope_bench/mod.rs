@@ -8,6 +8,7 @@ pub mod score;
 pub mod table;
 pub mod walk;
 
+use crate::progress;
 use anyhow::{Context, Result, ensure};
 use oo_core::Key;
 use oo_judge::estimators::{ESTIMATORS, Entry, Logged, Weights};
@@ -140,10 +141,15 @@ impl Setup {
                 jobs.extend((0..loggers).map(|logger| (w, size, logger)));
             }
         }
-        let cells: Vec<Result<Cell>> = jobs
-            .par_iter()
-            .map(|&(w, size, logger)| self.cell(&scenes[w], &self.worlds[w], size, logger))
-            .collect();
+        let template = "{bar:32} {pos}/{len} cells, {elapsed} so far";
+        let bar = progress::bar(Some(jobs.len() as u64), template);
+        let cell = |&(w, size, logger): &(usize, u64, usize)| {
+            let cell = self.cell(&scenes[w], &self.worlds[w], size, logger);
+            bar.inc(1);
+            cell
+        };
+        let cells: Vec<Result<Cell>> = jobs.par_iter().map(cell).collect();
+        bar.finish_and_clear();
         Ok(Report {
             setup: self.clone(),
             level: score::LEVEL,
