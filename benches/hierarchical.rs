@@ -1,13 +1,36 @@
-//! Rounds a CPU-second of hierarchical Thompson sampling: decide + update, one thread, 24 features, 20 candidates.
+//! Rounds a CPU-second of hierarchical Thompson sampling: decide + update, one thread, 24 features, 20 candidates; and what an
+//! estimate of the population costs a person.
 //!
 //! `cargo run --release -p oo-benches --bin hierarchical`
 
 use cpu_time::ThreadTime;
 use oo_core::{ActionId, Batch, Candidates, Decision, Key, Log, Round, Shape, Spec, UserId};
+use oo_policies::hierarchical::population::{Population, Prior};
 
 const DIM: usize = 24;
 const CANDIDATES: usize = 20;
 const ASKED: f64 = 30_000.0;
+
+/// CPU-microseconds a person of an estimate from `people` people with `rows` rows each.
+fn estimate(dim: usize, people: u64, rows: u64) -> f64 {
+    let prior = Prior {
+        lambda: 30.0,
+        spread: 0.05,
+        people: 3.0,
+        noise: 0.5,
+    };
+    let mut population = Population::new(dim, prior);
+    let mut draws = Key::root(3).draws();
+    let mut x = vec![0.0; dim.next_multiple_of(8)];
+    for user in (0..people).flat_map(|u| std::iter::repeat_n(UserId(u), rows as usize)) {
+        x[..dim].fill_with(|| f64::from(draws.normal() as f32));
+        let reward = x[0] + draws.normal();
+        population.learn_row(user, &x, reward).expect("a row");
+    }
+    let start = ThreadTime::now();
+    population.estimate().expect("an estimate");
+    start.elapsed().as_secs_f64() * 1e6 / people as f64
+}
 
 fn main() {
     println!("| people | rounds | rounds/CPU-s, estimation included | without | asked |");
@@ -62,5 +85,10 @@ fn main() {
             rounds as f64 / total,
             SLICE as f64 / median
         );
+    }
+    println!("\n| features | rows a person | µs a person, 10,000 people |");
+    println!("|---|---|---|");
+    for (dim, rows) in [(12, 3), (12, 30), (40, 3), (40, 30), (40, 60)] {
+        println!("| {dim} | {rows} | {:.0} |", estimate(dim, 10_000, rows));
     }
 }

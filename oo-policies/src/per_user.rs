@@ -42,7 +42,7 @@ pub fn with_start(state: &[u8], start: &[u8]) -> Result<Vec<u8>> {
         let name = user.to_string();
         w.state(&name, r.state(&name)?);
     }
-    w.state(START, &start[..]);
+    w.state(START, start);
     w.u64s("users", users);
     Ok(w.finish())
 }

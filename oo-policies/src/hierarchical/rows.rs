@@ -13,14 +13,27 @@ pub struct Rows {
     bytes: Vec<u8>,
 }
 
-/// A row's bytes, taken off the front: its reward, marks and features that are not 0.
-fn first<'b>(dim: usize, bytes: &mut &'b [u8]) -> Option<(f64, &'b [u8], &'b [[u8; 4]])> {
+/// A row as it is kept.
+struct Kept<'b> {
+    reward: f64,
+    /// A bit a feature.
+    marks: &'b [u8],
+    /// The features that are not 0.
+    values: &'b [[u8; 4]],
+}
+
+/// A row, taken off the front.
+fn first<'b>(dim: usize, bytes: &mut &'b [u8]) -> Option<Kept<'b>> {
     let (reward, rest) = bytes.split_first_chunk()?;
     let (marks, rest) = rest.split_at_checked(dim.div_ceil(8))?;
     let nonzero: usize = marks.iter().map(|m| m.count_ones() as usize).sum();
     let (values, rest) = rest.split_at_checked(4 * nonzero)?;
     *bytes = rest;
-    Some((f64::from_le_bytes(*reward), marks, values.as_chunks().0))
+    Some(Kept {
+        reward: f64::from_le_bytes(*reward),
+        marks,
+        values: values.as_chunks().0,
+    })
 }
 
 impl Rows {
@@ -59,7 +72,7 @@ impl Rows {
     pub fn each(&self, dim: usize, mut show: impl FnMut(&[f64], f64)) {
         let mut x = vec![0.0; padded(dim)];
         let mut bytes = &self.bytes[..];
-        while let Some((reward, marks, values)) = first(dim, &mut bytes) {
+        while let Some(Kept { reward, marks, values }) = first(dim, &mut bytes) {
             let mut values = values.iter();
             for (x, &mark) in x.chunks_mut(8).zip(marks) {
                 for (bit, x) in x.iter_mut().enumerate() {
@@ -76,8 +89,8 @@ impl Rows {
     pub fn take(len: usize, dim: usize, bytes: &mut &[u8]) -> Option<Rows> {
         let all = *bytes;
         for _ in 0..len {
-            let (_, marks, _) = first(dim, bytes)?;
-            if !dim.is_multiple_of(8) && marks.last()? >> (dim % 8) != 0 {
+            let row = first(dim, bytes)?;
+            if !dim.is_multiple_of(8) && row.marks.last()? >> (dim % 8) != 0 {
                 return None;
             }
         }

@@ -47,14 +47,15 @@ impl Engine {
         self.drop_outdated();
         // Asked under the lock: what they say is as of the same record.
         let (still, shadows) = self.still(|| self.shadows.ask())?;
+        let seq = still.seq;
         // It must never know more than the journal does.
-        self.journal.commit(still.seq).wait()?;
+        self.journal.commit(seq).wait()?;
         // Before the snapshot, which is not looked for without them.
-        shadow::store(shadows, &self.dir, still.seq, &*self.settings.disk)?;
-        if !snapshot::path(&self.dir, still.seq).exists() {
+        shadow::store(shadows, &self.dir, seq, &*self.settings.disk)?;
+        if !snapshot::path(&self.dir, seq).exists() {
             still.store(&self.dir, &*self.settings.disk)?;
         }
-        self.snapshot_seq.store(still.seq, Ordering::Relaxed);
+        self.snapshot_seq.store(seq, Ordering::Relaxed);
         let all = snapshot::list(&self.dir)?;
         for &old in &all[..all.len().saturating_sub(kept)] {
             self.remove(snapshot::path(&self.dir, old))?;
@@ -63,7 +64,7 @@ impl Engine {
                 self.remove(shadows)?;
             }
         }
-        Ok(still.seq)
+        Ok(seq)
     }
 
     fn remove(&self, path: PathBuf) -> Result<()> {

@@ -18,6 +18,8 @@ use std::sync::Arc;
 const SHOWN: usize = 1024;
 /// Different tips that are remembered of one person.
 const TIPS: usize = 1024;
+/// Of so few, what is kept takes no more room than it needs: most people have no more.
+const FEW: usize = 8;
 /// Wear below this shows in no feature: single precision has 24 bits.
 const WORN: f64 = 1.0 / (1u64 << 30) as f64;
 
@@ -96,6 +98,9 @@ impl History {
         while self.shown.front().is_some_and(|s| u64::from(s.at) + window < now.0) || self.shown.len() >= SHOWN {
             self.shown.pop_front();
         }
+        if self.shown.len() < FEW {
+            self.shown.reserve_exact(1);
+        }
         self.shown.push_back(Shown {
             seq: seq as u32,
             at: now.0 as u32,
@@ -142,6 +147,9 @@ impl History {
                     until: None,
                 };
                 let at = self.tips.partition_point(|t| t.id < id);
+                if self.tips.len() < FEW {
+                    self.tips.reserve_exact(1);
+                }
                 self.tips.insert(at, new);
                 at
             }

@@ -271,7 +271,7 @@ fn put_rollout(out: &mut Vec<u8>, state: &State, challenger: Option<&Served>) {
 }
 
 impl Still {
-    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+    fn write(self, out: &mut dyn Write) -> io::Result<()> {
         out.write_all(MAGIC)?;
         out.write_all(&FORMAT.to_le_bytes())?;
         out.write_all(&[0; 4])?;
@@ -282,6 +282,8 @@ impl Still {
         let len = u32::try_from(counted.0).map_err(|_| io::Error::other("a snapshot of more than 4 GB"))?;
         out.write_all(&len.to_le_bytes())?;
         head(out)?;
+        // Whoever changed what it shared holds a copy of it: the less there is of these at once, the better.
+        drop(self.state);
         self.serving.models.write(out)?;
         out.write_all(&[0])?;
         if let Some(challenger) = &self.challenger {
@@ -292,7 +294,7 @@ impl Still {
     }
 
     /// SHA-256 of the whole, in hex: equal for equal states.
-    pub fn digest(&self) -> Result<String> {
+    pub fn digest(self) -> Result<String> {
         let mut hash = Hashing(Sha256::new());
         self.write(&mut hash).map_err(Error::io("read", "a packed model"))?;
         Ok(hex(&hash.0.finalize()))
@@ -312,7 +314,7 @@ impl Still {
     ///
     /// # Errors
     /// A disk that does not take it; nothing is then changed.
-    pub fn store(&self, dir: &Path, disk: &dyn Disk) -> Result<PathBuf> {
+    pub fn store(self, dir: &Path, disk: &dyn Disk) -> Result<PathBuf> {
         let path = path(dir, self.seq);
         let temporary = path.with_extension("tmp");
         fail::point("snapshot.write");
