@@ -81,9 +81,9 @@ pub enum Found<'a> {
     Bad(String),
 }
 
-/// False where a few bytes tell already that no record stands there, which is faster than its checksum.
+/// False where a few bytes tell already that no whole record stands there, which is faster than its checksum.
 pub fn is_likely(bytes: &[u8]) -> bool {
-    bytes.len() >= HEAD && u32_at(bytes, 4) as usize <= bytes.len() - HEAD && bytes[26..28] == [0, 0] && bytes[24] <= 32
+    bytes.len() >= HEAD && u32_at(bytes, 4) as usize <= bytes.len() - HEAD && bytes[26..28] == [0, 0]
 }
 
 /// Reads the record at the beginning of `bytes`.
