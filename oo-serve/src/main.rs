@@ -32,7 +32,8 @@ Examples:
   oo-serve inspect --state /var/lib/oo
   oo-serve export --state /var/lib/oo --out log.parquet
 
-A file for --config has the names of the long options: `listen = \"127.0.0.1:8008\"`. Options go over variables, variables over the file.
+A file for --config has the names of the long options: `listen = \"127.0.0.1:8008\"`. Options go over variables, variables over
+the file.
 
 Exit codes: 0 stopped as asked, 1 failed (the message says why) or inspected and found unsound, 2 options or files that
 cannot be used.";

@@ -103,7 +103,7 @@ impl Engine {
     /// # Errors
     /// As [`feedback`](Engine::feedback).
     pub fn feedback_with(&self, feedback: &Feedback, hints: Hints<'_>) -> Result<Pending> {
-        check(feedback)?;
+        check(feedback, hints)?;
         self.journal.writable()?;
         let body = digest(feedback, hints.until);
         let mut state = self.state();
@@ -321,7 +321,7 @@ fn agree(logged: &Logged, hints: Hints<'_>) -> Result<()> {
     }
 }
 
-fn check(f: &Feedback) -> Result<()> {
+fn check(f: &Feedback, hints: Hints<'_>) -> Result<()> {
     let id = |field, id: &str| {
         let sound = !id.is_empty() && id.len() <= MAX_ID;
         let got = format!("{} bytes", id.len());
@@ -336,7 +336,13 @@ fn check(f: &Feedback) -> Result<()> {
             id("tip_id", tip)?;
         }
     }
-    f.feedback_id.as_deref().map_or(Ok(()), |f| id("feedback_id", f))?;
+    for (field, given) in [
+        ("user_id", hints.user),
+        ("tip_id", hints.tip),
+        ("feedback_id", f.feedback_id.as_deref()),
+    ] {
+        given.map_or(Ok(()), |given| id(field, given))?;
+    }
     match f.given {
         Given::Reward(reward) if reward.is_nan() || reward.abs() > MAX_REWARD => {
             let expected = format!("a number between -{MAX_REWARD} and {MAX_REWARD}");

@@ -11,6 +11,7 @@ use super::settings::{Artefact, Settings};
 use super::shadow::{self, Shadows};
 use super::state::{self, Mark, Serving, Shadowed, State};
 use super::{Engine, aside, snapshot, undo};
+use crate::journal::disk::Disk;
 use crate::journal::{self, Journal, Location, Position, Segments, fail};
 use crate::{Error, Result};
 use oo_core::{Key, Shape, Spec, UserId};
@@ -62,6 +63,17 @@ pub(crate) fn lock(dir: &Path) -> Result<File> {
     }
 }
 
+/// Writes a file under another name first; it is there after a power cut.
+fn place(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<()> {
+    let temporary = path.with_extension("tmp");
+    let mut file = disk.create(&temporary).map_err(Error::io("create", &temporary))?;
+    file.write_at(bytes, 0).map_err(Error::io("write", &temporary))?;
+    file.sync().map_err(Error::io("flush", &temporary))?;
+    disk.rename(&temporary, path).map_err(Error::io("rename", &temporary))?;
+    let folder = path.parent().unwrap_or(path);
+    disk.sync_dir(folder).map_err(Error::io("flush", folder))
+}
+
 /// Keeps an artefact's state under its digest, and gives the event that names it.
 pub(crate) fn keep(dir: &Path, settings: &Settings, artefact: &Artefact, generation: u64) -> Result<Swapped> {
     let mut digest = String::new();
@@ -69,15 +81,7 @@ pub(crate) fn keep(dir: &Path, settings: &Settings, artefact: &Artefact, generat
         digest = Sha256::digest(state).iter().map(|b| format!("{b:02x}")).collect();
         let path = policies_dir(dir).join(&digest);
         if !path.exists() {
-            let temporary = path.with_extension("tmp");
-            let disk = &settings.disk;
-            let mut file = disk.create(&temporary).map_err(Error::io("create", &temporary))?;
-            file.write_at(state, 0).map_err(Error::io("write", &temporary))?;
-            file.sync().map_err(Error::io("flush", &temporary))?;
-            disk.rename(&temporary, &path)
-                .map_err(Error::io("rename", &temporary))?;
-            disk.sync_dir(&policies_dir(dir))
-                .map_err(Error::io("flush", policies_dir(dir)))?;
+            place(&*settings.disk, &path, state)?;
         }
     }
     Ok(Swapped {
@@ -561,16 +565,8 @@ fn keep_damaged(settings: &Settings, path: &Path) -> Result<PathBuf> {
         }
         to = path.with_extension(format!("log.{i}.lost"));
     }
-    let temporary = path.with_extension("lost.tmp");
     let bytes = fs::read(path).map_err(Error::io("read", path))?;
-    let mut file = settings
-        .disk
-        .create(&temporary)
-        .map_err(Error::io("create", &temporary))?;
-    let written = file.write_at(&bytes, 0).and_then(|()| file.sync());
-    written
-        .and_then(|()| settings.disk.rename(&temporary, &to))
-        .map_err(Error::io("write", &to))?;
+    place(&*settings.disk, &to, &bytes)?;
     Ok(to)
 }
 

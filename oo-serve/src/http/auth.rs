@@ -39,6 +39,13 @@ struct Entry {
     digest: [u8; 32],
 }
 
+/// A line without its comment, which stands alone or after a space: a secret may hold a `#`.
+fn bare(line: &str) -> &str {
+    let begins = |(i, _): &(usize, &str)| *i == 0 || line[..*i].ends_with(char::is_whitespace);
+    let comment = line.match_indices('#').find(begins);
+    line[..comment.map_or(line.len(), |(i, _)| i)].trim()
+}
+
 /// The valid keys.
 #[derive(Default)]
 pub struct Keys(Vec<Entry>);
@@ -67,16 +74,7 @@ impl Keys {
     /// The number of the first bad line, and what was expected.
     pub fn parse(text: &str) -> Result<Keys, String> {
         let mut keys = Vec::new();
-        // A secret may hold a `#`; a comment stands alone or after a space.
-        let comment = |line: &str| {
-            line.char_indices()
-                .position(|(i, c)| c == '#' && (i == 0 || line[..i].ends_with([' ', '\t'])))
-        };
-        let lines = text
-            .lines()
-            .map(|l| l.chars().take(comment(l).unwrap_or(usize::MAX)).collect::<String>());
-        let lines: Vec<String> = lines.map(|l| l.trim().to_string()).collect();
-        for (i, line) in lines.iter().enumerate().filter(|(_, l)| !l.is_empty()) {
+        for (i, line) in text.lines().map(bare).enumerate().filter(|(_, l)| !l.is_empty()) {
             let at = |why: &str| Err(format!("line {}: {why}", i + 1));
             let parts: Vec<&str> = line.split_whitespace().collect();
             let &[roles, name, secret] = parts.as_slice() else {
@@ -180,6 +178,9 @@ mod tests {
         assert_eq!(check("0123456789abcdef-new", Role::Read), Verdict::Allowed);
         assert_eq!(check("0123456789abcdef-new", Role::Admin), Verdict::Forbidden);
         assert_eq!(check("test", Role::Read), Verdict::Allowed);
+        let sharp = Keys::parse("read app 0123456789#abcdef # not this\n #nor this").unwrap();
+        let key = b"Bearer 0123456789#abcdef";
+        assert_eq!(sharp.check(Some(key), Role::Read), Verdict::Allowed);
         assert_eq!(check("0123456789abcdef", Role::Decide), Verdict::Unknown);
         assert_eq!(keys.check(None, Role::Read), Verdict::Unknown);
         assert_eq!(keys.check(Some(b"Basic abc"), Role::Read), Verdict::Unknown);

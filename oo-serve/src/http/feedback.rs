@@ -80,14 +80,6 @@ pub async fn feedback(call: Call) -> Answer {
         Some(id) => Some(id.to_string()),
         None => header_id(&call)?,
     };
-    if let Some(tip) = request
-        .tip_id
-        .as_deref()
-        .filter(|tip| tip.is_empty() || tip.len() > MAX_ID)
-    {
-        let detail = format!("expected 1 to {MAX_ID} bytes, got {}", tip.len());
-        return Err(Problem::field("tip_id", detail));
-    }
     let hints = Hints {
         user: request.user_id.as_deref(),
         tip: request.tip_id.as_deref(),

@@ -160,7 +160,7 @@ impl IntoResponse for Problem {
 pub fn parse<'a, T: serde::Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
     // A list of the fields' values would be taken for the object as well.
     match body.trim_ascii_start().first() {
-        Some(b'[') => Err(refusal::<NoObject>(body)),
+        Some(b'[') => Err(refusal::<serde_json::Value>(body)),
         _ => serde_json::from_slice(body).map_err(|_| refusal::<T>(body)),
     }
 }
@@ -177,23 +177,15 @@ pub fn kind(value: &serde_json::Value) -> &'static str {
     }
 }
 
-/// Refuses whatever it is.
-struct NoObject;
-
-impl<'de> serde::Deserialize<'de> for NoObject {
-    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let value = serde_json::Value::deserialize(from)?;
-        Err(serde::de::Error::custom(format_args!(
-            "expected an object, got {}",
-            kind(&value)
-        )))
-    }
-}
-
 #[cold]
 fn refusal<'a, T: serde::Deserialize<'a>>(body: &'a [u8]) -> Problem {
     if body.is_empty() {
         return Problem::syntax("the body is empty; expected a JSON object");
+    }
+    if !body.trim_ascii_start().starts_with(b"{")
+        && let Ok(other) = serde_json::from_slice(body)
+    {
+        return Problem::field("body", format!("expected a JSON object, got {}", kind(&other)));
     }
     let mut reader = serde_json::Deserializer::from_slice(body);
     let error = match serde_path_to_error::deserialize::<_, T>(&mut reader) {
@@ -208,10 +200,6 @@ fn refusal<'a, T: serde::Deserialize<'a>>(body: &'a [u8]) -> Problem {
     let deep = detail.starts_with("recursion limit");
     let huge = detail.starts_with("number out of range");
     match inner.classify() {
-        serde_json::error::Category::Data if path == "." && !body.trim_ascii_start().starts_with(b"{") => {
-            let value: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
-            Problem::field("body", format!("expected a JSON object, got {}", kind(&value)))
-        }
         serde_json::error::Category::Data => Problem::field(blame(&path, &detail), detail),
         _ if huge => Problem::field(path, format!("{detail}; expected a finite number")),
         _ if deep => Problem::field(path, "the value is nested too deeply; expected at most 128 levels"),
