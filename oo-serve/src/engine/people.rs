@@ -8,10 +8,10 @@
 use super::ask::{Suppressed, identity};
 use super::codec::{Get, Put};
 use super::settings::Suppress;
+use super::shards::Queue;
 use super::{Engine, state};
 use oo_core::tips::{Feedback, Moment, Profile, Reaction, Showings};
 use serde::Serialize;
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Showings that are remembered of one person. Volume, the only count among the features, ends at 100.
@@ -73,10 +73,70 @@ impl Tip {
     }
 }
 
+/// Showings that a copy of a history does not share with it, at most.
+const OWN: usize = 64;
+
+/// Showings, the oldest first. A copy shares all but the latest few, since a snapshot copies whoever changes meanwhile.
+#[derive(Clone, Debug, Default)]
+struct Line {
+    /// Most people have none of these.
+    shared: Option<Box<Queue<Shown, OWN>>>,
+    latest: Vec<Shown>,
+}
+
+impl Line {
+    fn len(&self) -> usize {
+        self.shared.as_ref().map_or(0, |s| s.len()) + self.latest.len()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Shown> {
+        self.shared.iter().flat_map(|s| s.iter()).chain(&self.latest)
+    }
+
+    fn push(&mut self, shown: Shown) {
+        if self.latest.len() == OWN {
+            let shared = self.shared.get_or_insert_default();
+            self.latest.drain(..).for_each(|s| shared.push_back(s));
+        } else if self.latest.len() < FEW {
+            self.latest.reserve_exact(1);
+        }
+        self.latest.push(shown);
+    }
+
+    /// Drops the oldest for as long as it is to go.
+    fn drop_while(&mut self, goes: impl Fn(&Shown, usize) -> bool) {
+        while let Some(shared) = &mut self.shared {
+            match shared.front() {
+                Some(oldest) if !goes(oldest, shared.len() + self.latest.len()) => return,
+                Some(_) => drop(shared.pop_front()),
+                None => self.shared = None,
+            }
+        }
+        let len = self.latest.len();
+        let gone = (0..len).take_while(|&i| goes(&self.latest[i], len - i)).count();
+        self.latest.drain(..gone);
+    }
+
+    /// What the decision of this record showed.
+    fn find(&mut self, seq: u32) -> Option<&mut Shown> {
+        let is = |s: &Shown| s.seq == seq;
+        match self.latest.iter().rposition(is) {
+            Some(at) => Some(&mut self.latest[at]),
+            None => self.shared.as_mut()?.find_last(is),
+        }
+    }
+}
+
+impl PartialEq for Line {
+    fn eq(&self, other: &Line) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
 /// See the module.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub(crate) struct History {
-    shown: VecDeque<Shown>,
+    shown: Line,
     /// By id.
     tips: Vec<Tip>,
     /// Minutes that the person's clock was ahead of UTC at the last decision.
@@ -95,13 +155,9 @@ impl History {
         (self.ahead, self.updated) = (ahead, time);
         let now = utc(time);
         let window = window_ms / 60_000;
-        while self.shown.front().is_some_and(|s| u64::from(s.at) + window < now.0) || self.shown.len() >= SHOWN {
-            self.shown.pop_front();
-        }
-        if self.shown.len() < FEW {
-            self.shown.reserve_exact(1);
-        }
-        self.shown.push_back(Shown {
+        self.shown
+            .drop_while(|s, len| u64::from(s.at) + window < now.0 || len >= SHOWN);
+        self.shown.push(Shown {
             seq: seq as u32,
             at: now.0 as u32,
             heard: 0,
@@ -115,7 +171,7 @@ impl History {
     pub fn hear(&mut self, seq: u64, time: u64, tip: u64, feedback: Feedback, until: Option<u64>) {
         self.updated = time;
         let local = utc(time.saturating_add_signed(i64::from(self.ahead) * 60_000));
-        if let Some(shown) = self.shown.iter_mut().rev().find(|s| s.seq == seq as u32)
+        if let Some(shown) = self.shown.find(seq as u32)
             && shown.heard == 0
         {
             shown.hear(local, feedback);
@@ -183,7 +239,7 @@ impl History {
         out.u32(self.ahead as u16 as u32);
         out.u64(self.updated);
         out.u32(self.shown.len() as u32);
-        for s in &self.shown {
+        for s in self.shown.iter() {
             [s.seq, s.at, s.heard, s.dwell].into_iter().for_each(|v| out.u32(v));
         }
         out.u32(self.tips.len() as u32);
@@ -205,7 +261,7 @@ impl History {
         };
         for _ in 0..from.u32()? {
             let (seq, at, heard, dwell) = (from.u32()?, from.u32()?, from.u32()?, from.u32()?);
-            history.shown.push_back(Shown { seq, at, heard, dwell });
+            history.shown.push(Shown { seq, at, heard, dwell });
         }
         for _ in 0..from.u32()? {
             let (id, sum, at) = (from.u64()?, from.f64()?, Moment(from.u64()?));
@@ -338,5 +394,50 @@ impl state::State {
         let wanted = self.rules.window_ms > 0;
         let user = self.users.get_mut(&user).filter(|_| wanted)?;
         Some(Arc::make_mut(user.history.get_or_insert_default()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use oo_core::Key;
+    use std::collections::VecDeque;
+
+    /// Against a plain queue, with copies that must stay what they were, over many blocks and windows that end.
+    #[test]
+    fn a_line_is_a_queue() {
+        let mut draws = Key::root(7).draws();
+        let (mut line, mut plain) = (Line::default(), VecDeque::<Shown>::new());
+        let (mut at, mut copies) = (0, Vec::new());
+        for seq in 0..20_000u32 {
+            at += [0, 1, 1, 2][draws.below(4)] + 400 * u32::from(draws.below(3000) == 0);
+            line.drop_while(|s, len| s.at + 900 < at || len >= SHOWN);
+            while plain.front().is_some_and(|s| s.at + 900 < at) || plain.len() >= SHOWN {
+                plain.pop_front();
+            }
+            let new = Shown {
+                seq,
+                at,
+                heard: 0,
+                dwell: 0,
+            };
+            line.push(new);
+            plain.push_back(new);
+            let reach = [4, 1500][draws.below(2)];
+            let about = seq.saturating_sub(draws.below(reach) as u32);
+            let (found, wanted) = (line.find(about), plain.iter_mut().rev().find(|s| s.seq == about));
+            assert_eq!(found, wanted);
+            if let (Some(a), Some(b)) = (found, wanted) {
+                (a.dwell, b.dwell) = (seq, seq);
+            }
+            assert_eq!(line.len(), plain.len());
+            if seq % 1000 == 0 {
+                copies.push((line.clone(), plain.clone()));
+            }
+        }
+        copies.push((line, plain));
+        for (line, plain) in copies {
+            assert!(line.iter().eq(&plain));
+        }
     }
 }

@@ -5,21 +5,16 @@ use super::ids::Plain;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-/// Parts of a map, as bits.
-const BITS: u32 = 10;
-/// Items of a part of a queue.
-const BLOCK: usize = 4096;
-
 type Part<V> = HashMap<u64, V, Plain>;
 
-/// A map by hash. See the module.
+/// A map by hash, in two to the power of `BITS` parts: the more, the less is copied at once. See the module.
 #[derive(Clone, Debug)]
-pub(crate) struct Shards<V> {
+pub(crate) struct Shards<V, const BITS: u32 = 10> {
     parts: Box<[Arc<Part<V>>]>,
     len: usize,
 }
 
-impl<V> Default for Shards<V> {
+impl<V, const BITS: u32> Default for Shards<V, BITS> {
     fn default() -> Self {
         Shards {
             parts: (0..1 << BITS).map(|_| Arc::default()).collect(),
@@ -28,18 +23,18 @@ impl<V> Default for Shards<V> {
     }
 }
 
-/// Users' numbers may be small and side by side, so all bits have a say.
-fn part_of(key: u64) -> usize {
-    (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - BITS)) as usize
-}
+impl<V: Clone, const BITS: u32> Shards<V, BITS> {
+    /// Users' numbers may be small and side by side, so all bits have a say.
+    fn part_of(key: u64) -> usize {
+        (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - BITS)) as usize
+    }
 
-impl<V: Clone> Shards<V> {
     pub fn len(&self) -> usize {
         self.len
     }
 
     pub fn get(&self, key: &u64) -> Option<&V> {
-        self.parts[part_of(*key)].get(key)
+        self.parts[Self::part_of(*key)].get(key)
     }
 
     pub fn contains_key(&self, key: &u64) -> bool {
@@ -47,7 +42,7 @@ impl<V: Clone> Shards<V> {
     }
 
     pub fn get_mut(&mut self, key: &u64) -> Option<&mut V> {
-        let part = &mut self.parts[part_of(*key)];
+        let part = &mut self.parts[Self::part_of(*key)];
         // What is not there is no reason to copy a part.
         match Arc::get_mut(part).is_some() || part.contains_key(key) {
             true => Arc::make_mut(part).get_mut(key),
@@ -57,7 +52,7 @@ impl<V: Clone> Shards<V> {
 
     /// The value of a key, made first where there is none.
     pub fn or_insert_with(&mut self, key: u64, make: impl FnOnce() -> V) -> &mut V {
-        let part = Arc::make_mut(&mut self.parts[part_of(key)]);
+        let part = Arc::make_mut(&mut self.parts[Self::part_of(key)]);
         part.entry(key).or_insert_with(|| {
             self.len += 1;
             make()
@@ -65,13 +60,13 @@ impl<V: Clone> Shards<V> {
     }
 
     pub fn insert(&mut self, key: u64, value: V) -> Option<V> {
-        let before = Arc::make_mut(&mut self.parts[part_of(key)]).insert(key, value);
+        let before = Arc::make_mut(&mut self.parts[Self::part_of(key)]).insert(key, value);
         self.len += usize::from(before.is_none());
         before
     }
 
     pub fn remove(&mut self, key: &u64) -> Option<V> {
-        let part = &mut self.parts[part_of(*key)];
+        let part = &mut self.parts[Self::part_of(*key)];
         if !part.contains_key(key) {
             return None;
         }
@@ -117,7 +112,7 @@ impl<V: Clone> Shards<V> {
     }
 }
 
-impl<V: Clone> FromIterator<(u64, V)> for Shards<V> {
+impl<V: Clone, const BITS: u32> FromIterator<(u64, V)> for Shards<V, BITS> {
     fn from_iter<I: IntoIterator<Item = (u64, V)>>(items: I) -> Self {
         let mut new = Shards::default();
         for (key, value) in items {
@@ -127,16 +122,16 @@ impl<V: Clone> FromIterator<(u64, V)> for Shards<V> {
     }
 }
 
-/// First in, first out. See the module.
+/// First in, first out, in parts of `BLOCK` items. See the module.
 #[derive(Clone, Debug)]
-pub(crate) struct Queue<T> {
+pub(crate) struct Queue<T, const BLOCK: usize = 4096> {
     /// All but the last are full.
     blocks: VecDeque<Arc<Vec<T>>>,
     /// Items of the first block that are gone.
     gone: usize,
 }
 
-impl<T> Default for Queue<T> {
+impl<T, const BLOCK: usize> Default for Queue<T, BLOCK> {
     fn default() -> Self {
         Queue {
             blocks: VecDeque::new(),
@@ -145,7 +140,12 @@ impl<T> Default for Queue<T> {
     }
 }
 
-impl<T: Copy> Queue<T> {
+impl<T: Copy, const BLOCK: usize> Queue<T, BLOCK> {
+    pub fn len(&self) -> usize {
+        let last = self.blocks.back().map_or(0, |last| last.len());
+        (self.blocks.len().saturating_sub(1) * BLOCK + last) - self.gone
+    }
+
     pub fn push_back(&mut self, item: T) {
         match self.blocks.back_mut() {
             Some(last) if last.len() < BLOCK => Arc::make_mut(last).push(item),
@@ -170,6 +170,16 @@ impl<T: Copy> Queue<T> {
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.blocks.iter().flat_map(|block| block.iter()).skip(self.gone)
     }
+
+    /// The latest item that is so.
+    pub fn find_last(&mut self, is: impl Fn(&T) -> bool) -> Option<&mut T> {
+        let mut blocks = self.blocks.iter_mut().enumerate().rev();
+        blocks.find_map(|(i, block)| {
+            let at = block.iter().rposition(&is)?;
+            // What is gone is before all that is there.
+            (i > 0 || at >= self.gone).then(|| &mut Arc::make_mut(block)[at])
+        })
+    }
 }
 
 #[cfg(test)]
@@ -181,8 +191,8 @@ mod tests {
     #[test]
     fn a_copy_stays_what_it_was() {
         let mut draws = Key::root(1).draws();
-        let (mut map, mut plain) = (Shards::default(), BTreeMap::new());
-        let (mut queue, mut line) = (Queue::default(), VecDeque::new());
+        let (mut map, mut plain) = (Shards::<u64>::default(), BTreeMap::new());
+        let (mut queue, mut line) = (Queue::<u64>::default(), VecDeque::new());
         let mut copies = Vec::new();
         let listed = |map: &Shards<u64>| map.sorted().into_iter().map(|(k, v)| (k, *v)).collect::<Vec<_>>();
         for step in 0..30_000u64 {
@@ -202,6 +212,17 @@ mod tests {
                 assert_eq!(queue.pop_front(), line.pop_front());
             }
             assert_eq!((queue.front(), map.len()), (line.front(), plain.len()));
+            assert_eq!(queue.len(), line.len());
+            // Some are gone already, some in blocks that copies share.
+            let back = draws.below(8000) as u64;
+            let (found, wanted) = (
+                queue.find_last(|v| *v + back == step),
+                line.iter_mut().rev().find(|v| **v + back == step),
+            );
+            assert_eq!(found, wanted);
+            if let (Some(a), Some(b)) = (found, wanted) {
+                (*a, *b) = (*a + 1_000_000, *b + 1_000_000);
+            }
             if step % 5000 == 0 {
                 map.retain(|key, _| key % 7 != 0);
                 plain.retain(|key, _| key % 7 != 0);

@@ -177,7 +177,8 @@ pub(crate) struct State {
     /// True to ignore the recorded reward specs and rewards: a replay under another spec.
     pub overruled: bool,
     pub users: Shards<User>,
-    pub open: Shards<Open>,
+    /// In many parts: all of it changes within a wait window.
+    pub open: Shards<Open, 13>,
     /// Hashes of `open` in the order of their deadlines.
     pub due: Queue<u64>,
     pub early: BTreeMap<u64, Vec<Early>>,
