@@ -20,6 +20,10 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+/// Gives back what is freed, see `docs/serve.md` under "Under strain".
+#[global_allocator]
+static MEMORY: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 const AFTER: &str = "\
 Examples:
   oo-serve                                    serve on 127.0.0.1:8008, a fresh policy, state in the user's folder

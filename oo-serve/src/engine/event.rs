@@ -443,6 +443,24 @@ impl Event {
         (kind, version(kind))
     }
 
+    /// Whom a record is about that goes when its user is forgotten, without the rest of it: a compaction looks at every
+    /// record there is.
+    pub fn user(r: &Record<'_>) -> Option<u64> {
+        let mut from = Get(r.payload);
+        match r.kind {
+            kind::DECIDED => decided::user(&mut from),
+            kind::GIVEN => {
+                from.bytes()?;
+                from.u64()
+            }
+            kind::SHADOW => {
+                from.u64()?;
+                from.u64()
+            }
+            _ => None,
+        }
+    }
+
     /// What a record says; the error says why it cannot be understood.
     pub fn decode(r: &Record<'_>) -> Result<Event, String> {
         if r.kind == crate::journal::record::BLANK {
@@ -497,5 +515,61 @@ impl Event {
             other => return Err(format!("record {} has the unknown kind {other}", r.seq)),
         };
         event.ok_or_else(|| format!("record {} of kind {} does not hold together", r.seq, r.kind))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::ask::identity;
+    use crate::journal::{Location, Segments};
+    use std::path::Path;
+
+    /// Whose record it is by the whole of it; the kinds of which a user can be forgotten have a number.
+    fn whole(r: &Record<'_>) -> Option<(usize, u64)> {
+        match Event::decode(r).unwrap() {
+            Event::Decided(d) => Some((0, identity(&d.logged.user))),
+            Event::Given(g) => Some((1, g.user)),
+            Event::Shadow(s) => Some((2, s.user)),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn the_user_is_that_of_the_whole() {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+        let mut met = [0; 2];
+        for format in 1..=4 {
+            let segments = Segments::new(&fixtures.join(format!("format-{format}/journal")));
+            for segment in segments.list().unwrap() {
+                let each = |r: Record<'_>| {
+                    let wanted = whole(&r);
+                    wanted.into_iter().for_each(|(kind, _)| met[kind] += 1);
+                    assert_eq!(Event::user(&r), wanted.map(|(_, user)| user));
+                    Ok(())
+                };
+                segments.scan(segment, each).unwrap();
+            }
+        }
+        assert!(met.iter().all(|n| *n > 10), "{met:?}");
+        // The fixtures have no shadow.
+        let shadow = ShadowEvent {
+            decision: 3,
+            user: 77,
+            name: "s".into(),
+            probs: vec![0.5, 0.5],
+            failure: String::new(),
+        };
+        let mut payload = Vec::new();
+        let (kind, version) = Event::Shadow(Box::new(shadow)).encode(&mut payload);
+        let record = Record {
+            at: Location { segment: 1, offset: 32 },
+            seq: 4,
+            time: 0,
+            kind,
+            version,
+            payload: &payload,
+        };
+        assert_eq!((Event::user(&record), whole(&record)), (Some(77), Some((2, 77))));
     }
 }

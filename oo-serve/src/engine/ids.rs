@@ -13,26 +13,6 @@ pub(crate) struct Ids {
     more: BTreeMap<u64, Vec<Location>>,
 }
 
-/// Keys are hashes already.
-pub(crate) type Plain = std::hash::BuildHasherDefault<Same>;
-
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Same(u64);
-
-impl std::hash::Hasher for Same {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        for &b in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(b);
-        }
-    }
-    fn write_u64(&mut self, value: u64) {
-        self.0 = value;
-    }
-}
-
 /// The hash of a decision's id.
 pub(crate) fn decision_hash(id: &str) -> u64 {
     hash_name(id)

@@ -286,11 +286,6 @@ fn is_about(r: &Record<'_>, forgotten: &BTreeMap<u64, u64>) -> bool {
     if forgotten.is_empty() {
         return false;
     }
-    let user = match Event::decode(r) {
-        Ok(Event::Decided(d)) => super::ask::identity(&d.logged.user),
-        Ok(Event::Given(g)) => g.user,
-        Ok(Event::Shadow(s)) => s.user,
-        _ => return false,
-    };
+    let Some(user) = Event::user(r) else { return false };
     forgotten.get(&user).is_some_and(|seq| r.seq < *seq)
 }

@@ -1,11 +1,11 @@
 //! A map and a queue that are copied in no time, whatever their size: a copy shares their parts, and a part is copied when
 //! either side first writes to it. So a snapshot keeps nobody waiting. Nor does growth: a part grows at a time.
 
-use super::ids::Plain;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-type Part<V> = HashMap<u64, V, Plain>;
+/// A tree, since what comes and goes for ever makes a hash table double, late, for the tombstones that it leaves.
+type Part<V> = BTreeMap<u64, V>;
 
 /// A map by hash, in two to the power of `BITS` parts: the more, the less is copied at once. See the module.
 #[derive(Clone, Debug)]
@@ -186,7 +186,6 @@ impl<T: Copy, const BLOCK: usize> Queue<T, BLOCK> {
 mod tests {
     use super::*;
     use oo_core::Key;
-    use std::collections::BTreeMap;
 
     #[test]
     fn a_copy_stays_what_it_was() {

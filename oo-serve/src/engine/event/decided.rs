@@ -1,7 +1,7 @@
 //! The record of a decision, the longest and the most frequent one: written from its parts without copies.
 
 use super::Decided;
-use crate::engine::ask::{Answer, Arm, Logged, Reason, Suppressed};
+use crate::engine::ask::{Answer, Arm, Logged, Reason, Suppressed, identity};
 use crate::engine::codec::{Get, Put};
 use crate::journal::{Location, Record};
 use oo_core::Method;
@@ -106,6 +106,14 @@ fn suppressed(from: &mut Get<'_>) -> Option<Vec<Suppressed>> {
         });
     }
     Some(all)
+}
+
+/// The user of a decision, without the rest.
+pub(super) fn user(from: &mut Get<'_>) -> Option<u64> {
+    from.u64()?;
+    from.bytes()?;
+    from.u8()?;
+    Some(identity(from.text()?))
 }
 
 pub(super) fn decided(r: &Record<'_>) -> Option<Decided> {
