@@ -27,7 +27,8 @@ pub(crate) mod kind {
     pub const UNDONE: u8 = 13;
 }
 
-/// The version of a kind's payload that is written today; older ones are read as well.
+/// The version of a kind's payload that is written today; older ones are read as well. [`Event::user`] has to find the
+/// user in every version.
 pub(crate) const fn version(kind: u8) -> u8 {
     match kind {
         // Version 3 adds the experiment's arm, the policy's own probabilities beside a choice of the caller, and the time
@@ -522,6 +523,7 @@ impl Event {
 mod tests {
     use super::*;
     use crate::engine::ask::identity;
+    use crate::journal::record::FORMAT;
     use crate::journal::{Location, Segments};
     use std::path::Path;
 
@@ -539,7 +541,7 @@ mod tests {
     fn the_user_is_that_of_the_whole() {
         let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
         let mut met = [0; 2];
-        for format in 1..=4 {
+        for format in 1..=FORMAT {
             let segments = Segments::new(&fixtures.join(format!("format-{format}/journal")));
             for segment in segments.list().unwrap() {
                 let each = |r: Record<'_>| {

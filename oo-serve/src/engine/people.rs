@@ -403,18 +403,28 @@ mod tests {
     use oo_core::Key;
     use std::collections::VecDeque;
 
-    /// Against a plain queue, with copies that must stay what they were, over many blocks and windows that end.
+    /// Against a plain queue, with copies that must stay what they were: windows that end, full histories, long pauses.
     #[test]
     fn a_line_is_a_queue() {
         let mut draws = Key::root(7).draws();
         let (mut line, mut plain) = (Line::default(), VecDeque::<Shown>::new());
         let (mut at, mut copies) = (0, Vec::new());
+        // Dropped for their number; nothing left of what is shared; some of the latest dropped, some not.
+        let mut met = [0; 3];
         for seq in 0..20_000u32 {
-            at += [0, 1, 1, 2][draws.below(4)] + 400 * u32::from(draws.below(3000) == 0);
+            // Every other thousand or two at the same minute, so that the number decides; else some 900 in a window.
+            at += match seq % 5000 < 2000 {
+                true => 0,
+                false => [0, 1, 1, 2][draws.below(4)] + [890, 2000][draws.below(2)] * u32::from(draws.below(150) == 0),
+            };
+            let had = (line.shared.is_some(), line.latest.len());
             line.drop_while(|s, len| s.at + 900 < at || len >= SHOWN);
             while plain.front().is_some_and(|s| s.at + 900 < at) || plain.len() >= SHOWN {
+                met[0] += u32::from(plain.len() >= SHOWN);
                 plain.pop_front();
             }
+            met[1] += u32::from(had.0 && line.shared.is_none());
+            met[2] += u32::from(!line.latest.is_empty() && line.latest.len() < had.1);
             let new = Shown {
                 seq,
                 at,
@@ -439,5 +449,6 @@ mod tests {
         for (line, plain) in copies {
             assert!(line.iter().eq(&plain));
         }
+        assert!(met.iter().all(|n| *n > 10), "{met:?}");
     }
 }

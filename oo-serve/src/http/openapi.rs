@@ -2,6 +2,7 @@
 
 use super::contract::*;
 use super::problem::Problem;
+use super::recommend::NothingLeft;
 use super::{Answer, Call, with_type};
 use hyper::StatusCode;
 use std::sync::LazyLock;
@@ -21,10 +22,10 @@ use utoipa::OpenApi;
         super::health::live, super::health::ready, super::health::health, super::health::metrics
     ),
     components(schemas(
-        RecommendRequest<'static>, Candidate<'static>, RecommendAnswer<'static>, FeedbackRequest<'static>, FeedbackAnswer<'static>, AssignmentRequest<'static>,
+        RecommendRequest<'static>, Candidate<'static>, RecommendAnswer<'static>, NothingLeft<'static>, FeedbackRequest<'static>, FeedbackAnswer<'static>, AssignmentRequest<'static>,
         AssignmentAnswer<'static>, Problem, ProfileBody
     )),
-    modifiers(&Bearer),
+    modifiers(&Bearer, &Guards),
     tags((name = "decide"), (name = "look"), (name = "change"), (name = "probe"))
 )]
 struct Document;
@@ -38,6 +39,56 @@ impl utoipa::Modify for Bearer {
         let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
         let components = document.components.get_or_insert_with(Default::default);
         components.add_security_scheme("bearer", SecurityScheme::Http(scheme));
+    }
+}
+
+/// What the guards before the handlers answer, wherever they stand.
+struct Guards;
+
+impl utoipa::Modify for Guards {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        use utoipa::openapi::{Content, Ref, ResponseBuilder};
+        let refused = |why: &str| {
+            let problem = Content::new(Some(Ref::from_schema_name("Problem")));
+            ResponseBuilder::new()
+                .description(why)
+                .content("application/problem+json", problem)
+                .build()
+        };
+        for item in document.paths.paths.values_mut() {
+            let methods = [
+                (&mut item.get, false),
+                (&mut item.post, true),
+                (&mut item.delete, false),
+            ];
+            let there = methods.into_iter().filter_map(|(o, posts)| Some((o.as_mut()?, posts)));
+            for (operation, posts) in there {
+                let keyed = operation.security.is_some();
+                let limited = operation.tags.iter().flatten().all(|tag| tag != "probe");
+                for (applies, status, why) in [
+                    (posts, "400", "No JSON"),
+                    (keyed, "401", "No valid key, where keys are needed"),
+                    (
+                        true,
+                        "403",
+                        "The key's role does not allow it; without keys, a stranger's page asks",
+                    ),
+                    (posts, "408", "The body did not come in time"),
+                    (posts, "413", "The body is too large"),
+                    (posts, "415", "The body is not declared as JSON"),
+                    (
+                        limited,
+                        "429",
+                        "Too many at once; the header Retry-After says when to ask again",
+                    ),
+                ] {
+                    if applies {
+                        let responses = &mut operation.responses.responses;
+                        responses.entry(status.into()).or_insert_with(|| refused(why).into());
+                    }
+                }
+            }
+        }
     }
 }
 

@@ -8,11 +8,45 @@ use crate::config::Mode;
 use crate::engine::{self, Ask, Known, Suppressed};
 use crate::rollout::Decided;
 use crate::signals::{SignalError, Signals};
+use serde::Serialize;
 use serde_json::json;
 use std::borrow::Cow;
+use utoipa::ToSchema;
 
 /// The strongest contributions that are told.
 const TOLD: usize = 5;
+
+/// What `POST /recommend` answers.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[allow(dead_code)] // One of the two is written; this is what the document says.
+enum Recommended<'a> {
+    Decided(RecommendAnswer<'a>),
+    NothingLeft(NothingLeft<'a>),
+}
+
+/// The answer where there is no candidate, or all are kept away: nothing went wrong, and nothing was decided.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct NothingLeft<'a> {
+    /// Always null.
+    #[schema(required)]
+    tip: Option<Tip<'a>>,
+    /// nothing_left.
+    reason: &'static str,
+    /// Candidates that were kept away, and why.
+    #[schema(value_type = Vec<Object>)]
+    suppressed: &'a [Suppressed],
+}
+
+impl<'a> NothingLeft<'a> {
+    fn of(suppressed: &'a [Suppressed]) -> Self {
+        NothingLeft {
+            tip: None,
+            reason: "nothing_left",
+            suppressed,
+        }
+    }
+}
 
 /// Decides for one person.
 ///
@@ -21,11 +55,9 @@ const TOLD: usize = 5;
 /// none is left, `tip` is null, `reason` is nothing_left, and no decision is made.
 #[utoipa::path(post, path = "/recommend", tag = "decide", request_body = RecommendRequest<'static>,
     responses(
-        (status = 200, description = "Decided", body = RecommendAnswer<'static>),
-        (status = 400, description = "No JSON", body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "Decided, or nothing left to show", body = Recommended<'static>),
         (status = 404, description = "No candidates and no signals of this user", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "A field cannot be used", body = Problem, content_type = "application/problem+json"),
-        (status = 429, description = "Too many at once", body = Problem, content_type = "application/problem+json"),
     ), security((), ("bearer" = [])))]
 pub async fn recommend(call: Call) -> Answer {
     let request: RecommendRequest<'_> = parse(&call.body)?;
@@ -168,7 +200,7 @@ fn decide(app: &App, request: &RecommendRequest<'_>, signals: Option<Signals>, b
         let before = request.decision_id.as_deref().map(|id| app.engine.answered(id, body));
         return match before.transpose()?.flatten() {
             Some(answer) => again(app, request, &answer),
-            None => json(&json!({"tip": null, "reason": "nothing_left", "suppressed": suppressed})),
+            None => json(&NothingLeft::of(suppressed)),
         };
     }
     let ids: Vec<&str> = candidates.iter().map(|c| &*c.id).collect();

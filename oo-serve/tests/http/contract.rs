@@ -129,7 +129,10 @@ fn candidates_come_from_the_signal_source() {
     // Nothing to do is no mistake; a file that cannot be read is one, and says where.
     std::fs::write(dir.path().join("idle.json"), "[]").unwrap();
     let idle = server.post("/recommend", r#"{"user_id":"idle"}"#);
-    assert_eq!((idle.status, &idle.json()["reason"]), (200, &json!("nothing_left")));
+    assert_eq!(
+        idle.json(),
+        json!({"tip": null, "reason": "nothing_left", "suppressed": []})
+    );
     std::fs::write(dir.path().join("odd.json"), r#"[{"id":"a","contents":"x"}]"#).unwrap();
     let odd = server.post("/recommend", r#"{"user_id":"odd"}"#);
     let told = odd.json()["detail"].as_str().unwrap().to_string();
@@ -173,6 +176,27 @@ fn the_document_has_every_route_and_the_page_needs_nobody_else() {
         let name = reference.split('"').next().unwrap();
         assert!(document["components"]["schemas"][name].is_object(), "{name}");
     }
+    // What the guards before every handler answer is said of every handler.
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let said = |status: &str| operation["responses"][status].is_object();
+            assert!(said("200") && said("403"), "{method} {path}");
+            assert_eq!(said("401"), operation["security"].is_array(), "{method} {path}");
+            for status in ["400", "408", "413", "415"] {
+                assert_eq!(said(status), method == "post", "{method} {path}: {status}");
+            }
+        }
+    }
+    // Nothing left to show is an answer of its own.
+    let schema = &document["components"]["schemas"]["NothingLeft"];
+    assert_eq!(schema["required"], json!(["tip", "reason", "suppressed"]));
+    assert_eq!(
+        document["components"]["schemas"]["Recommended"]["oneOf"]
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
     let page = server.get("/");
     assert!(
         page.header("content-security-policy")
