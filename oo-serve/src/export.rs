@@ -3,9 +3,10 @@
 //!
 //! A decision has the reward that it taught: that of its feedback, or the default one. Late and extra feedback is in the
 //! journal and not in the log. Observed decisions are left out, since nobody saw what they chose, and so are those of
-//! forgotten users. Where the caller chose, the column `own` has the probabilities that the policy would have given.
+//! forgotten users. Where the caller chose, the column `own` has the probabilities that the policy would have given; a column
+//! `shadow:NAME` has those that a shadow would have.
 
-use crate::engine::event::Event;
+use crate::engine::event::{Event, kind};
 use crate::engine::settings::BuildPolicy;
 use crate::inspect;
 use crate::journal::Segments;
@@ -19,7 +20,7 @@ use polars_core::prelude::{
 };
 use polars_core::series::IntoSeries;
 use polars_io::parquet::write::{BatchedWriter, KeyValueMetadata, ParquetWriter};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::path::Path;
 use std::sync::Arc;
@@ -31,6 +32,15 @@ const GROUP_BYTES: usize = 16 << 20;
 
 /// What a decision taught, by the number of its record.
 pub(crate) type Taught = HashMap<u64, (f64, Option<Feedback>)>;
+
+/// What shadows would have given: by their names, by the number of the decision's record.
+type Shadows = BTreeMap<String, HashMap<u64, Vec<f64>>>;
+
+/// A column of the server's own, a row a decision.
+struct Beside {
+    name: String,
+    rows: Vec<Vec<f64>>,
+}
 
 /// What was written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize)]
@@ -75,14 +85,17 @@ fn write(dir: &Path, to: &Path, taught: &Taught, shape: &Shape, policy: &str) ->
         why: e.to_string(),
     };
     let writer = ParquetWriter::new(file).with_key_value_metadata(Some(note));
-    let own = Field::new(OWN.into(), DataType::List(Box::new(DataType::Float64)));
-    let columns = COLUMNS.iter().map(|c| Field::new(c.name.into(), dtype(&c.cells)));
-    let mut file: BatchedWriter<File> = writer
-        .batched(&Schema::from_iter(columns.chain([own])))
-        .map_err(polars)?;
-    let (mut log, mut times, mut own, mut bytes) = (Log::new(), Vec::new(), Vec::new(), 0);
-    let mut done = Exported::default();
     let segments = Segments::new(&recover::journal_dir(dir));
+    let shadows = shadows(&segments)?;
+    let names = std::iter::once(OWN.into()).chain(shadows.keys().map(|name| format!("shadow:{name}")));
+    let mut beside: Vec<Beside> = names.map(|name| Beside { name, rows: Vec::new() }).collect();
+    let own = beside
+        .iter()
+        .map(|b| Field::new(b.name.as_str().into(), DataType::List(Box::new(DataType::Float64))));
+    let columns = COLUMNS.iter().map(|c| Field::new(c.name.into(), dtype(&c.cells)));
+    let mut file: BatchedWriter<File> = writer.batched(&Schema::from_iter(columns.chain(own))).map_err(polars)?;
+    let (mut log, mut times, mut bytes) = (Log::new(), Vec::new(), 0);
+    let mut done = Exported::default();
     for segment in segments.list()? {
         segments.scan(segment, |r| {
             let Ok(Event::Decided(d)) = Event::decode(&r) else {
@@ -109,26 +122,47 @@ fn write(dir: &Path, to: &Path, taught: &Taught, shape: &Shape, policy: &str) ->
                 done.rewarded += 1;
             }
             times.push(r.time);
-            own.push(l.own.clone());
+            let of_shadows = shadows.values().map(|s| s.get(&r.seq).cloned().unwrap_or_default());
+            let row = std::iter::once(l.own.clone()).chain(of_shadows);
+            beside
+                .iter_mut()
+                .zip(row)
+                .for_each(|(column, probs)| column.rows.push(probs));
             done.rows += 1;
             bytes += r.size();
             if times.len() >= GROUP_ROWS || bytes >= GROUP_BYTES {
-                file.write_batch(&frame(&log, &times, &own).map_err(polars)?)
+                file.write_batch(&frame(&log, &times, &beside).map_err(polars)?)
                     .map_err(polars)?;
                 log.clear();
                 times.clear();
-                own.clear();
+                beside.iter_mut().for_each(|column| column.rows.clear());
                 bytes = 0;
             }
             Ok(())
         })?;
     }
     if !times.is_empty() {
-        file.write_batch(&frame(&log, &times, &own).map_err(polars)?)
+        file.write_batch(&frame(&log, &times, &beside).map_err(polars)?)
             .map_err(polars)?;
     }
     file.finish().map_err(polars)?;
     Ok(done)
+}
+
+/// Everything that shadows would have given; nothing where they failed.
+fn shadows(segments: &Segments) -> Result<Shadows> {
+    let mut found = Shadows::new();
+    for segment in segments.list()? {
+        segments.scan(segment, |r| {
+            if r.kind == kind::SHADOW
+                && let Ok(Event::Shadow(s)) = Event::decode(&r)
+            {
+                found.entry(s.name).or_default().insert(s.decision, s.probs);
+            }
+            Ok(())
+        })?;
+    }
+    Ok(found)
 }
 
 /// A column of the server's own, behind those of the schema: what the policy in charge would have given, where the caller
@@ -149,11 +183,14 @@ fn dtype(cells: &Cells) -> DataType {
     }
 }
 
-fn frame(log: &Log, times: &[u64], own: &[Vec<f64>]) -> polars_core::error::PolarsResult<DataFrame> {
-    let mut beside = ListPrimitiveChunkedBuilder::<Float64Type>::new(OWN.into(), own.len(), 0, DataType::Float64);
-    own.iter().for_each(|probs| beside.append_slice(probs));
-    let columns = COLUMNS.iter().map(|c| column(c, log, times));
-    let columns = columns.chain([beside.finish().into_series().into()]).collect();
+fn frame(log: &Log, times: &[u64], beside: &[Beside]) -> polars_core::error::PolarsResult<DataFrame> {
+    let own = beside.iter().map(|b| {
+        let name = b.name.as_str().into();
+        let mut list = ListPrimitiveChunkedBuilder::<Float64Type>::new(name, b.rows.len(), 0, DataType::Float64);
+        b.rows.iter().for_each(|probs| list.append_slice(probs));
+        Column::from(list.finish().into_series())
+    });
+    let columns = COLUMNS.iter().map(|c| column(c, log, times)).chain(own).collect();
     DataFrame::new(log.len(), columns)
 }
 

@@ -3,12 +3,13 @@
 mod common;
 
 use common::{Request, done, settings};
+use oo_serve::engine::Artefact;
 use oo_serve::engine::clock::ManualClock;
 use oo_serve::{Engine, export};
 use polars_io::SerReader;
 use polars_io::parquet::read::ParquetReader;
 use std::fs::File;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[test]
 fn the_log_says_what_happened() {
@@ -60,5 +61,46 @@ fn the_log_says_what_happened() {
             .output()
             .unwrap();
         assert!(output.status.success(), "{output:?}");
+    }
+}
+
+#[test]
+fn the_log_has_what_shadows_would_have_given() {
+    let dir = tempfile::tempdir().unwrap();
+    let (engine, _) = Engine::open(dir.path(), settings("softmax")).unwrap();
+    for name in ["uniform", "egreedy"] {
+        engine.add_shadow(name, &Artefact::blank(name).unwrap()).unwrap();
+    }
+    let begun = Instant::now();
+    for i in 0..20 {
+        Request::new(i, 6).ask(None, |ask| engine.decide(ask)).unwrap();
+        // A shadow has a queue of its own.
+        while engine.shadows().iter().any(|s| s.proposed <= i) {
+            assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", engine.shadows());
+            engine.log_shadows().unwrap();
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    engine.remove_shadow("egreedy").unwrap();
+    Request::new(20, 6).ask(None, |ask| engine.decide(ask)).unwrap();
+    while engine.shadows().iter().any(|s| s.proposed <= 20) {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", engine.shadows());
+        engine.log_shadows().unwrap();
+    }
+    engine.flush().unwrap();
+    let path = dir.path().join("log.parquet");
+    assert_eq!(export::export(dir.path(), &path).unwrap().rows, 21);
+    let frame = ParquetReader::new(File::open(&path).unwrap()).finish().unwrap();
+    assert_eq!(frame.width(), 17);
+    for i in 0..21 {
+        let probs = |name: &str| -> Vec<f64> {
+            let list = frame.column(name).unwrap().list().unwrap().get_as_series(i).unwrap();
+            list.f64().unwrap().into_no_null_iter().collect()
+        };
+        assert_eq!(probs("shadow:uniform"), [1.0 / 6.0; 6]);
+        assert!(probs("own").is_empty());
+        let (greedy, n) = (probs("shadow:egreedy"), if i < 20 { 6 } else { 0 });
+        assert_eq!(greedy.len(), n, "{i}");
+        assert!(n == 0 || (greedy.iter().sum::<f64>() - 1.0).abs() < 1e-12, "{greedy:?}");
     }
 }

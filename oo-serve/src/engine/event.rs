@@ -27,7 +27,7 @@ pub(crate) mod kind {
     pub const UNDONE: u8 = 13;
 }
 
-/// The version of a kind's payload that is written today; older ones are read as well. [`Event::user`] has to find the
+/// The version of a kind's payload that is written today; older ones are read as well. [`Event::whose`] has to find the
 /// user in every version.
 pub(crate) const fn version(kind: u8) -> u8 {
     match kind {
@@ -339,6 +339,15 @@ impl GivenEvent {
     }
 }
 
+/// Whose a record is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Whose<'r> {
+    /// The user; `None` for feedback that came before its decision, or long after it without its user.
+    pub user: Option<u64>,
+    /// The decision, where the record names it by its id.
+    pub decision: Option<&'r str>,
+}
+
 impl Event {
     /// True where it does something to policies, or to what they know of somebody, besides teaching them.
     pub(crate) fn changes_policies(&self) -> bool {
@@ -444,19 +453,27 @@ impl Event {
         (kind, version(kind))
     }
 
-    /// Whom a record is about that goes when its user is forgotten, without the rest of it: a compaction looks at every
-    /// record there is.
-    pub fn user(r: &Record<'_>) -> Option<u64> {
+    /// Whose a record is that goes when its user is forgotten, without the rest of it: a compaction looks at every record
+    /// there is.
+    pub(crate) fn whose<'r>(r: &Record<'r>) -> Option<Whose<'r>> {
         let mut from = Get(r.payload);
         match r.kind {
-            kind::DECIDED => decided::user(&mut from),
+            kind::DECIDED => decided::whose(&mut from),
             kind::GIVEN => {
-                from.bytes()?;
-                from.u64()
+                let decision = from.text()?;
+                // 0 stands for nobody, so a user of this number is found by the decision as well.
+                let user = from.u64()?;
+                Some(Whose {
+                    user: (user != 0).then_some(user),
+                    decision: Some(decision),
+                })
             }
             kind::SHADOW => {
                 from.u64()?;
-                from.u64()
+                Some(Whose {
+                    user: Some(from.u64()?),
+                    decision: None,
+                })
             }
             _ => None,
         }
@@ -527,14 +544,22 @@ mod tests {
     use crate::journal::{Location, Segments};
     use std::path::Path;
 
-    /// Whose record it is by the whole of it; the kinds of which a user can be forgotten have a number.
-    fn whole(r: &Record<'_>) -> Option<(usize, u64)> {
+    /// The same by the whole of a record, with a number for its kind.
+    fn whole(r: &Record<'_>) -> Option<(usize, Option<u64>, Option<String>)> {
         match Event::decode(r).unwrap() {
-            Event::Decided(d) => Some((0, identity(&d.logged.user))),
-            Event::Given(g) => Some((1, g.user)),
-            Event::Shadow(s) => Some((2, s.user)),
+            Event::Decided(d) => Some((0, Some(identity(&d.logged.user)), Some(d.logged.answer.decision_id))),
+            Event::Given(g) => Some((1, Some(g.user).filter(|user| *user != 0), Some(g.decision_id))),
+            Event::Shadow(s) => Some((2, Some(s.user), None)),
             _ => None,
         }
+    }
+
+    fn is_whole(r: &Record<'_>) -> Option<usize> {
+        let found = Event::whose(r).map(|w| (w.user, w.decision.map(String::from)));
+        let whole = whole(r);
+        let kind = whole.as_ref().map(|(kind, ..)| *kind);
+        assert_eq!(found, whole.map(|(_, user, decision)| (user, decision)));
+        kind
     }
 
     #[test]
@@ -545,9 +570,7 @@ mod tests {
             let segments = Segments::new(&fixtures.join(format!("format-{format}/journal")));
             for segment in segments.list().unwrap() {
                 let each = |r: Record<'_>| {
-                    let wanted = whole(&r);
-                    wanted.into_iter().for_each(|(kind, _)| met[kind] += 1);
-                    assert_eq!(Event::user(&r), wanted.map(|(_, user)| user));
+                    is_whole(&r).into_iter().for_each(|kind| met[kind] += 1);
                     Ok(())
                 };
                 segments.scan(segment, each).unwrap();
@@ -572,6 +595,6 @@ mod tests {
             version,
             payload: &payload,
         };
-        assert_eq!((Event::user(&record), whole(&record)), (Some(77), Some((2, 77))));
+        assert_eq!(is_whole(&record), Some(2));
     }
 }

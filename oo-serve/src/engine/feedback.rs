@@ -238,14 +238,19 @@ impl Engine {
             let whose = (identity(&d.logged.user), About::of(&d.logged));
             return Ok(Found::Closed(id.into(), Some(whose)));
         }
-        Ok(match self.names.stamp(id) {
-            // Made here, and the window has passed. One whose window has not was lost with a crash.
-            Some(time) if time.saturating_add(state.rules.wait_ms) <= self.stamps.now() => {
-                let logged = hints.user.and_then(|user| self.find_among(state, user, id));
-                logged.as_ref().map_or(Ok(()), |logged| agree(logged, hints))?;
-                Found::Closed(id.into(), logged.map(|l| (identity(&l.user), About::of(&l))))
-            }
-            _ => Found::Unknown(id.into()),
+        let passed = |time: u64| time.saturating_add(state.rules.wait_ms) <= self.stamps.now();
+        let stamp = self.names.stamp(id);
+        // Made here, and its window has not passed: it was lost with a crash.
+        if stamp.is_some_and(|time| !passed(time)) {
+            return Ok(Found::Unknown(id.into()));
+        }
+        let logged = hints.user.and_then(|user| self.find_among(state, user, id));
+        logged.as_ref().map_or(Ok(()), |logged| agree(logged, hints))?;
+        Ok(match (logged, stamp) {
+            (Some(l), _) => Found::Closed(id.into(), Some((identity(&l.user), About::of(&l)))),
+            // Nobody else makes such names.
+            (None, Some(_)) => Found::Closed(id.into(), None),
+            (None, None) => Found::Unknown(id.into()),
         })
     }
 

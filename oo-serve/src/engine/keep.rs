@@ -1,6 +1,7 @@
 //! What is done to the folder and the policy while the engine runs: snapshots, compaction, another policy.
 
 use super::event::{Event, Swapped};
+use super::ids::decision_hash;
 use super::recover::{install, journal_dir, keep};
 use super::state::{self, write};
 use super::{Artefact, Engine};
@@ -9,7 +10,7 @@ use crate::journal::record::{self, BLANK, SEGMENT_HEAD, segment_head};
 use crate::journal::{Record, fail};
 use crate::{Error, Result};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -182,28 +183,43 @@ impl Engine {
         let pending: BTreeMap<u64, u64> = forgotten.into_iter().filter(|(_, seq)| *seq > blanked).collect();
         let segments = self.journal.segments();
         let mut names = BTreeMap::new();
+        let mut going = Going {
+            users: pending,
+            decisions: HashMap::new(),
+        };
+        let mut seen = Vec::new();
         for segment in segments.list()?.into_iter().filter(|s| *s <= closed) {
-            let mut hits = 0;
             // A file that need not be read for anything is not read.
-            if pending.is_empty() && horizon.is_none() {
+            if going.users.is_empty() && horizon.is_none() {
                 break;
             }
+            let (mut hits, mut loose) = (0, Vec::new());
             let end = segments.scan(segment, |r| {
-                hits += u64::from(is_about(&r, &pending));
+                hits += u64::from(going.meets(&r, &mut loose));
                 names.extend(forget::named(&r));
                 Ok(())
             })?;
+            seen.push((segment, hits, loose, end));
+        }
+        for (segment, mut hits, loose, end) in seen {
             if horizon.is_some_and(|h| end.defect.is_none() && end.time.saturating_add(h) < now) {
                 fail::point("compact.remove");
                 self.remove(segments.path(segment))?;
                 segments.close(segment);
                 done.dropped += 1;
-            } else if hits > 0 {
+                continue;
+            }
+            hits += loose
+                .iter()
+                .filter(|(decision, seq)| going.has(*decision, *seq))
+                .count() as u64;
+            if hits > 0 {
                 done.blanked += hits;
-                self.blank(segment, &pending)?;
+                self.blank(segment, &going)?;
                 done.rewritten += 1;
             }
         }
+        let pending = going.users;
         if !pending.is_empty() {
             self.forget_in_policies(names, &pending)?;
             self.forget_in_formers(&pending)?;
@@ -248,7 +264,7 @@ impl Engine {
     }
 
     /// Writes a segment again, every record in its place, those of forgotten users as zeros.
-    fn blank(&self, segment: u32, pending: &BTreeMap<u64, u64>) -> Result<()> {
+    fn blank(&self, segment: u32, going: &Going) -> Result<()> {
         let segments = self.journal.segments();
         let path = segments.path(segment);
         let temporary = path.with_extension("tmp");
@@ -260,7 +276,7 @@ impl Engine {
             .map_err(Error::io("write", &temporary))?;
         let (mut out, mut offset) = (Vec::with_capacity(2 << 20), SEGMENT_HEAD as u64);
         segments.scan(segment, |r| {
-            match is_about(&r, pending) {
+            match going.takes(&r) {
                 true => record::write(&mut out, r.seq, r.time, (BLANK, 0), &vec![0; r.payload.len()]),
                 false => record::write(&mut out, r.seq, r.time, (r.kind, r.version), r.payload),
             }
@@ -281,11 +297,42 @@ impl Engine {
     }
 }
 
-/// True for a record of somebody who was forgotten after it.
-fn is_about(r: &Record<'_>, forgotten: &BTreeMap<u64, u64>) -> bool {
-    if forgotten.is_empty() {
-        return false;
+/// Whose records go: each with the record that says so, since what comes after it stays.
+struct Going {
+    users: BTreeMap<u64, u64>,
+    /// Their decisions, by the hashes of the ids: for feedback that came before its decision, or without its user.
+    decisions: HashMap<u64, u64>,
+}
+
+impl Going {
+    /// True for a record of one of the users; their decisions are noted, and in `loose` what may belong to one.
+    fn meets(&mut self, r: &Record<'_>, loose: &mut Vec<(u64, u64)>) -> bool {
+        let Some(whose) = Event::whose(r).filter(|_| !self.users.is_empty()) else {
+            return false;
+        };
+        let decision = whose.decision.map(decision_hash);
+        let Some(user) = whose.user else {
+            loose.extend(decision.map(|decision| (decision, r.seq)));
+            return false;
+        };
+        let gone = self.users.get(&user).filter(|seq| r.seq < **seq);
+        if let (Some(seq), Some(decision)) = (gone, decision) {
+            self.decisions.insert(decision, *seq);
+        }
+        gone.is_some()
     }
-    let Some(user) = Event::user(r) else { return false };
-    forgotten.get(&user).is_some_and(|seq| r.seq < *seq)
+
+    fn has(&self, decision: u64, record: u64) -> bool {
+        self.decisions.get(&decision).is_some_and(|seq| record < *seq)
+    }
+
+    /// Once all of the journal was met.
+    fn takes(&self, r: &Record<'_>) -> bool {
+        let Some(whose) = Event::whose(r) else { return false };
+        match (whose.user, whose.decision) {
+            (Some(user), _) => self.users.get(&user).is_some_and(|seq| r.seq < *seq),
+            (None, Some(decision)) => self.has(decision_hash(decision), r.seq),
+            (None, None) => false,
+        }
+    }
 }

@@ -172,6 +172,22 @@ pub struct Endpoint {
     pub limited: bool,
 }
 
+/// A request that is being answered; also one whose caller goes away meanwhile is counted off.
+struct Underway<'a>(&'a App);
+
+impl<'a> Underway<'a> {
+    fn new(app: &'a App) -> Self {
+        app.metrics.in_flight.fetch_add(1, Ordering::Relaxed);
+        Underway(app)
+    }
+}
+
+impl Drop for Underway<'_> {
+    fn drop(&mut self) {
+        self.0.metrics.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Endpoint {
     /// See the module.
     pub async fn answer<F, A>(self, app: Arc<App>, path: Option<String>, request: Request<Body>, act: F) -> Response
@@ -184,9 +200,9 @@ impl Endpoint {
         let trace = Trace::of(header);
         #[cfg(feature = "otlp")]
         let method = request.method().clone();
-        app.metrics.in_flight.fetch_add(1, Ordering::Relaxed);
+        let underway = Underway::new(&app);
         let answered = self.guarded(&app, path, request, act).await;
-        app.metrics.in_flight.fetch_sub(1, Ordering::Relaxed);
+        drop(underway);
         let response = answered.unwrap_or_else(|mut problem| {
             problem.instance = Some(format!("urn:trace:{trace}"));
             if problem.status.is_server_error() {

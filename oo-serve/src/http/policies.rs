@@ -77,7 +77,7 @@ pub enum Action {
     Launch,
 }
 
-/// The policy in charge, the shadows with their estimated values, the experiment.
+/// The policy in charge, the shadows with how far they got, the experiment.
 #[utoipa::path(get, path = "/policies", tag = "look",
     responses((status = 200, description = "{active, shadows, experiment, last_experiment, can_roll_back_to}")), security((), ("bearer" = [])))]
 pub async fn list(call: Call) -> Answer {

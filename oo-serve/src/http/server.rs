@@ -141,11 +141,13 @@ fn is_the_peers(e: &io::Error) -> bool {
 
 /// Beyond the cap: a fixed answer, as far as it goes without waiting.
 fn turn_away(stream: TcpStream) {
-    const ANSWER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\n\
-        content-length: 156\r\nretry-after: 1\r\nconnection: close\r\n\r\n\
-        {\"type\":\"urn:oo:problem:unavailable\",\"title\":\"The server cannot do this now\",\"status\":503,\
-        \"detail\":\"the limit on connections is reached; try again in a second\"}";
-    let _ = stream.try_write(ANSWER);
+    const BODY: &str = r#"{"type":"urn:oo:problem:unavailable","title":"The server cannot do this now","status":503,"detail":"the limit on connections is reached; try again in a second"}"#;
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\n\
+         retry-after: 1\r\nconnection: close\r\n\r\n{BODY}",
+        BODY.len()
+    );
+    let _ = stream.try_write(answer.as_bytes());
 }
 
 async fn connection(stream: TcpStream, app: &Arc<App>, router: Router, mut hear: watch::Receiver<Phase>) {

@@ -1,10 +1,10 @@
 //! Who is forgotten, and what is dropped for its age: R25 of the serving facts.
 
-use crate::common::Request;
-use crate::timed::{SECOND, START, decide, give, timed};
+use crate::common::{Request, done};
+use crate::timed::{SECOND, START, decide, early, give, timed};
 use oo_serve::artefact::{Policy, Winner};
-use oo_serve::engine::Artefact;
 use oo_serve::engine::clock::ManualClock;
+use oo_serve::engine::{Artefact, Status};
 use oo_serve::{Engine, inspect};
 use std::path::Path;
 use std::time::Duration;
@@ -44,6 +44,23 @@ fn a_forgotten_user_is_gone_from_the_files() {
             .decision_id;
         give(&engine, &id, &format!("somebody@example-f{i}"));
     }
+    // Feedback that names nobody: before its decision, in another file, and so long after it that its id is not known.
+    let mut late = Request::new(0, 1);
+    late.user = "somebody@example".into();
+    let made_here = late.ask(None, |ask| engine.decide(ask)).unwrap().decision_id;
+    clock.advance(Duration::from_secs(49 * 3600));
+    let unowned = |f: &oo_serve::Feedback| engine.feedback(f).and_then(|p| p.wait()).unwrap().status;
+    assert_eq!(
+        unowned(&done(&made_here, Some("somebody@example-late"), 0)),
+        Status::Late
+    );
+    assert_eq!(
+        unowned(&early("somebody@example-41", "somebody@example-early")),
+        Status::Held
+    );
+    assert_eq!(unowned(&early("nobody-41", "nobody-early")), Status::Held);
+    (100..200).for_each(|i| drop(decide(&engine, i, None)));
+    late.ask(Some("somebody@example-41"), |ask| engine.decide(ask)).unwrap();
     engine.snapshot().unwrap();
     // What it knows gives way, begins anew, decides along.
     let taught = engine.in_charge().unwrap();
@@ -74,7 +91,20 @@ fn a_forgotten_user_is_gone_from_the_files() {
     engine.forget("somebody@example").unwrap();
     assert_eq!(engine.stats("somebody@example"), None);
     assert!(engine.history("somebody@example", 100).is_empty());
+    // One whose number is that of nobody goes alone.
+    let mut zero = Request::new(0, 1);
+    zero.user = "0".into();
+    let of_zero = zero.ask(Some("of zero"), |ask| engine.decide(ask)).unwrap().decision_id;
+    give(&engine, &of_zero, "zero's");
+    engine.forget("0").unwrap();
+    engine.flush().unwrap();
     let done = engine.compact().unwrap();
+    let journal = |text: &str| {
+        let files = std::fs::read_dir(dir.path().join("journal")).unwrap().flatten();
+        let all: Vec<u8> = files.flat_map(|file| std::fs::read(file.path()).unwrap()).collect();
+        all.windows(text.len()).any(|w| w == text.as_bytes())
+    };
+    assert!(journal("nobody-early") && !journal("zero's") && !journal("of zero"));
     assert!(done.blanked >= 80 && done.rewritten >= 3, "{done:?}");
     assert_eq!(holds(dir.path()), 0);
     let rest = Winner::read(&model).unwrap();

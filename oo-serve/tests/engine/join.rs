@@ -4,7 +4,7 @@
 use crate::common::{Request, copy, done, settings};
 use crate::timed::{SECOND, START, WAIT, decide, early, give, open};
 use oo_serve::engine::clock::ManualClock;
-use oo_serve::engine::{Given, Status, Target};
+use oo_serve::engine::{Given, Hints, Status, Target};
 use oo_serve::{Engine, Feedback};
 use std::time::Duration;
 
@@ -87,7 +87,7 @@ fn early_and_late_feedback() {
     );
     clock.advance(2 * SECOND);
     assert_eq!(take(&done(&late, Some("late"), 0)).unwrap().status, Status::Late);
-    // A name that was made here is known for ever, one of the caller's for as long as ids are remembered.
+    // A name that was made here is known for ever, one of the caller's alone for as long as ids are remembered.
     clock.advance(30 * 86_400 * SECOND);
     let updates = engine.condition().updates;
     for i in 0..100 {
@@ -97,6 +97,24 @@ fn early_and_late_feedback() {
         );
     }
     assert_eq!(engine.condition().updates, updates);
+    assert_eq!(engine.condition().counts.late, 101);
+    // After that with its user, whose latest decisions are looked through.
+    let named = done("to come", Some("named, a month late"), 0);
+    assert_eq!(take(&named).unwrap_err().status(), 404);
+    let whose = |user: u64| {
+        let user = Request::new(user, 10).user;
+        let hints = Hints {
+            user: Some(&user),
+            ..Hints::default()
+        };
+        engine.feedback_with(&named, hints).and_then(|p| p.wait())
+    };
+    assert_eq!(whose(2).unwrap_err().status(), 404);
+    assert_eq!(whose(1).unwrap().status, Status::Late);
+    assert_eq!(
+        (engine.condition().counts.late, engine.condition().updates),
+        (102, updates)
+    );
     assert_eq!((engine.condition().open, engine.condition().held), (0, 0));
     assert_eq!(take(&done("nothing", Some("y"), 0)).unwrap_err().status(), 404);
 }

@@ -344,6 +344,36 @@ fn flood(connections: usize, limit: &'static str) {
     assert!(refused > 0.0);
 }
 
+/// Whoever is turned away at the door reads a whole problem document.
+#[test]
+fn the_door_says_why_it_is_closed() {
+    let server = Server::start(&with(&["--connections", "1"]));
+    let inside = server.connect();
+    let begun = Instant::now();
+    let (head, body) = loop {
+        // The first may not have been let in yet.
+        let mut text = String::new();
+        let mut outside = TcpStream::connect(server.addr).unwrap();
+        outside.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        let read = outside.read_to_string(&mut text);
+        if let (Ok(_), Some((head, body))) = (read, text.split_once("\r\n\r\n")) {
+            break (head.to_string(), body.to_string());
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "nobody is turned away");
+    };
+    drop(inside);
+    assert!(
+        head.starts_with("HTTP/1.1 503 ") && head.contains("retry-after: 1"),
+        "{head}"
+    );
+    assert!(head.contains(&format!("content-length: {}\r\n", body.len())), "{head}");
+    let problem: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(
+        (&problem["status"], &problem["title"]),
+        (&503.into(), &"The server cannot do this now".into())
+    );
+}
+
 #[test]
 fn a_flood_of_connections_passes() {
     flood(600, "64");

@@ -1,6 +1,6 @@
 //! The record of a decision, the longest and the most frequent one: written from its parts without copies.
 
-use super::Decided;
+use super::{Decided, Whose};
 use crate::engine::ask::{Answer, Arm, Logged, Reason, Suppressed, identity};
 use crate::engine::codec::{Get, Put};
 use crate::journal::{Location, Record};
@@ -108,12 +108,15 @@ fn suppressed(from: &mut Get<'_>) -> Option<Vec<Suppressed>> {
     Some(all)
 }
 
-/// The user of a decision, without the rest.
-pub(super) fn user(from: &mut Get<'_>) -> Option<u64> {
+/// The user and the id of a decision, without the rest.
+pub(super) fn whose<'r>(from: &mut Get<'r>) -> Option<Whose<'r>> {
     from.u64()?;
-    from.bytes()?;
+    let decision = from.text()?;
     from.u8()?;
-    Some(identity(from.text()?))
+    Some(Whose {
+        user: Some(identity(from.text()?)),
+        decision: Some(decision),
+    })
 }
 
 pub(super) fn decided(r: &Record<'_>) -> Option<Decided> {
