@@ -32,8 +32,14 @@ pub fn launch(state: &Path, args: &[&str]) -> (Child, SocketAddr) {
     let mut command = command();
     command
         .args(["--listen", "127.0.0.1:0", "--log", "error", "--state"])
-        .arg(state);
-    let mut child = command.args(args).stdout(Stdio::piped()).spawn().unwrap();
+        .arg(state)
+        .args(args);
+    listening(command)
+}
+
+/// Starts the program as it stands in a command, and waits until it listens.
+pub fn listening(mut command: Command) -> (Child, SocketAddr) {
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap())
         .read_line(&mut line)

@@ -1,6 +1,7 @@
 //! The program on loopback, as callers see it. Every server is started on a port of its own and stopped by its pid;
 //! every read has a time-out.
 
+mod backup;
 mod change;
 mod client;
 mod contract;

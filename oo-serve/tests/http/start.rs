@@ -1,6 +1,7 @@
 //! How the program starts, and lives that are short.
 
-use crate::client::{Client, Server, command, launch};
+use crate::client::{Client, Server, command, launch, listening};
+use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -171,4 +172,73 @@ fn an_unsound_folder_is_told_by_the_exit_code() {
     bytes[middle] ^= 1;
     std::fs::write(&journal, bytes).unwrap();
     assert_eq!(inspected(), (Some(1), true));
+}
+
+#[test]
+fn options_go_over_variables_and_variables_over_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("oo.toml");
+    std::fs::write(&file, "policy = \"uniform\"\ncandidate = \"2\"\nlog = \"error\"\n").unwrap();
+    for (i, (variable, option, expected)) in [
+        (None, None, "uniform"),
+        (Some("softmax"), None, "softmax"),
+        (Some("softmax"), Some("egreedy"), "egreedy"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut command = command();
+        let state = dir.path().join(i.to_string());
+        command
+            .env("OO_LISTEN", "127.0.0.1:0")
+            .env("OO_STATE", &state)
+            .arg("--config")
+            .arg(&file);
+        variable.map(|policy| command.env("OO_POLICY", policy));
+        option.map(|policy| command.args(["--policy", policy]));
+        let (child, addr) = listening(command);
+        let _child = Killed(child);
+        let mut client = Client::connect(addr).unwrap();
+        let ask = r#"{"user_id":1,"candidates":[{"id":1,"features":[1,0]},{"id":2,"features":[0,1]}]}"#;
+        let policy = client.post("/recommend", ask).json()["policy"]
+            .as_str()
+            .unwrap()
+            .to_string();
+        assert!(policy.starts_with(expected), "{policy}, not {expected}");
+        assert!(state.join("journal").is_dir());
+    }
+}
+
+/// The log is JSON lines, and a trace that the caller records has one a request.
+#[test]
+fn a_sampled_trace_is_in_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = command();
+    command
+        .args(["--listen", "127.0.0.1:0", "--state"])
+        .arg(dir.path().join("state"))
+        .stderr(Stdio::piped());
+    let (mut child, addr) = listening(command);
+    let log = child.stderr.take().unwrap();
+    let child = Killed(child);
+    let mut client = Client::connect(addr).unwrap();
+    let (recorded, other) = ("0af7651916cd43dd8448eb211c80319c", "1af7651916cd43dd8448eb211c80319c");
+    for (trace, flags) in [(other, "00"), (recorded, "01")] {
+        let header = format!("traceparent: 00-{trace}-b7ad6b7169203331-{flags}\r\n");
+        let refused = client.ask("POST", "/recommend", &header, "{}").unwrap();
+        assert_eq!(refused.json()["instance"], format!("urn:trace:{trace}"));
+    }
+    drop(client);
+    drop(child);
+    let lines = BufReader::new(log).lines().map(|line| line.unwrap());
+    let lines: Vec<serde_json::Value> = lines.map(|line| serde_json::from_str(&line).unwrap()).collect();
+    let of = |trace: &str| lines.iter().filter(|l| l.to_string().contains(trace)).count();
+    assert_eq!((of(recorded), of(other)), (1, 0), "{lines:?}");
+    let line = lines.iter().find(|l| l.to_string().contains(recorded)).unwrap();
+    let fields = &line["fields"];
+    assert_eq!(
+        (&fields["route"], &fields["status"]),
+        (&"recommend".into(), &422.into()),
+        "{line}"
+    );
 }
