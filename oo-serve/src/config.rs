@@ -49,7 +49,7 @@ pub struct Options {
     /// log-only (the same, and nothing is learned) [default: serve]
     #[arg(long, env = "OO_MODE", value_name = "MODE")]
     pub mode: Option<Mode>,
-    /// Reward spec: r0, r1 or r2 [default: that of the policy's folder, where it names one, else r2]
+    /// Reward spec: r0, r1 or r2 [default: that of the policy's folder, where it names one, else the state folder's, else r2]
     #[arg(long, env = "OO_REWARD", value_name = "NAME")]
     pub reward: Option<String>,
     /// Reward of a decision without feedback; none teaches nothing [default: none]

@@ -255,6 +255,7 @@ fn prepare(config: Option<&Path>, given: Options) -> Result<Prepared, String> {
         default_reward: options.default_reward,
         ..Rules::default()
     };
+    settings.keeps_reward = reward.is_none();
     if let Some(name) = reward {
         settings.rules.reward = oo_core::tips::RewardSpec::named(&name).map_err(|e| format!("option `reward`: {e}"))?;
     }

@@ -301,7 +301,7 @@ fn sweep(dir: &Path, settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn open(dir: &Path, settings: Settings) -> Result<(Engine, Recovery)> {
+pub(crate) fn open(dir: &Path, mut settings: Settings) -> Result<(Engine, Recovery)> {
     for folder in folders(dir) {
         // What people did is nobody else's on this machine.
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
@@ -348,6 +348,9 @@ pub(crate) fn open(dir: &Path, settings: Settings) -> Result<(Engine, Recovery)>
     let lane = state.trial.as_ref().map(experiment::lane_of);
     let fresh = serving.is_none();
     recovery.knew_a_policy = !fresh;
+    if settings.keeps_reward && !fresh {
+        settings.rules.reward = state.rules.reward.clone();
+    }
     if let Some(serving) = &serving {
         let shape = serde_json::to_string(&settings.shape).expect("a shape is plain data");
         let kept = &state::read(serving).swapped.shape;

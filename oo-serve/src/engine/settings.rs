@@ -159,6 +159,8 @@ pub struct Settings {
     pub shape: Shape,
     /// How rewards are made.
     pub rules: Rules,
+    /// A folder that has a reward spec goes on with it, whatever `rules` say.
+    pub keeps_reward: bool,
     /// What keeps a tip away from [`Engine::person`](crate::Engine::person)'s candidates; `None` keeps all in.
     pub suppress: Option<Suppress>,
     /// A profile whose last decision or feedback is older, in milliseconds, counts as unknown.
@@ -205,6 +207,7 @@ impl Settings {
             policy,
             shape,
             rules: Rules::default(),
+            keeps_reward: false,
             suppress: None,
             profile_age_ms: u64::MAX,
             seed: 0,

@@ -242,3 +242,29 @@ fn a_sampled_trace_is_in_the_log() {
         "{line}"
     );
 }
+
+/// Whoever forgets the option at a restart must not change what is learned.
+#[test]
+fn a_folder_goes_on_with_its_reward_spec() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state");
+    let reward = |options: &[&str]| {
+        let (child, addr) = launch(&state, &[&["--candidate", "1", "--policy", "lin-ts"], options].concat());
+        let _child = Killed(child);
+        let mut client = Client::connect(addr).unwrap();
+        let answer = client.post("/recommend", r#"{"user_id":1,"candidates":[{"id":1,"features":[1]}]}"#);
+        let id = answer.json()["decision_id"].clone();
+        let told = client.post(
+            "/feedback",
+            &format!(r#"{{"decision_id":{id},"reaction":"done","dwell_ms":400000}}"#),
+        );
+        told.json()["reward"].as_f64().unwrap()
+    };
+    let (r1, without, r2, then) = (
+        reward(&["--reward", "r1"]),
+        reward(&[]),
+        reward(&["--reward", "r2"]),
+        reward(&[]),
+    );
+    assert!(r1 == without && r2 == then && r1 != r2, "{r1} {without} {r2} {then}");
+}
