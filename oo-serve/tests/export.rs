@@ -73,7 +73,7 @@ fn the_log_has_what_shadows_would_have_given() {
     }
     let begun = Instant::now();
     for i in 0..20 {
-        Request::new(i, 6).ask(None, |ask| engine.decide(ask)).unwrap();
+        Request::new(i, 5).ask(None, |ask| engine.decide(ask)).unwrap();
         // A shadow has a queue of its own.
         while engine.shadows().iter().any(|s| s.proposed <= i) {
             assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", engine.shadows());
@@ -82,7 +82,7 @@ fn the_log_has_what_shadows_would_have_given() {
         }
     }
     engine.remove_shadow("egreedy").unwrap();
-    Request::new(20, 6).ask(None, |ask| engine.decide(ask)).unwrap();
+    Request::new(20, 5).ask(None, |ask| engine.decide(ask)).unwrap();
     while engine.shadows().iter().any(|s| s.proposed <= 20) {
         assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", engine.shadows());
         engine.log_shadows().unwrap();
@@ -97,9 +97,9 @@ fn the_log_has_what_shadows_would_have_given() {
             let list = frame.column(name).unwrap().list().unwrap().get_as_series(i).unwrap();
             list.f64().unwrap().into_no_null_iter().collect()
         };
-        assert_eq!(probs("shadow:uniform"), [1.0 / 6.0; 6]);
+        assert_eq!(probs("shadow:uniform"), [0.1; 10]);
         assert!(probs("own").is_empty());
-        let (greedy, n) = (probs("shadow:egreedy"), if i < 20 { 6 } else { 0 });
+        let (greedy, n) = (probs("shadow:egreedy"), if i < 20 { 10 } else { 0 });
         assert_eq!(greedy.len(), n, "{i}");
         assert!(n == 0 || (greedy.iter().sum::<f64>() - 1.0).abs() < 1e-12, "{greedy:?}");
     }

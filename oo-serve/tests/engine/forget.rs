@@ -111,7 +111,7 @@ fn a_forgotten_user_is_gone_from_the_files() {
     assert!(rest.state.len() < taught.state.unwrap().len() && rest.policy.spec == "lin-ts+per-user");
     assert_eq!(
         engine.history(&Request::new(7, 10).user, 100).len(),
-        4,
+        14,
         "the others are all there"
     );
     assert_eq!(engine.compact().unwrap().rewritten, 0, "nothing is left to do");

@@ -88,6 +88,7 @@ fn early_and_late_feedback() {
     clock.advance(2 * SECOND);
     assert_eq!(take(&done(&late, Some("late"), 0)).unwrap().status, Status::Late);
     // A name that was made here is known for ever, one of the caller's alone for as long as ids are remembered.
+    engine.compact().unwrap();
     clock.advance(30 * 86_400 * SECOND);
     let updates = engine.condition().updates;
     for i in 0..100 {
@@ -98,7 +99,8 @@ fn early_and_late_feedback() {
     }
     assert_eq!(engine.condition().updates, updates);
     assert_eq!(engine.condition().counts.late, 101);
-    // After that with its user, whose latest decisions are looked through.
+    // After that, when the next snapshot lets go of the file's ids, with its user, whose latest decisions are looked through.
+    engine.snapshot().unwrap();
     let named = done("to come", Some("named, a month late"), 0);
     assert_eq!(take(&named).unwrap_err().status(), 404);
     let whose = |user: u64| {
