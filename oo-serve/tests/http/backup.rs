@@ -47,7 +47,9 @@ fn a_copy_of_a_running_servers_folder_opens_with_all_that_was_acknowledged() {
         (0..CLIENTS).for_each(|c| drop(scope.spawn(move || work(c))));
         for k in 0..5u64 {
             let begun = Instant::now();
-            while counts().iter().any(|n| *n < 100 * (k + 1)) {
+            let snapshots = || fs::read_dir(state.join("snapshots")).unwrap().flatten();
+            let taken = || snapshots().any(|f| f.path().extension().is_some_and(|e| e == "snap"));
+            while counts().iter().any(|n| *n < 100 * (k + 1)) || !taken() {
                 assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", counts());
                 std::thread::sleep(Duration::from_millis(2));
             }

@@ -178,7 +178,11 @@ fn an_unsound_folder_is_told_by_the_exit_code() {
 fn options_go_over_variables_and_variables_over_the_file() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("oo.toml");
-    std::fs::write(&file, "policy = \"uniform\"\ncandidate = \"2\"\nlog = \"error\"\n").unwrap();
+    std::fs::write(
+        &file,
+        "policy = \"uniform\"\ncandidate = [\"a\", \"b\"]\nlog = \"error\"\n",
+    )
+    .unwrap();
     for (i, (variable, option, expected)) in [
         (None, None, "uniform"),
         (Some("softmax"), None, "softmax"),
