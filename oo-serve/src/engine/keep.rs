@@ -165,18 +165,20 @@ impl Engine {
     pub fn compact(&self) -> Result<Compaction> {
         let _one = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
         let mut done = Compaction::default();
+        // Before the file is closed, which then has all of theirs. Whoever is forgotten later goes the next time.
+        let forgotten = self.state().forgotten.clone();
         let closed = self.journal.rotate();
         let before = snapshot::list(&self.dir)?.len();
         // Older snapshots may hold what is to be forgotten, and need records that are about to go.
         self.snapshot_now(1)?;
         done.snapshots = (before + 1).saturating_sub(snapshot::list(&self.dir)?.len());
-        let (forgotten, now, horizon) = {
+        let (now, horizon) = {
             let state = self.state();
             let rules = &state.rules;
             let needed = rules.remember_ms.max(rules.wait_ms);
             let retention = self.settings.retention;
             let horizon = retention.map(|r| needed.max(u64::try_from(r.as_millis()).unwrap_or(u64::MAX)));
-            (state.forgotten.clone(), self.stamps.now(), horizon)
+            (self.stamps.now(), horizon)
         };
         let blanked_file = self.blanked_file();
         let blanked = self.blanked();
@@ -307,7 +309,8 @@ struct Going {
 impl Going {
     /// True for a record of one of the users; their decisions are noted, and in `loose` what may belong to one.
     fn meets(&mut self, r: &Record<'_>, loose: &mut Vec<(u64, u64)>) -> bool {
-        let Some(whose) = Event::whose(r).filter(|_| !self.users.is_empty()) else {
+        let wanted = !self.users.is_empty();
+        let Some(whose) = wanted.then(|| Event::whose(r)).flatten() else {
             return false;
         };
         let decision = whose.decision.map(decision_hash);
