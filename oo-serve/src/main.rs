@@ -406,7 +406,7 @@ async fn run(prepared: Prepared, began: Instant) -> Result<()> {
         condition.policy,
         state.display()
     );
-    let keeper = rollout::keep(app.clone());
+    let keepers = rollout::keep(app.clone());
     let reread = app.clone();
     tokio::spawn(async move {
         while hup.recv().await.is_some() {
@@ -428,7 +428,7 @@ async fn run(prepared: Prepared, began: Instant) -> Result<()> {
     };
     let router = http::router(app.clone());
     http::server::serve(listener, app.clone(), router, stop).await;
-    keeper.abort();
+    keepers.iter().for_each(tokio::task::JoinHandle::abort);
     #[cfg(feature = "otlp")]
     if let Some(spans) = &app.spans {
         spans.close();

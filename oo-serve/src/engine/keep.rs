@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, TryLockError};
 use std::time::Duration;
 
 /// Snapshots that are kept: should the newest be damaged, there is another.
@@ -42,6 +42,16 @@ impl Engine {
     pub fn snapshot(&self) -> Result<u64> {
         let _one = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
         self.snapshot_now(KEPT)
+    }
+
+    /// The same, but where something else holds the folder: a compaction takes a snapshot of its own, and nobody waits for it.
+    pub(super) fn snapshot_unless_busy(&self) -> Result<()> {
+        let _one = match self.keeping.try_lock() {
+            Ok(one) => one,
+            Err(TryLockError::Poisoned(e)) => e.into_inner(),
+            Err(TryLockError::WouldBlock) => return Ok(()),
+        };
+        self.snapshot_now(KEPT).map(drop)
     }
 
     fn snapshot_now(&self, kept: usize) -> Result<u64> {

@@ -217,7 +217,7 @@ impl Engine {
         drop(state);
         let every = self.settings.snapshot_every;
         if every > 0 && last - self.snapshot_seq.load(std::sync::atomic::Ordering::Relaxed) >= every {
-            self.snapshot()?;
+            self.snapshot_unless_busy()?;
         }
         Ok(())
     }

@@ -134,7 +134,8 @@ pub async fn reset(call: Call) -> Answer {
     change(call, "reset", |engine, user| engine.reset(user)).await
 }
 
-/// Forgets a person: the model and statistics now, the records with the next compaction, which begins at once.
+/// Forgets a person: the model and statistics now, the records with the next compaction, which begins within a
+/// second unless a long one has just been.
 #[utoipa::path(delete, path = "/users/{user}", tag = "change", params(("user" = String, Path)),
     responses((status = 200, description = "{user_id, forgotten: true}, on the disk")), security((), ("bearer" = [])))]
 pub async fn forget(call: Call) -> Answer {

@@ -25,7 +25,7 @@ use oo_judge::gate::{self, Rule};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use verdict::{Told, judge, reasons, word};
 
 /// Shadows at once: each is a thread and a queue.
@@ -461,9 +461,17 @@ impl Rollout {
         self.drift.write(out);
     }
 
-    /// The next housekeeping compacts.
+    /// A compaction is begun within a second, or after the rest that the last one takes, see [`keep`].
     pub fn compact_soon(&self) {
         self.compact.store(true, Ordering::Release);
+    }
+
+    /// May take minutes.
+    fn compact(&self) {
+        if let Err(e) = self.engine.compact() {
+            tracing::warn!(error = %e, "the journal is not compacted; it will be tried again");
+            self.compact_soon();
+        }
     }
 
     /// Ends the experiment when the gate says that the champion stays: the challenger is worse, or a guard is breached.
@@ -488,18 +496,11 @@ impl Rollout {
     }
 
     /// What is to be done every second. May block.
-    fn housekeep(&self, second: u64) {
+    fn housekeep(&self) {
         if let Err(e) = self.engine.tick() {
             tracing::warn!(error = %e, "time does not pass for the journal");
         }
         self.guard();
-        let old = self.engine.settings().retention.is_some() && second > 0 && second.is_multiple_of(3600);
-        if (self.compact.swap(false, Ordering::AcqRel) || old)
-            && let Err(e) = self.engine.compact()
-        {
-            tracing::warn!(error = %e, "the journal is not compacted; it will be tried again");
-            self.compact_soon();
-        }
     }
 }
 
@@ -525,14 +526,39 @@ pub struct Asked<'a> {
     pub rule: Option<&'a Value>,
 }
 
-/// Housekeeping, at once and every second, until it is aborted. At once: a server that never lives for a second must take
-/// snapshots too, or each start replays more than the last.
-pub fn keep(app: Arc<App>) -> tokio::task::JoinHandle<()> {
-    tokio::spawn(async move {
-        for second in 0u64.. {
-            let app = app.clone();
-            let _ = tokio::task::spawn_blocking(move || app.rollout.housekeep(second)).await;
-            tokio::time::sleep(Duration::from_secs(1)).await;
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Housekeeping and compactions, until they are aborted.
+pub fn keep(app: Arc<App>) -> [tokio::task::JoinHandle<()>; 2] {
+    [tokio::spawn(every_second(app.clone())), tokio::spawn(compactions(app))]
+}
+
+/// At once, too: a server that never lives for a second must take snapshots, or each start replays more than the last.
+async fn every_second(app: Arc<App>) {
+    loop {
+        let app = app.clone();
+        let _ = tokio::task::spawn_blocking(move || app.rollout.housekeep()).await;
+        tokio::time::sleep(SECOND).await;
+    }
+}
+
+/// When somebody was forgotten, and every hour where records are dropped for their age. A compaction reads and writes as much
+/// as the journal has; after one that takes long comes a rest nine times as long, so that a tenth of the time goes to it
+/// however often people are forgotten.
+async fn compactions(app: Arc<App>) {
+    let mut aged = Instant::now();
+    loop {
+        let begun = Instant::now();
+        let old = app.engine.settings().retention.is_some() && aged.elapsed() >= 3600 * SECOND;
+        if old {
+            aged = begun;
         }
-    })
+        if app.rollout.compact.swap(false, Ordering::AcqRel) || old {
+            let app = app.clone();
+            let _ = tokio::task::spawn_blocking(move || app.rollout.compact()).await;
+        }
+        let took = begun.elapsed();
+        let rest = if took > SECOND { took * 9 } else { SECOND };
+        tokio::time::sleep(rest).await;
+    }
 }
