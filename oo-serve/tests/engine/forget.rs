@@ -7,7 +7,6 @@ use oo_serve::engine::clock::ManualClock;
 use oo_serve::engine::{Artefact, Status};
 use oo_serve::{Engine, inspect};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// A registered model, as it lies in a state folder once it was fetched.
@@ -181,39 +180,4 @@ fn old_records_are_dropped_and_the_state_stays() {
     assert_eq!(engine.fingerprint().unwrap(), live);
     let replay = inspect::inspect(dir.path(), None).unwrap().replay.unwrap();
     assert!(replay.from > 0 && replay.digest == live, "{replay:?}");
-}
-
-/// Whoever is forgotten while a compaction runs is gone after the next one, whatever was written in between.
-#[test]
-fn who_is_forgotten_during_a_compaction_goes_with_the_next() {
-    let (dir, clock) = (tempfile::tempdir().unwrap(), ManualClock::at(START));
-    let mut settings = timed(&clock);
-    settings.segment_bytes = 20_000;
-    let (engine, _) = Engine::open(dir.path(), settings).unwrap();
-    let stop = AtomicBool::new(false);
-    let forgotten = std::thread::scope(|scope| {
-        let people = scope.spawn(|| {
-            let mut n = 0;
-            while !stop.load(Ordering::Relaxed) {
-                let mut someone = Request::new(0, 1);
-                someone.user = format!("somebody@{n}");
-                someone.ask(None, |ask| engine.decide(ask)).unwrap();
-                engine.forget(&someone.user).unwrap();
-                n += 1;
-            }
-            n
-        });
-        // Of one it is not known when it comes; of many some come between the closing of a file and the rest.
-        for _ in 0..60 {
-            engine.compact().unwrap();
-        }
-        stop.store(true, Ordering::Relaxed);
-        people.join().unwrap()
-    });
-    engine.compact().unwrap();
-    let files = std::fs::read_dir(dir.path().join("journal")).unwrap().flatten();
-    let all: Vec<u8> = files.flat_map(|file| std::fs::read(file.path()).unwrap()).collect();
-    let left = all.windows(9).filter(|w| *w == b"somebody@").count();
-    assert!(forgotten >= 60, "{forgotten}");
-    assert_eq!(left, 0, "of {forgotten}");
 }
