@@ -77,7 +77,7 @@ fn the_log_has_what_shadows_would_have_given() {
         engine.log_shadows().unwrap();
     };
     (0..20).for_each(|i| drop(Request::new(i, 5).ask(None, |ask| engine.decide(ask)).unwrap()));
-    ["uniform", "egreedy"].map(log);
+    ["uniform", "egreedy"].into_iter().for_each(log);
     engine.remove_shadow("egreedy").unwrap();
     Request::new(20, 5).ask(None, |ask| engine.decide(ask)).unwrap();
     log("uniform");
