@@ -73,6 +73,9 @@ pub(super) fn unseal(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// The specs of saved states by their digests.
+pub(super) type StateNames = BTreeMap<String, String>;
+
 /// The digest and the spec of a saved state that a record names.
 pub(super) fn named(r: &Record<'_>) -> Option<(String, String)> {
     if !matches!(r.kind, kind::SWAPPED | kind::UNDONE | kind::BEGUN | kind::SHADOWING) {
@@ -111,11 +114,7 @@ impl Engine {
     }
 
     /// Takes these users out of the states that policies began with. `names` has what the journal names: spec by digest.
-    pub(super) fn forget_in_policies(
-        &self,
-        mut names: BTreeMap<String, String>,
-        users: &BTreeMap<u64, u64>,
-    ) -> Result<()> {
+    pub(super) fn forget_in_policies(&self, mut names: StateNames, users: &BTreeMap<u64, u64>) -> Result<()> {
         let users: Vec<UserId> = users.keys().map(|user| UserId(*user)).collect();
         let mut needed = BTreeMap::new();
         {

@@ -1,11 +1,12 @@
 //! What is done to the folder and the policy while the engine runs: snapshots, compaction, another policy.
 
 use super::event::{Event, Swapped};
+use super::forget::{self, StateNames};
 use super::ids::decision_hash;
 use super::recover::{install, journal_dir, keep};
 use super::state::{self, write};
 use super::{Artefact, Engine};
-use super::{forget, shadow, snapshot};
+use super::{shadow, snapshot};
 use crate::journal::record::{self, BLANK, SEGMENT_HEAD, segment_head};
 use crate::journal::{Record, fail};
 use crate::{Error, Result};
@@ -44,7 +45,7 @@ impl Engine {
         self.snapshot_now(KEPT)
     }
 
-    /// The same, but where something else holds the folder: a compaction takes a snapshot of its own, and nobody waits for it.
+    /// The same, but where the folder is held: whoever holds it takes one, or is soon done.
     pub(super) fn snapshot_unless_busy(&self) -> Result<()> {
         let _one = match self.keeping.try_lock() {
             Ok(one) => one,
@@ -168,20 +169,64 @@ impl Engine {
     }
 
     /// Tidies up: a snapshot, then records of forgotten users are blanked, records beyond the retention dropped, older
-    /// snapshots removed. Decisions and feedback go on meanwhile.
+    /// snapshots removed. Everything else goes on meanwhile; changes of policies and of who is known wait for the snapshot,
+    /// and at the end while saved states are read.
     ///
     /// # Errors
     /// A disk that does not take it; whatever was not done is done the next time.
     pub fn compact(&self) -> Result<Compaction> {
-        let _one = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
+        let _only = self.compacting.lock().unwrap_or_else(PoisonError::into_inner);
         let mut done = Compaction::default();
         // Before the file is closed, which then has all of theirs. Whoever is forgotten later goes the next time.
         let forgotten = self.state().forgotten.clone();
         let closed = self.journal.rotate();
-        let before = snapshot::list(&self.dir)?.len();
-        // Older snapshots may hold what is to be forgotten, and need records that are about to go.
-        self.snapshot_now(1)?;
-        done.snapshots = (before + 1).saturating_sub(snapshot::list(&self.dir)?.len());
+        {
+            let _one = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
+            let before = snapshot::list(&self.dir)?.len();
+            // Older snapshots may hold what is to be forgotten, and need records that are about to go.
+            self.snapshot_now(1)?;
+            done.snapshots = (before + 1).saturating_sub(snapshot::list(&self.dir)?.len());
+        }
+        let blanked = self.blanked();
+        let pending: BTreeMap<u64, u64> = forgotten.into_iter().filter(|(_, seq)| *seq > blanked).collect();
+        let (pending, mut names) = self.compact_segments(closed, pending, &mut done)?;
+        let Some(last) = pending.values().max() else {
+            return Ok(done);
+        };
+        {
+            // Nobody names a state meanwhile: whatever is not named now, by files begun since either, can go.
+            let _one = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
+            self.names_after(closed, &mut names)?;
+            self.forget_in_policies(names, &pending)?;
+            self.forget_in_formers(&pending)?;
+        }
+        let disk = &self.settings.disk;
+        let journal = self.journal.segments().dir();
+        for entry in fs::read_dir(journal).map_err(Error::io("read the folder", journal))? {
+            let path = entry.map_err(Error::io("read the folder", journal))?.path();
+            // What was set aside as damaged may hold anybody's records.
+            if path.extension().is_some_and(|e| e == "lost") {
+                self.remove(path)?;
+            }
+        }
+        disk.sync_dir(journal).map_err(Error::io("flush", journal))?;
+        let path = self.blanked_file();
+        let mut file = disk.create(&path).map_err(Error::io("create", &path))?;
+        file.write_at(last.to_string().as_bytes(), 0)
+            .map_err(Error::io("write", &path))?;
+        file.sync().map_err(Error::io("flush", &path))?;
+        fail::point("compact.done");
+        Ok(done)
+    }
+
+    /// The journal's files up to this one: those too old are dropped, those with records of these users written again.
+    /// Returns the users and what saved states the records name.
+    fn compact_segments(
+        &self,
+        closed: u32,
+        pending: BTreeMap<u64, u64>,
+        done: &mut Compaction,
+    ) -> Result<(BTreeMap<u64, u64>, StateNames)> {
         let (now, horizon) = {
             let state = self.state();
             let rules = &state.rules;
@@ -190,21 +235,18 @@ impl Engine {
             let horizon = retention.map(|r| needed.max(u64::try_from(r.as_millis()).unwrap_or(u64::MAX)));
             (self.stamps.now(), horizon)
         };
-        let blanked_file = self.blanked_file();
-        let blanked = self.blanked();
-        let pending: BTreeMap<u64, u64> = forgotten.into_iter().filter(|(_, seq)| *seq > blanked).collect();
-        let segments = self.journal.segments();
-        let mut names = BTreeMap::new();
+        let mut names = StateNames::new();
         let mut going = Going {
             users: pending,
             decisions: HashMap::new(),
         };
+        // Files that need not be read for anything are not read.
+        if going.users.is_empty() && horizon.is_none() {
+            return Ok((going.users, names));
+        }
+        let segments = self.journal.segments();
         let mut seen = Vec::new();
         for segment in segments.list()?.into_iter().filter(|s| *s <= closed) {
-            // A file that need not be read for anything is not read.
-            if going.users.is_empty() && horizon.is_none() {
-                break;
-            }
             let (mut hits, mut loose) = (0, Vec::new());
             let end = segments.scan(segment, |r| {
                 hits += u64::from(going.meets(&r, &mut loose));
@@ -231,32 +273,24 @@ impl Engine {
                 done.rewritten += 1;
             }
         }
-        let pending = going.users;
-        if !pending.is_empty() {
-            self.forget_in_policies(names, &pending)?;
-            self.forget_in_formers(&pending)?;
-        }
-        for entry in fs::read_dir(segments.dir()).map_err(Error::io("read the folder", segments.dir()))? {
-            let path = entry.map_err(Error::io("read the folder", segments.dir()))?.path();
-            // What was set aside as damaged may hold anybody's records.
-            if !pending.is_empty() && path.extension().is_some_and(|e| e == "lost") {
-                self.remove(path)?;
-            }
-        }
         self.settings
             .disk
             .sync_dir(segments.dir())
             .map_err(Error::io("flush", segments.dir()))?;
-        if let Some(last) = pending.values().max() {
-            let disk = &self.settings.disk;
-            let mut file = disk.create(&blanked_file).map_err(Error::io("create", &blanked_file))?;
-            let text = last.to_string();
-            file.write_at(text.as_bytes(), 0)
-                .map_err(Error::io("write", &blanked_file))?;
-            file.sync().map_err(Error::io("flush", &blanked_file))?;
+        Ok((going.users, names))
+    }
+
+    /// Adds the saved states that files after this one name. To be called with `keeping` held: who names one waits for the
+    /// disk before it lets go.
+    fn names_after(&self, closed: u32, names: &mut StateNames) -> Result<()> {
+        let segments = self.journal.segments();
+        for segment in segments.list()?.into_iter().filter(|s| *s > closed) {
+            segments.scan(segment, |r| {
+                names.extend(forget::named(&r));
+                Ok(())
+            })?;
         }
-        fail::point("compact.done");
-        Ok(done)
+        Ok(())
     }
 
     fn blanked_file(&self) -> PathBuf {

@@ -83,8 +83,10 @@ pub struct Engine {
     any_lane: AtomicBool,
     /// The record of the latest snapshot.
     snapshot_seq: AtomicU64,
-    /// Held while a snapshot is taken, the journal compacted, the policy changed or somebody forgotten: one at a time.
+    /// Held while a snapshot is taken, saved states are written, the policy changed or somebody forgotten: one at a time.
     keeping: Mutex<()>,
+    /// Held while the journal is compacted; `keeping` is taken under it, never the other way.
+    compacting: Mutex<()>,
     /// Holds the folder.
     _lock: File,
 }

@@ -386,6 +386,7 @@ pub(crate) fn open(dir: &Path, mut settings: Settings) -> Result<(Engine, Recove
         any_lane: AtomicBool::new(false),
         snapshot_seq: AtomicU64::new(recovery.snapshot.unwrap_or(0)),
         keeping: Mutex::new(()),
+        compacting: Mutex::new(()),
         journal: Journal::open(&journal_dir(dir), position, options)?,
         state: super::held::Lock::new(state),
         settings,
