@@ -10,7 +10,7 @@ use crate::{Error, Result, inspect};
 use axum::Router;
 use axum::body::Body;
 use hyper::Request;
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderValue};
 use oo_core::features;
 use std::path::Path;
 use std::sync::Arc;
@@ -85,6 +85,9 @@ impl Routes {
         *request.uri_mut() = path.parse().expect("a path of ours");
         let json = HeaderValue::from_static("application/json");
         request.headers_mut().insert(CONTENT_TYPE, json);
+        request
+            .headers_mut()
+            .insert(HOST, HeaderValue::from_static("localhost"));
         let answer = self.runtime.block_on(self.router.clone().call(request));
         let panics = self.app.metrics.panics.load(Ordering::Relaxed);
         assert_eq!(panics, 0, "a handler panicked on {path}");

@@ -15,6 +15,7 @@ use oo_core::Shape;
 use oo_mlflow::{Address, Client, Credentials, Patience, Reference, Which};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The files of a policy's folder and the most bytes of each.
 const FILES: [(&str, u64); 2] = [("policy.json", 64 << 20), ("state.safetensors", 4 << 30)];
@@ -66,7 +67,7 @@ pub fn fetch(text: &str, server: Option<&str>, state: &Path) -> Result<Fetched, 
         // Only what was checked when it was fetched is fallen back on, and it is checked again.
         Winner::read(&folder)?;
     } else if let Some(file) = remembered {
-        let under = home.join(format!(".{}.partial", std::process::id()));
+        let under = partial(&home, "alias");
         let write = || std::fs::write(&under, &number).and_then(|()| std::fs::rename(&under, &file));
         write().map_err(|e| format!("cannot write {}: {e}", file.display()))?;
     }
@@ -118,7 +119,7 @@ pub(crate) fn forget(state: &Path, without: impl Fn(&Winner) -> crate::Result<Op
         match less {
             Ok(Ok(None)) => {}
             Ok(Ok(Some((policy, less)))) => {
-                let under = folder.with_file_name(format!(".{name}.{}.partial", std::process::id()));
+                let under = partial(folder.parent().unwrap_or(&folder), &name);
                 let write = || -> std::io::Result<()> {
                     Winner::write(&under, policy, &less).map_err(std::io::Error::other)?;
                     std::fs::remove_dir_all(&folder)?;
@@ -131,6 +132,13 @@ pub(crate) fn forget(state: &Path, without: impl Fn(&Winner) -> crate::Result<Op
         }
     }
     Ok(())
+}
+
+/// Where something is made that shall be called `name` in this folder; nobody else makes anything there.
+fn partial(home: &Path, name: &str) -> PathBuf {
+    static MADE: AtomicU64 = AtomicU64::new(0);
+    let number = MADE.fetch_add(1, Ordering::Relaxed);
+    home.join(format!(".{name}.{}.{number}.partial", std::process::id()))
 }
 
 enum Failure {
@@ -174,7 +182,7 @@ fn ask(reference: &Reference, server: Option<&str>, home: &Path) -> Result<Strin
     let lasting = |why: String| Failure::Lasting(format!("{reference}, version {number}: {why}"));
     let disk = |e: std::io::Error| lasting(format!("cannot write {}: {e}", folder.display()));
     let uri = client.files_of(&reference.name, version.number)?;
-    let under = home.join(format!(".{number}.{}.partial", std::process::id()));
+    let under = partial(home, &number);
     let make = || -> Result<(), Failure> {
         std::fs::create_dir_all(&under).map_err(disk)?;
         for (file, limit) in FILES {

@@ -4,14 +4,14 @@
 mod common;
 
 use common::{Request, copy, done, settings, shape};
-use oo_core::{Batch, Key, Method, Policy, Proposal, Round, Shape, Spec};
+use oo_core::{Batch, Key, Method, Policy, Proposal, Round, Shape, Spec, UserId};
 use oo_judge::gate::Rule;
 use oo_serve::engine::{Artefact, Plan, Reason};
 use oo_serve::journal::record::{FORMAT, SEGMENT_HEAD, head_of_format};
 use oo_serve::{Engine, Error, Settings, inspect};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// Policies that do one thing, good or bad, by name.
@@ -129,6 +129,69 @@ fn shadows_touch_no_answer() {
     assert_eq!((reports[1].proposed, reports[1].failed), (0, 1000));
     assert_eq!((reports[2].proposed, reports[2].failed), (0, 500));
     assert!(logged >= 1500, "{logged}");
+}
+
+/// A shadow that waits at a gate, and counts whom it forgets.
+struct Gated {
+    gate: Arc<Mutex<()>>,
+    forgotten: Arc<AtomicU64>,
+}
+
+impl Policy for Gated {
+    fn propose(&self, round: &Round<'_>, _: Key, out: Proposal<'_>) -> oo_core::Result<Method> {
+        drop(self.gate.lock().unwrap());
+        out.probs.fill(1.0 / round.candidates.ids.len() as f64);
+        Ok(Method::Exact)
+    }
+    fn update(&mut self, _: &Batch<'_>) -> oo_core::Result<()> {
+        Ok(())
+    }
+    fn save(&self) -> Vec<u8> {
+        vec![]
+    }
+    fn load(&mut self, _: &[u8]) -> oo_core::Result<()> {
+        Ok(())
+    }
+    fn forget(&mut self, _: UserId) {
+        self.forgotten.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// It may miss rounds, never who is to be forgotten; and what it finds afterwards about that person is not written down.
+#[test]
+fn a_shadow_that_does_not_keep_up_forgets_all_the_same() {
+    let (dir, gate, forgotten) = (tempfile::tempdir().unwrap(), Arc::new(Mutex::new(())), Arc::default());
+    let mut settings = settings("lin-ucb");
+    settings.build = Arc::new({
+        let (gate, forgotten) = (Arc::clone(&gate), Arc::clone(&forgotten));
+        move |spec: &Spec, shape: &Shape| match spec.base().name.as_str() {
+            "gated" => Ok(Box::new(Gated {
+                gate: gate.clone(),
+                forgotten: Arc::clone(&forgotten),
+            })),
+            _ => oo_policies::build(spec, shape),
+        }
+    });
+    let (engine, _) = Engine::open(dir.path(), settings).unwrap();
+    engine.add_shadow("beside", &Artefact::blank("gated").unwrap()).unwrap();
+    let shut = gate.lock().unwrap();
+    // More than its queue takes, all of one person.
+    (0..5_000).for_each(|_| drop(Request::new(3, 7).ask(None, |ask| engine.decide(ask)).unwrap()));
+    assert!(engine.shadows()[0].dropped > 0);
+    engine.forget(&Request::new(3, 7).user).unwrap();
+    drop(shut);
+    let begun = Instant::now();
+    while forgotten.load(Ordering::SeqCst) == 0 {
+        assert!(begun.elapsed() < Duration::from_secs(20), "it was not told");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Request::new(4, 7).ask(None, |ask| engine.decide(ask)).unwrap();
+    // It answers once it has done what came before.
+    engine.shadow("beside", Duration::from_secs(20)).unwrap();
+    engine.tick().unwrap();
+    engine.flush().unwrap();
+    drop(engine);
+    assert_eq!(shadow_records(dir.path()), 1);
 }
 
 /// Records of shadows in a folder.

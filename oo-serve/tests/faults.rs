@@ -6,7 +6,7 @@ use common::recorder::{Recorder, Recording, Trouble};
 use common::{Request, copy, done, settings};
 use oo_core::Key;
 use oo_serve::engine::clock::ManualClock;
-use oo_serve::engine::{Reason, Status};
+use oo_serve::engine::{Durability, Reason, Status};
 use oo_serve::journal::Segments;
 use oo_serve::{Engine, Settings, inspect};
 use std::collections::BTreeSet;
@@ -245,6 +245,38 @@ fn a_full_or_broken_disk_is_survived() {
 
 /// A disk that cannot be read for a while: what is due meanwhile is learned afterwards, in the same order; what would be
 /// acknowledged and not learned is refused. A replay comes to the same.
+/// What was written and not flushed is written again when the disk has failed: over what was blanked meanwhile, were the
+/// compaction to begin before it is flushed.
+#[test]
+fn a_disk_that_fails_after_a_compaction_brings_nobody_back() {
+    let (dir, recorder) = (tempfile::tempdir().unwrap(), Arc::new(Recorder::default()));
+    let mut settings = small();
+    settings.disk = Arc::new(Recording(recorder.clone()));
+    settings.durability = Durability::Process;
+    let (engine, _) = Engine::open(dir.path(), settings.clone()).unwrap();
+    fill(&engine, 0, 20);
+    let user = Request::new(3, 7).user;
+    engine.forget(&user).unwrap();
+    assert!(engine.compact().unwrap().blanked > 0);
+    recorder.set(Trouble::Full);
+    Request::new(4, 7).ask(None, |ask| engine.decide(ask)).unwrap();
+    let begun = Instant::now();
+    let wait_for = |failing: bool| {
+        while engine.condition().journal.failure.is_some() != failing {
+            assert!(begun.elapsed() < Duration::from_secs(20));
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    wait_for(true);
+    recorder.set(Trouble::None);
+    wait_for(false);
+    engine.flush().unwrap();
+    let files = std::fs::read_dir(dir.path().join("journal")).unwrap().flatten();
+    for file in files.map(|file| std::fs::read(file.path()).unwrap()) {
+        assert!(!file.windows(user.len()).any(|w| w == user.as_bytes()));
+    }
+}
+
 #[test]
 fn a_disk_that_cannot_be_read_for_a_while_changes_nothing() {
     let (dir, clock) = (tempfile::tempdir().unwrap(), ManualClock::at(1_700_000_000_000));

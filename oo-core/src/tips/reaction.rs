@@ -1,9 +1,10 @@
 //! What a person does with a tip.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
+use std::fmt;
 
 /// The reaction to a tip.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reaction {
     /// The task was finished.
@@ -30,7 +31,27 @@ impl Reaction {
 
     /// The name in logs and tables.
     pub fn name(self) -> &'static str {
-        ["done", "snooze", "dismiss", "helpful", "not_helpful"][self as usize]
+        NAMES[self as usize]
+    }
+}
+
+const NAMES: &[&str] = &["done", "snooze", "dismiss", "helpful", "not_helpful"];
+
+/// From its name and nothing else: as derived, `{"done": null}` would pass as well.
+impl<'de> Deserialize<'de> for Reaction {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Name;
+        impl de::Visitor<'_> for Name {
+            type Value = Reaction;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "one of {}", NAMES.join(", "))
+            }
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<Reaction, E> {
+                let found = Reaction::ALL.into_iter().find(|r| r.name() == name);
+                found.ok_or_else(|| E::unknown_variant(name, NAMES))
+            }
+        }
+        from.deserialize_str(Name)
     }
 }
 

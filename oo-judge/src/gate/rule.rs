@@ -306,6 +306,10 @@ impl Rule {
                 return refuse(parameter, "from 0 to 1", share.to_string());
             }
         }
+        if let Some(effect) = self.min_effect.filter(|x| *x < 0.0) {
+            let expected = "a number of at least 0; to accept a loss, give it as `non_inferiority_margin`";
+            return refuse("min_effect", expected, effect.to_string());
+        }
         let differences = self.rewards.values().map(|x| ("rewards", *x));
         for (parameter, x) in differences.chain(self.min_effect.map(|x| ("min_effect", x))) {
             if !x.is_finite() {
@@ -416,6 +420,7 @@ mod tests {
             ("log.min_propensity_p", refused(|r| r.log.min_propensity_p = -0.5)),
             ("rewards", refused(|r| _ = r.rewards.insert("r0".into(), f64::INFINITY))),
             ("min_effect", refused(|r| r.min_effect = Some(f64::NAN))),
+            ("min_effect", refused(|r| r.min_effect = Some(-0.01))),
             ("live.min_clusters", refused(|r| r.live.min_clusters = 1)),
             ("live.sharpest_at", refused(|r| r.live.sharpest_at = Some(1.0))),
             ("live.min_ratio_p", refused(|r| r.live.min_ratio_p = 2.0)),

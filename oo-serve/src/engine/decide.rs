@@ -4,13 +4,14 @@ use super::ask::{Answer, Ask, MAX_CANDIDATES, MAX_ID, MAX_NOTE, action_id, ident
 use super::event::{BEFORE_BYTES, Decided, DecidedParts, kind, version};
 use super::guard::By;
 use super::offer::Choice;
-use super::state::{Brief, Mark, State};
+use super::state::{Brief, Mark, State, read};
 use super::{Engine, codec::Put};
 use crate::journal::fail;
 use crate::{Error, Result};
 use oo_core::key::hash_name;
 use oo_core::{ActionId, Candidates, Decision, Key, Method, Round, UserId};
 use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// What a thread uses again and again.
 #[derive(Default)]
@@ -158,6 +159,32 @@ impl Engine {
             let by = self.choose(&round, self.key(ask, id), decision);
             Ok(answer(id, decision, by, self.stamps.now()))
         })
+    }
+
+    /// What each feature at 1 adds to the expected reward for this user, numbered as [`Shape::feature`](oo_core::Shape::feature)
+    /// counts: the weights of a linear model, of the policy that decides for the user. `None` where the expectation is no such
+    /// sum, or each action has weights of its own.
+    pub fn weights(&self, user: &str) -> Option<Vec<(usize, f64)>> {
+        let shape = &self.settings.shape;
+        if shape.actions.is_some() {
+            return None;
+        }
+        let [context, features] = [&shape.context, &shape.candidate].map(|names| vec![1.0; names.len()]);
+        let ids = [""];
+        let ask = Ask {
+            user,
+            context: &context,
+            ids: &ids,
+            features: &features,
+            ..Ask::default()
+        };
+        let round = self.round(&ask, &[ActionId(0)]);
+        let lane = self.lane(user).filter(|(_, arm)| arm.position > 0);
+        let serving = lane.as_ref().map_or(&self.serving, |(lane, _)| &lane.serving);
+        let serving = read(serving);
+        let mut weights = Vec::new();
+        let told = AssertUnwindSafe(|| serving.models.contributions(&round, 0, &mut weights));
+        matches!(catch_unwind(told), Ok(true)).then_some(weights)
     }
 
     fn key(&self, ask: &Ask<'_>, id: &str) -> Key {

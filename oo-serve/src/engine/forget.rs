@@ -76,6 +76,14 @@ pub(super) fn unseal(path: &Path) -> Result<Vec<u8>> {
 /// The specs of saved states by their digests.
 pub(super) type StateNames = BTreeMap<String, String>;
 
+/// True for a record after which other saved states are in place than before.
+pub(super) fn changes(r: &Record<'_>) -> bool {
+    matches!(
+        r.kind,
+        kind::SWAPPED | kind::UNDONE | kind::BEGUN | kind::ENDED | kind::SHADOWING | kind::UNSHADOWED
+    )
+}
+
 /// The digest and the spec of a saved state that a record names.
 pub(super) fn named(r: &Record<'_>) -> Option<(String, String)> {
     if !matches!(r.kind, kind::SWAPPED | kind::UNDONE | kind::BEGUN | kind::SHADOWING) {

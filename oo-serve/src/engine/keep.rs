@@ -8,7 +8,7 @@ use super::state::{self, write};
 use super::{Artefact, Engine};
 use super::{shadow, snapshot};
 use crate::journal::record::{self, BLANK, SEGMENT_HEAD, segment_head};
-use crate::journal::{Record, fail};
+use crate::journal::{End, Record, fail};
 use crate::{Error, Result};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
@@ -65,17 +65,16 @@ impl Engine {
         // Before the snapshot, which is not looked for without them.
         shadow::store(shadows, &self.dir, seq, &*self.settings.disk)?;
         if !snapshot::path(&self.dir, seq).exists() {
-            still.store(&self.dir, &*self.settings.disk)?;
+            // On a full disk each attempt would leave what the shadows said.
+            let stored = still.store(&self.dir, &*self.settings.disk);
+            stored.inspect_err(|_| drop(self.remove(shadow::path(&self.dir, seq))))?;
         }
         self.snapshot_seq.store(seq, Ordering::Relaxed);
         let all = snapshot::list(&self.dir)?;
-        for &old in &all[..all.len().saturating_sub(kept)] {
-            self.remove(snapshot::path(&self.dir, old))?;
-            let shadows = shadow::path(&self.dir, old);
-            if shadows.exists() {
-                self.remove(shadows)?;
-            }
-        }
+        let (old, kept) = all.split_at(all.len().saturating_sub(kept));
+        old.iter()
+            .try_for_each(|seq| self.remove(snapshot::path(&self.dir, *seq)))?;
+        shadow::tidy(&self.dir, kept, &*self.settings.disk)?;
         Ok(seq)
     }
 
@@ -187,17 +186,28 @@ impl Engine {
             self.snapshot_now(1)?;
             done.snapshots = (before + 1).saturating_sub(snapshot::list(&self.dir)?.len());
         }
+        // Or a disk that fails would have records written once more that were blanked by then.
+        self.journal.settle()?;
         let blanked = self.blanked();
         let pending: BTreeMap<u64, u64> = forgotten.into_iter().filter(|(_, seq)| *seq > blanked).collect();
         let (pending, mut names) = self.compact_segments(closed, pending, &mut done)?;
         let Some(last) = pending.values().max() else {
             return Ok(done);
         };
+        // All but the file in hand, while nobody waits for it.
+        let since = self.names_after(closed, &mut names)?;
         {
-            // Nobody names a state meanwhile: whatever is not named now, by files begun since either, can go.
             let _one = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
-            self.names_after(closed, &mut names)?;
+            // Whoever named a state and was told that the disk failed did not wait for the record.
+            self.flush()?;
+            let rest = self.names_after(since.closed, &mut names)?;
+            if since.changed || rest.changed {
+                // The snapshot from before may need a state that is no longer in place and that no record names, and a
+                // replay from it would pass states without those who are taken out of them now.
+                self.snapshot_now(1)?;
+            }
             self.forget_in_policies(names, &pending)?;
+            self.tidy_formers();
             self.forget_in_formers(&pending)?;
         }
         let disk = &self.settings.disk;
@@ -255,21 +265,26 @@ impl Engine {
             })?;
             seen.push((segment, hits, loose, end));
         }
-        for (segment, mut hits, loose, end) in seen {
-            if horizon.is_some_and(|h| end.defect.is_none() && end.time.saturating_add(h) < now) {
+        let is_old = |end: &End| horizon.is_some_and(|h| end.defect.is_none() && end.time.saturating_add(h) < now);
+        // First what is known by its decision alone, which must be there until then: this may be stopped at any file.
+        for (segment, hits, loose, end) in &seen {
+            let theirs = loose.iter().filter(|(decision, seq)| going.has(*decision, *seq));
+            let loose = theirs.count() as u64;
+            if loose > 0 && !is_old(end) {
+                self.blank(*segment, |r| going.takes_loose(r))?;
+                done.blanked += loose;
+                done.rewritten += usize::from(*hits == 0);
+            }
+        }
+        for (segment, hits, _, end) in seen {
+            if is_old(&end) {
                 fail::point("compact.remove");
                 self.remove(segments.path(segment))?;
                 segments.close(segment);
                 done.dropped += 1;
-                continue;
-            }
-            hits += loose
-                .iter()
-                .filter(|(decision, seq)| going.has(*decision, *seq))
-                .count() as u64;
-            if hits > 0 {
+            } else if hits > 0 {
+                self.blank(segment, |r| going.takes(r))?;
                 done.blanked += hits;
-                self.blank(segment, &going)?;
                 done.rewritten += 1;
             }
         }
@@ -280,17 +295,19 @@ impl Engine {
         Ok((going.users, names))
     }
 
-    /// Adds the saved states that files after this one name. To be called with `keeping` held: who names one waits for the
-    /// disk before it lets go.
-    fn names_after(&self, closed: u32, names: &mut StateNames) -> Result<()> {
+    /// Adds the saved states that files after this one name.
+    fn names_after(&self, closed: u32, names: &mut StateNames) -> Result<Since> {
         let segments = self.journal.segments();
+        let mut since = Since { closed, changed: false };
         for segment in segments.list()?.into_iter().filter(|s| *s > closed) {
+            since.closed = segment - 1;
             segments.scan(segment, |r| {
+                since.changed |= forget::changes(&r);
                 names.extend(forget::named(&r));
                 Ok(())
             })?;
         }
-        Ok(())
+        Ok(since)
     }
 
     fn blanked_file(&self) -> PathBuf {
@@ -309,8 +326,8 @@ impl Engine {
         self.state().forgotten.values().any(|seq| *seq > blanked)
     }
 
-    /// Writes a segment again, every record in its place, those of forgotten users as zeros.
-    fn blank(&self, segment: u32, going: &Going) -> Result<()> {
+    /// Writes a segment again, every record in its place, those that go as zeros.
+    fn blank(&self, segment: u32, goes: impl Fn(&Record<'_>) -> bool) -> Result<()> {
         let segments = self.journal.segments();
         let path = segments.path(segment);
         let temporary = path.with_extension("tmp");
@@ -322,7 +339,7 @@ impl Engine {
             .map_err(Error::io("write", &temporary))?;
         let (mut out, mut offset) = (Vec::with_capacity(2 << 20), SEGMENT_HEAD as u64);
         segments.scan(segment, |r| {
-            match going.takes(&r) {
+            match goes(&r) {
                 true => record::write(&mut out, r.seq, r.time, (BLANK, 0), &vec![0; r.payload.len()]),
                 false => record::write(&mut out, r.seq, r.time, (r.kind, r.version), r.payload),
             }
@@ -341,6 +358,14 @@ impl Engine {
         segments.close(segment);
         Ok(())
     }
+}
+
+/// What files begun since say.
+struct Since {
+    /// Those up to this one are complete.
+    closed: u32,
+    /// Whether other saved states came into place.
+    changed: bool,
 }
 
 /// Whose records go: each with the record that says so, since what comes after it stays.
@@ -373,13 +398,17 @@ impl Going {
         self.decisions.get(&decision).is_some_and(|seq| record < *seq)
     }
 
-    /// Once all of the journal was met.
+    /// Once all of the journal was met: true for what names its user.
     fn takes(&self, r: &Record<'_>) -> bool {
-        let Some(whose) = Event::whose(r) else { return false };
-        match (whose.user, whose.decision) {
-            (Some(user), _) => self.users.get(&user).is_some_and(|seq| r.seq < *seq),
-            (None, Some(decision)) => self.has(decision_hash(decision), r.seq),
-            (None, None) => false,
-        }
+        let user = Event::whose(r).and_then(|whose| whose.user);
+        let gone = user.and_then(|user| self.users.get(&user));
+        gone.is_some_and(|seq| r.seq < *seq)
+    }
+
+    /// For what does not: true where its decision is theirs.
+    fn takes_loose(&self, r: &Record<'_>) -> bool {
+        let loose = Event::whose(r).filter(|whose| whose.user.is_none());
+        let decision = loose.and_then(|whose| whose.decision);
+        decision.is_some_and(|decision| self.has(decision_hash(decision), r.seq))
     }
 }

@@ -25,8 +25,8 @@ use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -76,13 +76,29 @@ struct Tally {
 struct Shadow {
     name: String,
     spec: Spec,
-    jobs: SyncSender<Job>,
+    jobs: Sender<Job>,
+    /// Jobs in the queue.
+    waiting: Arc<AtomicUsize>,
     tally: Arc<Tally>,
     /// Left to itself when it is removed: it may be asleep.
     _thread: JoinHandle<()>,
 }
 
 impl Shadow {
+    /// Gives a job back where the queue is full.
+    fn try_send(&self, job: Job) -> std::result::Result<(), Job> {
+        if self.waiting.load(Ordering::Relaxed) >= QUEUE {
+            return Err(job);
+        }
+        self.send(job)
+    }
+
+    /// Whatever waits already.
+    fn send(&self, job: Job) -> std::result::Result<(), Job> {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        self.jobs.send(job).map_err(|back| back.0)
+    }
+
     fn drop_one(&self) {
         self.tally.dropped.fetch_add(1, Ordering::Relaxed);
     }
@@ -113,7 +129,7 @@ impl Shadows {
 
     fn send(&self, job: impl Fn() -> Job) {
         self.each(|shadow| {
-            if shadow.jobs.try_send(job()).is_err() {
+            if shadow.try_send(job()).is_err() {
                 shadow.drop_one();
             }
         });
@@ -140,8 +156,9 @@ impl Shadows {
         }
     }
 
+    /// None misses it, however much waits: what it did not forget would be kept with it.
     pub fn forget(&self, user: UserId) {
-        self.send(|| Job::Forget(user));
+        self.each(|shadow| drop(shadow.send(Job::Forget(user))));
     }
 
     /// The same as [`learn`](Shadows::learn) while nobody waits for an answer: a full queue is waited for, until the patience
@@ -151,9 +168,9 @@ impl Shadows {
             self.each(|shadow| {
                 let mut job = Job::Learn(Box::new(row.clone()));
                 loop {
-                    match shadow.jobs.try_send(job) {
+                    match shadow.try_send(job) {
                         Ok(()) => return,
-                        Err(TrySendError::Full(back)) if !patience.is_zero() => job = back,
+                        Err(back) if !patience.is_zero() => job = back,
                         Err(_) => return shadow.drop_one(),
                     }
                     let nap = Duration::from_millis(1);
@@ -178,16 +195,25 @@ impl Shadows {
         if let Some(state) = saved.or(first.as_deref()) {
             policy.load(state)?;
         }
-        let (jobs, queue) = sync_channel(QUEUE);
-        let tally = Arc::new(Tally::default());
+        let (jobs, queue) = channel();
+        let (waiting, tally) = (Arc::new(AtomicUsize::new(0)), Arc::new(Tally::default()));
         let thread = std::thread::Builder::new().name("shadow".into()).spawn({
-            let (name, tally, found) = (name.to_string(), Arc::clone(&tally), Arc::clone(&self.found));
-            move || run(&name, policy, &queue, &tally, &found)
+            let (waiting, tally, found) = (Arc::clone(&waiting), Arc::clone(&tally), Arc::clone(&self.found));
+            let name = name.to_string();
+            move || {
+                let next = || {
+                    let job = queue.recv().ok()?;
+                    waiting.fetch_sub(1, Ordering::Relaxed);
+                    Some(job)
+                };
+                run(&name, policy, std::iter::from_fn(next), &tally, &found);
+            }
         });
         let shadow = Shadow {
             name: name.into(),
             spec,
             jobs,
+            waiting,
             tally,
             _thread: thread.map_err(Error::io("start a thread for", name))?,
         };
@@ -209,7 +235,7 @@ impl Shadows {
         let mut asked = Vec::new();
         self.each(|shadow| {
             let (save, saved) = sync_channel(1);
-            if shadow.jobs.try_send(Job::Save(save)).is_ok() {
+            if shadow.try_send(Job::Save(save)).is_ok() {
                 asked.push((shadow.name.clone(), saved));
             }
         });
@@ -239,6 +265,19 @@ impl Shadows {
 /// The file beside the snapshot at a record.
 pub(crate) fn path(dir: &Path, seq: u64) -> PathBuf {
     snapshot::path(dir, seq).with_extension("shadows")
+}
+
+/// Removes the files whose snapshots are gone.
+pub(crate) fn tidy(dir: &Path, snapshots: &[u64], disk: &dyn Disk) -> Result<()> {
+    let folder = snapshot::folder(dir);
+    let needed: Vec<PathBuf> = snapshots.iter().map(|seq| path(dir, *seq)).collect();
+    for entry in std::fs::read_dir(&folder).map_err(Error::io("read the folder", &folder))? {
+        let path = entry.map_err(Error::io("read the folder", &folder))?.path();
+        if path.extension().is_some_and(|e| e == "shadows") && !needed.contains(&path) {
+            disk.remove(&path).map_err(Error::io("remove", path))?;
+        }
+    }
+    Ok(())
 }
 
 /// Writes what those say who answer in time.
@@ -303,12 +342,12 @@ pub(crate) fn patience() -> Duration {
 fn run(
     name: &str,
     mut policy: Box<dyn Policy>,
-    jobs: &Receiver<Job>,
+    jobs: impl Iterator<Item = Job>,
     tally: &Tally,
     found: &Mutex<VecDeque<ShadowEvent>>,
 ) {
     let (mut decision, mut log) = (Decision::new(), Log::new());
-    while let Ok(job) = jobs.recv() {
+    for job in jobs {
         match job {
             Job::Propose { seq, round, key } => {
                 let begun = Instant::now();
@@ -447,7 +486,7 @@ impl Engine {
             let all = self.shadows.all.read().unwrap_or_else(PoisonError::into_inner);
             let shadow = all.iter().find(|s| s.name == name).ok_or_else(|| unknown(name))?;
             // A queue that is full is one that does not answer.
-            let _ = shadow.jobs.try_send(Job::Save(save));
+            let _ = shadow.try_send(Job::Save(save));
             shadow.spec.clone()
         };
         match saved.recv_timeout(patience) {
@@ -479,7 +518,14 @@ impl Engine {
             }
             let mut state = self.state();
             for event in next {
-                self.put(&mut state, &Event::Shadow(Box::new(event)))?;
+                // Nothing is written about somebody who was forgotten since the decision.
+                let gone = state
+                    .forgotten
+                    .get(&event.user)
+                    .is_some_and(|seq| event.decision < *seq);
+                if !gone {
+                    self.put(&mut state, &Event::Shadow(Box::new(event)))?;
+                }
             }
         }
     }

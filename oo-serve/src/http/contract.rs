@@ -275,6 +275,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Context<'a> {
                 let (mut context, mut named) = (Context::default(), Vec::new());
                 while let Some(key) = map.next_key::<Text<'de>>()? {
                     match &*key {
+                        "now" if context.now.is_some() => return Err(de::Error::duplicate_field("now")),
+                        "profile" if context.profile.is_some() => return Err(de::Error::duplicate_field("profile")),
                         "now" => context.now = Some(map.next_value()?),
                         "profile" => context.profile = map.next_value()?,
                         _ => named.push((key, map.next_value()?)),

@@ -243,6 +243,7 @@ impl Endpoint {
     {
         let (parts, body) = request.into_parts();
         let keys = app.keys();
+        check_host(&parts)?;
         check_origin(app, &keys, &parts.headers)?;
         if let Some(role) = self.role {
             check_key(&keys, &parts.headers, role)?;
@@ -333,6 +334,20 @@ fn check_key(keys: &Keys, headers: &HeaderMap, role: Role) -> Result<(), Problem
             format!("expected a key with the role {}", role.name()),
         )),
     }
+}
+
+/// RFC 9112, 3.2: a request of HTTP/1.1 has one Host.
+fn check_host(parts: &hyper::http::request::Parts) -> Result<(), Problem> {
+    let hosts = parts.headers.get_all(HOST).iter().count();
+    if hosts == 1 || hosts == 0 && parts.version < hyper::Version::HTTP_11 {
+        return Ok(());
+    }
+    Err(Problem::new(
+        StatusCode::BAD_REQUEST,
+        "host",
+        "The request does not say whom it is for",
+        format!("expected one `host` header, got {hosts}"),
+    ))
 }
 
 /// Without keys, pages in the user's browser are the strangers: they are known by their Origin, and by a Host that some

@@ -17,8 +17,9 @@ fn stranger(user: &str) -> Problem {
 /// What a person got and what came of it.
 #[utoipa::path(get, path = "/stats/{user}", tag = "look", params(("user" = String, Path)),
     responses(
-        (status = 200, description = "{decisions, pulls, cumulative_reward, estimated_mean, last_updated, profile}; the \
-            profile by the journal with as_of, age_ms and whether it is fresh enough to be used, null where none is kept"),
+        (status = 200, description = "{decisions, pulls, cumulative_reward, estimated_mean, last_updated, profile, weights}; \
+            the profile by the journal with as_of, age_ms and whether it is fresh enough to be used, null where none is kept; \
+            the weights of a linear model by feature, of the policy that decides for the person, null where it is none"),
         (status = 404, description = "A stranger", body = Problem, content_type = "application/problem+json"),
     ), security((), ("bearer" = [])))]
 pub async fn stats(call: Call) -> Answer {
@@ -27,6 +28,17 @@ pub async fn stats(call: Call) -> Answer {
     let mut value = serde_json::to_value(stats).unwrap_or_default();
     value["user_id"] = user.into();
     value["profile"] = json!(call.app.engine.profile(user));
+    // A person's model may have to be read, or be learning.
+    let (app, name) = (call.app.clone(), user.to_string());
+    let weights = tokio::task::spawn_blocking(move || app.engine.weights(&name)).await;
+    let shape = &call.app.engine.settings().shape;
+    let named = |weights: Vec<(usize, f64)>| -> Value {
+        let named = weights
+            .into_iter()
+            .map(|(i, w)| (shape.feature(i).to_string(), w.into()));
+        Value::Object(named.collect())
+    };
+    value["weights"] = weights.ok().flatten().map_or(Value::Null, named);
     json(&value)
 }
 

@@ -8,15 +8,17 @@
 //! and the thread writes the same bytes to the same places again until the disk takes them. Half a record is left only by
 //! a process that dies meanwhile, at the very end, where the next start cuts it off.
 
+mod commit;
 pub mod disk;
 pub mod fail;
 pub mod record;
 pub mod segments;
 mod writer;
 
+pub use commit::Commit;
 pub use record::Record;
-pub use segments::Segments;
-pub use writer::{Commit, Health, Journal, Options, Reader};
+pub use segments::{End, Segments};
+pub use writer::{Health, Journal, Options, Reader};
 
 /// Where a record lies. It never moves, not even when others are forgotten.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]

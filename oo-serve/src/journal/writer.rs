@@ -1,5 +1,6 @@
 //! The journal that is written: memory in front, a thread that writes and flushes behind.
 
+use super::commit::Commit;
 use super::disk::{Disk, Sink};
 use super::fail;
 use super::record::{self, Found, MAX_PAYLOAD, Record, SEGMENT_HEAD};
@@ -7,12 +8,10 @@ use super::{Location, Position, Segments};
 use crate::engine::settings::Durability;
 use crate::{Error, Result};
 use std::collections::VecDeque;
-use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::Waker;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -63,12 +62,12 @@ struct Chunk {
     bytes: Vec<u8>,
 }
 
-struct Failure {
+pub(super) struct Failure {
     why: String,
     full: bool,
 }
 
-struct Head {
+pub(super) struct Head {
     /// What has gathered, oldest first.
     gathered: VecDeque<Chunk>,
     /// What the thread is writing. It stays readable until it is in the file.
@@ -78,19 +77,21 @@ struct Head {
     bytes: usize,
     /// Somebody waits for this record.
     wanted: u64,
-    committed: u64,
-    failure: Option<Failure>,
+    /// Somebody waits for a flush, whatever there is.
+    settling: bool,
+    pub(super) committed: u64,
+    pub(super) failure: Option<Failure>,
     /// Rises with every failure, so that whoever waited through one learns of it.
-    failures: u64,
+    pub(super) failures: u64,
     flushes: u64,
-    wakers: Vec<Waker>,
+    pub(super) wakers: Vec<Waker>,
     stop: bool,
 }
 
-struct Inner {
+pub(super) struct Inner {
     head: Mutex<Head>,
     work: Condvar,
-    done: Condvar,
+    pub(super) done: Condvar,
     segments: Segments,
     options: Options,
 }
@@ -125,7 +126,7 @@ impl Reader {
 }
 
 impl Inner {
-    fn head(&self) -> MutexGuard<'_, Head> {
+    pub(super) fn head(&self) -> MutexGuard<'_, Head> {
         self.head.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -164,7 +165,7 @@ impl Inner {
         }
     }
 
-    fn unavailable(failure: Option<&Failure>) -> Error {
+    pub(super) fn unavailable(failure: Option<&Failure>) -> Error {
         Error::Unavailable {
             why: failure.map_or("it failed a moment ago".into(), |f| f.why.clone()),
             full: failure.is_some_and(|f| f.full),
@@ -189,6 +190,7 @@ impl Journal {
                 next_seq: from.next_seq,
                 bytes: 0,
                 wanted: 0,
+                settling: false,
                 committed: from.next_seq - 1,
                 failure: None,
                 failures: 0,
@@ -287,6 +289,25 @@ impl Journal {
         }
     }
 
+    /// Waits until no record that is committed by now will be written once more: one that is not flushed yet is, after the
+    /// disk has failed.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the disk fails.
+    pub fn settle(&self) -> Result<()> {
+        let mut head = self.inner.head();
+        let (flushes, failures) = (head.flushes, head.failures);
+        head.settling = true;
+        self.inner.work.notify_one();
+        while head.flushes == flushes {
+            if head.failure.is_some() || head.failures != failures {
+                return Err(Inner::unavailable(head.failure.as_ref()));
+            }
+            head = self.inner.done.wait(head).unwrap_or_else(PoisonError::into_inner);
+        }
+        Ok(())
+    }
+
     /// Begins a new segment with the next record. Returns the number of the one that is thereby closed.
     pub fn rotate(&self) -> u32 {
         let mut head = self.inner.head();
@@ -354,56 +375,6 @@ impl Head {
     }
 }
 
-/// Ends when a record is committed, or when the disk failed meanwhile: then nobody knows, and the same feedback id may
-/// be sent again.
-pub struct Commit {
-    seq: u64,
-    failures: u64,
-    failed: bool,
-    inner: Arc<Inner>,
-}
-
-impl Commit {
-    fn state(&self, head: &Head) -> Option<Result<()>> {
-        if head.committed >= self.seq {
-            Some(Ok(()))
-        } else if self.failed || head.failures != self.failures {
-            Some(Err(Inner::unavailable(head.failure.as_ref())))
-        } else {
-            None
-        }
-    }
-
-    /// Blocks until it ends.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`] when the disk failed.
-    pub fn wait(self) -> Result<()> {
-        let mut head = self.inner.head();
-        loop {
-            if let Some(end) = self.state(&head) {
-                return end;
-            }
-            head = self.inner.done.wait(head).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-}
-
-impl Future for Commit {
-    type Output = Result<()>;
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
-        let mut head = self.inner.head();
-        match self.state(&head) {
-            Some(end) => Poll::Ready(end),
-            None => {
-                head.wakers.push(context.waker().clone());
-                Poll::Pending
-            }
-        }
-    }
-}
-
 struct Writer<'a> {
     inner: &'a Inner,
     /// The file in hand and its segment.
@@ -455,11 +426,13 @@ impl<'a> Writer<'a> {
         let mut head = self.inner.head();
         let begun = Instant::now();
         loop {
-            let wanted = head.wanted > head.committed;
+            let settling = head.settling;
+            let wanted = head.wanted > head.committed || settling;
             let waiting = !head.gathered.is_empty();
             let overdue = waiting && begun.elapsed() >= IDLE_WRITE;
             let unflushed = self.dirty() && self.flushed.elapsed() >= IDLE_FLUSH;
-            if head.stop || (wanted && (waiting || self.dirty())) || overdue || unflushed {
+            if head.stop || settling || (wanted && (waiting || self.dirty())) || overdue || unflushed {
+                head.settling = false;
                 let batch: Arc<Vec<Chunk>> = Arc::new(head.gathered.drain(..).collect());
                 head.writing = Arc::clone(&batch);
                 return (batch, wanted, head.stop);

@@ -5,11 +5,8 @@ use crate::timed::{SECOND, START, decide, early, give, timed};
 use oo_serve::artefact::{Policy, Winner};
 use oo_serve::engine::clock::ManualClock;
 use oo_serve::engine::{Artefact, Status};
-use oo_serve::journal::disk::{Disk, RealDisk, Sink};
 use oo_serve::{Engine, inspect};
-use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 /// A registered model, as it lies in a state folder once it was fetched.
@@ -128,76 +125,6 @@ fn a_forgotten_user_is_gone_from_the_files() {
     assert!(report.defects.is_empty() && report.blanked >= 80, "{report:?}");
     assert!(report.replay.unwrap().from > 0);
     assert!(report.snapshots.iter().all(|s| s.defect.is_none()));
-}
-
-/// A disk that says when a file of the journal is about to be replaced, the first time, and waits to be told to go on.
-struct Halting {
-    reached: mpsc::Sender<()>,
-    go: Mutex<Option<mpsc::Receiver<()>>>,
-}
-
-impl Disk for Halting {
-    fn create(&self, path: &Path) -> io::Result<Box<dyn Sink>> {
-        RealDisk.create(path)
-    }
-    fn open(&self, path: &Path) -> io::Result<Box<dyn Sink>> {
-        RealDisk.open(path)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let journal = to.parent().is_some_and(|folder| folder.ends_with("journal"));
-        if let Some(go) = journal.then(|| self.go.lock().unwrap().take()).flatten() {
-            self.reached.send(()).unwrap();
-            go.recv().unwrap();
-        }
-        RealDisk.rename(from, to)
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        RealDisk.remove(path)
-    }
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        RealDisk.sync_dir(dir)
-    }
-}
-
-#[test]
-fn nobody_waits_while_files_are_written_again() {
-    let (dir, clock) = (tempfile::tempdir().unwrap(), ManualClock::at(START));
-    let ((reached, waits), (go, halted)) = (mpsc::channel(), mpsc::channel());
-    let mut settings = timed(&clock);
-    settings.policy = Artefact::blank("lin-ts+per-user").unwrap();
-    settings.disk = Arc::new(Halting {
-        reached,
-        go: Mutex::new(Some(halted)),
-    });
-    let (engine, _) = Engine::open(dir.path(), settings.clone()).unwrap();
-    for i in 0..40 {
-        give(&engine, &decide(&engine, i, None), &format!("f{i}"));
-    }
-    let [first, second] = [7, 8].map(|i| Request::new(i, 10).user);
-    let taught = engine.in_charge().unwrap();
-    engine.forget(&first).unwrap();
-    std::thread::scope(|scope| {
-        let compaction = scope.spawn(|| engine.compact());
-        waits.recv().unwrap();
-        // What would wait for the compaction would wait for ever.
-        engine.forget(&second).unwrap();
-        engine.swap(&taught).unwrap();
-        engine.swap(&Artefact::blank("uniform").unwrap()).unwrap();
-        engine
-            .add_shadow("beside", &Artefact::blank("lin-ucb").unwrap())
-            .unwrap();
-        give(&engine, &decide(&engine, 40, None), "f40");
-        go.send(()).unwrap();
-        assert_eq!(compaction.join().unwrap().unwrap().rewritten, 1);
-    });
-    // A start replays both changes, so it needs the state that only a file begun since then names, less the user who was
-    // forgotten before; whoever was forgotten since goes the next time.
-    assert!(engine.owes_blanks());
-    let live = engine.fingerprint().unwrap();
-    drop(engine);
-    let (engine, recovery) = Engine::open(dir.path(), settings).unwrap();
-    assert_eq!((engine.fingerprint().unwrap(), recovery.losses), (live, vec![]));
-    assert!(engine.compact().unwrap().blanked > 0 && !engine.owes_blanks());
 }
 
 /// The population's policy keeps rows by person; what they taught it about everybody stays.

@@ -4,6 +4,7 @@
 mod aside;
 #[path = "../common/mod.rs"]
 mod common;
+mod compact;
 mod forget;
 mod join;
 mod timed;

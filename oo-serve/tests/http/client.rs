@@ -8,6 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
+const PROGRAM: &str = env!("CARGO_BIN_EXE_oo-serve");
+
 /// No answer takes longer, or the test has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -19,8 +21,11 @@ pub struct Server {
 }
 
 pub fn command() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_oo-serve"));
-    // Nothing of the caller's environment counts.
+    clean(Command::new(PROGRAM))
+}
+
+/// Nothing of the caller's environment counts.
+fn clean(mut command: Command) -> Command {
     for (name, _) in std::env::vars().filter(|(n, _)| n.starts_with("OO_")) {
         command.env_remove(name);
     }
@@ -29,7 +34,11 @@ pub fn command() -> Command {
 
 /// Starts the program on a state folder and a port of its own, and waits until it listens.
 pub fn launch(state: &Path, args: &[&str]) -> (Child, SocketAddr) {
-    let mut command = command();
+    launch_by(command(), state, args)
+}
+
+/// The same by a command that becomes the program.
+fn launch_by(mut command: Command, state: &Path, args: &[&str]) -> (Child, SocketAddr) {
     command
         .args(["--listen", "127.0.0.1:0", "--log", "error", "--state"])
         .arg(state)
@@ -65,6 +74,15 @@ pub fn inspect(state: &Path, how: &str) -> String {
 impl Server {
     pub fn start(args: &[&str]) -> Server {
         Self::start_in(tempfile::tempdir().unwrap(), args)
+    }
+
+    /// With so many open files at most.
+    pub fn start_limited(files: u64, args: &[&str]) -> Server {
+        let mut shell = clean(Command::new("sh"));
+        shell.args(["-c", &format!("ulimit -n {files}; exec \"$0\" \"$@\""), PROGRAM]);
+        let dir = tempfile::tempdir().unwrap();
+        let (child, addr) = launch_by(shell, &dir.path().join("state"), args);
+        Server { child, addr, dir }
     }
 
     pub fn start_in(dir: TempDir, args: &[&str]) -> Server {

@@ -77,6 +77,12 @@ fn a_decision_and_what_came_of_it() {
 
     let stats = server.get("/stats/alice").json();
     assert_eq!((&stats["decisions"], &stats["pulls"]), (&json!(2), &json!(1)));
+    // What was told of the decision is what the weights make of its features.
+    for part in told {
+        let [value, contribution] = ["value", "contribution"].map(|key| part[key].as_f64().unwrap());
+        let weight = stats["weights"][part["feature"].as_str().unwrap()].as_f64().unwrap();
+        assert!((weight * value - contribution).abs() < 1e-9, "{part}: {weight}");
+    }
     let features = server.get("/features/alice").json();
     assert_eq!(features["vectors"].as_array().unwrap().len(), 2);
     assert_eq!(
@@ -326,6 +332,8 @@ fn pages_of_strangers_are_refused_without_keys() {
         403
     );
     assert_eq!(ask(&format!("host: evil.example\r\n{json}")), 403);
+    assert_eq!(ask(json), 400, "HTTP/1.1 wants to know whom it is for");
+    assert_eq!(ask(&format!("host: localhost\r\nhost: evil.example\r\n{json}")), 400);
     assert_eq!(ask("host: localhost\r\ncontent-type: text/plain\r\n"), 415);
     assert_eq!(
         ask(&format!("host: localhost:1\r\norigin: http://localhost:1\r\n{json}")),

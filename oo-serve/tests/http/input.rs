@@ -179,6 +179,12 @@ fn every_refusal_names_the_field_and_changes_nothing() {
         ),
         (
             "/recommend",
+            r#"{"user_id":"u","context":{"now":1700000000000,"now":1700000000000},"candidates":[{"id":1}]}"#,
+            422,
+            "context",
+        ),
+        (
+            "/recommend",
             r#"{"user_id":"u","context":{"profile":{"preferred_hour":99}},"candidates":[{"id":1}]}"#,
             422,
             "context.profile.preferred_hour",
@@ -199,6 +205,12 @@ fn every_refusal_names_the_field_and_changes_nothing() {
         ("/score", r#"{"user_id":"u","candidates":[]}"#, 422, "candidates"),
         ("/feedback", r#"{"reaction":"done"}"#, 422, "decision_id"),
         ("/feedback", r#"{"decision_id":"known"}"#, 422, "reaction"),
+        (
+            "/feedback",
+            r#"{"decision_id":"known","reaction":{"done":null}}"#,
+            422,
+            "reaction",
+        ),
         (
             "/feedback",
             r#"{"decision_id":"known","reaction":"loved"}"#,

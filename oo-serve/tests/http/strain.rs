@@ -311,8 +311,8 @@ fn four_times_the_capacity_is_survived() {
     assert!(after < before + 16.0);
 }
 
-fn flood(connections: usize, limit: &'static str) {
-    let server = Server::start(&with(&["--connections", limit, "--header-timeout", "30"]));
+/// Opens connections to a server that takes `limit` of them, and holds twice that.
+fn flood(connections: usize, server: &Server, limit: usize) {
     let mut open: Vec<TcpStream> = Vec::new();
     let mut turned_away = 0;
     for _ in 0..connections {
@@ -321,7 +321,7 @@ fn flood(connections: usize, limit: &'static str) {
             Ok(stream) => open.push(stream),
             Err(_) => turned_away += 1,
         }
-        if open.len() > 2 * limit.parse::<usize>().unwrap() {
+        if open.len() > 2 * limit {
             open.drain(..1);
         }
     }
@@ -376,13 +376,22 @@ fn the_door_says_why_it_is_closed() {
 
 #[test]
 fn a_flood_of_connections_passes() {
-    flood(600, "64");
+    let server = Server::start(&with(&["--connections", "64", "--header-timeout", "30"]));
+    flood(600, &server, 64);
+}
+
+/// The files that may be open say how many connections there may be.
+#[test]
+fn a_limit_on_files_limits_connections() {
+    let server = Server::start_limited(128, &with(&["--connections", "4096", "--header-timeout", "30"]));
+    flood(600, &server, 128);
 }
 
 #[test]
 #[ignore = "ten thousand connections"]
 fn ten_thousand_connections_pass() {
-    flood(10_000, "1024");
+    let server = Server::start_limited(4096, &with(&["--header-timeout", "30"]));
+    flood(10_000, &server, 4096);
 }
 
 /// Requests from `clients` until the server is gone. Returns how many were answered, and how many broke on a connection
