@@ -32,6 +32,12 @@ pub trait Policy: Send + Sync {
         false
     }
 
+    /// True where the same weights score every candidate, whatever its id: what
+    /// [`contributions`](Policy::contributions) says of features of 1 are then these weights.
+    fn shares_weights(&self) -> bool {
+        false
+    }
+
     /// Everything learned, as bytes that [`load`](Policy::load) takes back bit for bit.
     fn save(&self) -> Vec<u8>;
 

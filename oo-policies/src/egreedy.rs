@@ -130,6 +130,10 @@ impl Policy for EGreedy {
         self.learner.contributions(round, i, out)
     }
 
+    fn shares_weights(&self) -> bool {
+        self.learner.shares_weights()
+    }
+
     fn save(&self) -> Vec<u8> {
         let mut w = Writer::new(Self::NAME, self.learner.layout());
         self.learner.write(&mut w);

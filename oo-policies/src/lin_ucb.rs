@@ -82,6 +82,10 @@ impl Policy for LinUcb {
         self.linear.contributions(round, i, out)
     }
 
+    fn shares_weights(&self) -> bool {
+        self.linear.shares_weights()
+    }
+
     fn save(&self) -> Vec<u8> {
         let mut w = Writer::new(Self::NAME, self.linear.layout());
         self.linear.write(&mut w);

@@ -106,6 +106,10 @@ impl Policy for PerUser {
         model.contributions(round, i, out)
     }
 
+    fn shares_weights(&self) -> bool {
+        self.blank.shares_weights()
+    }
+
     fn save(&self) -> Vec<u8> {
         let mut w = Writer::new(NAME, "");
         for (user, model) in &self.users {

@@ -226,7 +226,7 @@ fn contributions_sum_to_the_expectation() {
         "lin-ucb{alpha=0,model=disjoint}",
         "hierarchical{features=v3,draws=4}",
     ];
-    let mut explained = Vec::new();
+    let (mut explained, mut shared) = (Vec::new(), 0);
     for spec in specs().into_iter().chain(more.map(String::from)) {
         let mut policy = build(&spec);
         let sample = Sample::new(3000, 4);
@@ -261,7 +261,27 @@ fn contributions_sum_to_the_expectation() {
             let (want, got) = (decision.scores()[i] - decision.scores()[0], sums[i] - sums[0]);
             assert!((want - got).abs() < 1e-9, "{spec}: {want} {got}");
         }
+        if policy.shares_weights() {
+            let (context, features) = (
+                vec![1.0; round.context.len()],
+                vec![1.0; round.candidates.features.len()],
+            );
+            let mut ones = round;
+            (ones.context, ones.candidates.features) = (&context, &features);
+            let [first, last] = [0, 3].map(|i| {
+                let mut weights = Vec::new();
+                assert!(policy.contributions(&ones, i, &mut weights));
+                weights
+            });
+            assert_eq!(first, last, "{spec}");
+            assert!(first.iter().any(|(_, weight)| *weight != 0.0), "{spec}");
+            shared += 1;
+        }
         explained.push(spec);
     }
     assert!(explained.len() >= 8, "{explained:?}");
+    assert!(
+        shared >= 5 && shared < explained.len(),
+        "{shared} share weights of {explained:?}"
+    );
 }

@@ -125,7 +125,9 @@ pub(crate) fn forget(state: &Path, without: impl Fn(&Winner) -> crate::Result<Op
                     std::fs::remove_dir_all(&folder)?;
                     std::fs::rename(&under, &folder)
                 };
-                write().map_err(told)?;
+                write()
+                    .inspect_err(|_| drop(std::fs::remove_dir_all(&under)))
+                    .map_err(told)?;
             }
             Ok(Err(e)) if e.is_passing() => return Err(e),
             Ok(Err(_)) | Err(_) => std::fs::remove_dir_all(&folder).map_err(told)?,
@@ -139,6 +141,20 @@ fn partial(home: &Path, name: &str) -> PathBuf {
     static MADE: AtomicU64 = AtomicU64::new(0);
     let number = MADE.fetch_add(1, Ordering::Relaxed);
     home.join(format!(".{name}.{}.{number}.partial", std::process::id()))
+}
+
+/// Removes what a kill left of them in a state folder, which may hold what is to be forgotten. For a start, when nobody
+/// else makes any.
+pub(crate) fn sweep(state: &Path) {
+    let entries = |of: &Path| std::fs::read_dir(of).into_iter().flatten().flatten();
+    for entry in entries(&state.join("models")).flat_map(|model| entries(&model.path())) {
+        let name = entry.file_name();
+        if name.as_encoded_bytes().starts_with(b".") && name.as_encoded_bytes().ends_with(b".partial") {
+            let path = entry.path();
+            // What cannot be removed is in the way of nothing.
+            let _ = std::fs::remove_dir_all(&path).or_else(|_| std::fs::remove_file(&path));
+        }
+    }
 }
 
 enum Failure {
@@ -214,6 +230,22 @@ fn ask(reference: &Reference, server: Option<&str>, home: &Path) -> Result<Strin
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_kill_left_goes_at_the_next_start() {
+        let state = tempfile::tempdir().unwrap();
+        let home = state.path().join("models/picks");
+        let (left, there) = (partial(&home, "3"), home.join("3"));
+        assert_ne!(left, partial(&home, "3"));
+        for folder in [&left, &there] {
+            std::fs::create_dir_all(folder).unwrap();
+            std::fs::write(folder.join("policy.json"), "{}").unwrap();
+        }
+        std::fs::write(partial(&home, "alias"), "3").unwrap();
+        sweep(state.path());
+        let rest: Vec<PathBuf> = std::fs::read_dir(&home).unwrap().map(|e| e.unwrap().path()).collect();
+        assert_eq!(rest, [there]);
+    }
 
     #[test]
     fn what_cannot_be_fetched_says_why() {

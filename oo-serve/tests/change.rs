@@ -9,6 +9,7 @@ use oo_judge::gate::Rule;
 use oo_serve::engine::{Artefact, Plan, Reason};
 use oo_serve::journal::record::{FORMAT, SEGMENT_HEAD, head_of_format};
 use oo_serve::{Engine, Error, Settings, inspect};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -131,9 +132,10 @@ fn shadows_touch_no_answer() {
     assert!(logged >= 1500, "{logged}");
 }
 
-/// A shadow that waits at a gate, and counts whom it forgets.
+/// A shadow that waits at a gate, and knows whom it has learned from.
 struct Gated {
     gate: Arc<Mutex<()>>,
+    knows: BTreeSet<u64>,
     forgotten: Arc<AtomicU64>,
 }
 
@@ -143,35 +145,47 @@ impl Policy for Gated {
         out.probs.fill(1.0 / round.candidates.ids.len() as f64);
         Ok(Method::Exact)
     }
-    fn update(&mut self, _: &Batch<'_>) -> oo_core::Result<()> {
+    fn update(&mut self, batch: &Batch<'_>) -> oo_core::Result<()> {
+        self.knows.extend(batch.iter().map(|(row, _)| row.round.user.0));
         Ok(())
     }
     fn save(&self) -> Vec<u8> {
-        vec![]
+        self.knows.iter().flat_map(|user| user.to_le_bytes()).collect()
     }
-    fn load(&mut self, _: &[u8]) -> oo_core::Result<()> {
+    fn load(&mut self, bytes: &[u8]) -> oo_core::Result<()> {
+        let users = bytes.chunks_exact(8).map(|b| u64::from_le_bytes(b.try_into().unwrap()));
+        self.knows = users.collect();
         Ok(())
     }
-    fn forget(&mut self, _: UserId) {
+    fn forget(&mut self, user: UserId) {
+        self.knows.remove(&user.0);
         self.forgotten.fetch_add(1, Ordering::SeqCst);
     }
 }
 
-/// It may miss rounds, never who is to be forgotten; and what it finds afterwards about that person is not written down.
-#[test]
-fn a_shadow_that_does_not_keep_up_forgets_all_the_same() {
-    let (dir, gate, forgotten) = (tempfile::tempdir().unwrap(), Arc::new(Mutex::new(())), Arc::default());
+/// The gate, how often somebody was forgotten, and settings that know the policy `gated`.
+fn gated() -> (Arc<Mutex<()>>, Arc<AtomicU64>, Settings) {
+    let (gate, forgotten) = (Arc::new(Mutex::new(())), Arc::new(AtomicU64::new(0)));
     let mut settings = settings("lin-ucb");
+    settings.snapshot_every = 0;
     settings.build = Arc::new({
         let (gate, forgotten) = (Arc::clone(&gate), Arc::clone(&forgotten));
         move |spec: &Spec, shape: &Shape| match spec.base().name.as_str() {
             "gated" => Ok(Box::new(Gated {
                 gate: gate.clone(),
-                forgotten: Arc::clone(&forgotten),
+                knows: BTreeSet::new(),
+                forgotten: forgotten.clone(),
             })),
             _ => oo_policies::build(spec, shape),
         }
     });
+    (gate, forgotten, settings)
+}
+
+/// It may miss rounds, never who is to be forgotten; and what it finds afterwards about that person is not written down.
+#[test]
+fn a_shadow_that_does_not_keep_up_forgets_all_the_same() {
+    let (dir, (gate, forgotten, settings)) = (tempfile::tempdir().unwrap(), gated());
     let (engine, _) = Engine::open(dir.path(), settings).unwrap();
     engine.add_shadow("beside", &Artefact::blank("gated").unwrap()).unwrap();
     let shut = gate.lock().unwrap();
@@ -192,6 +206,51 @@ fn a_shadow_that_does_not_keep_up_forgets_all_the_same() {
     engine.flush().unwrap();
     drop(engine);
     assert_eq!(shadow_records(dir.path()), 1);
+}
+
+/// Over a restart it goes on from an older copy, which knows who was forgotten since; or from what it began with.
+#[test]
+fn a_shadow_that_sleeps_through_a_snapshot_forgets_all_the_same() {
+    let (dir, (gate, _, settings)) = (tempfile::tempdir().unwrap(), gated());
+    let (engine, _) = Engine::open(dir.path(), settings.clone()).unwrap();
+    let teach = |engine: &Engine, i: u64| {
+        let answer = Request::new(i, 7).ask(None, |ask| engine.decide(ask)).unwrap();
+        engine
+            .feedback(&done(&answer.decision_id, None, 0))
+            .unwrap()
+            .wait()
+            .unwrap();
+    };
+    let knows = |engine: &Engine, name: &str| {
+        let state = engine.shadow(name, Duration::from_secs(20)).unwrap().state.unwrap();
+        [3, 4].map(|i| {
+            let user = oo_serve::engine::ask::identity(&Request::new(i, 7).user).to_le_bytes();
+            state.chunks_exact(8).any(|known| known == user)
+        })
+    };
+    engine.add_shadow("older", &Artefact::blank("gated").unwrap()).unwrap();
+    (3..5).for_each(|i| teach(&engine, i));
+    assert_eq!(knows(&engine, "older"), [true, true]);
+    engine.snapshot().unwrap();
+    let taught = engine.shadow("older", Duration::from_secs(20)).unwrap();
+    engine.add_shadow("begun", &taught).unwrap();
+    let shut = gate.lock().unwrap();
+    Request::new(5, 7).ask(None, |ask| engine.decide(ask)).unwrap();
+    engine.forget(&Request::new(3, 7).user).unwrap();
+    let orphan = dir.path().join("snapshots/00000000000000000001.shadows");
+    std::fs::write(&orphan, "of a snapshot that is gone").unwrap();
+    engine.snapshot().unwrap();
+    assert!(!orphan.exists());
+    engine.flush().unwrap();
+    // As a kill would leave it.
+    let killed = tempfile::tempdir().unwrap();
+    copy(dir.path(), killed.path());
+    drop(shut);
+    drop(engine);
+    let (engine, recovery) = Engine::open(killed.path(), settings).unwrap();
+    assert_eq!(recovery.losses, Vec::<String>::new());
+    assert!(engine.shadows().iter().all(|s| s.dropped > 0), "{:?}", engine.shadows());
+    assert_eq!(["older", "begun"].map(|name| knows(&engine, name)), [[false, true]; 2]);
 }
 
 /// Records of shadows in a folder.

@@ -7,7 +7,7 @@ use common::{Request, copy, done, settings};
 use oo_core::Key;
 use oo_serve::engine::clock::ManualClock;
 use oo_serve::engine::{Durability, Reason, Status};
-use oo_serve::journal::Segments;
+use oo_serve::journal::{Journal, Location, Options, Position, Segments};
 use oo_serve::{Engine, Settings, inspect};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -243,40 +243,54 @@ fn a_full_or_broken_disk_is_survived() {
     }
 }
 
-/// A disk that cannot be read for a while: what is due meanwhile is learned afterwards, in the same order; what would be
-/// acknowledged and not learned is refused. A replay comes to the same.
-/// What was written and not flushed is written again when the disk has failed: over what was blanked meanwhile, were the
+/// What was written and not flushed is written again when the disk has failed: over what was blanked meanwhile, were a
 /// compaction to begin before it is flushed.
 #[test]
-fn a_disk_that_fails_after_a_compaction_brings_nobody_back() {
+fn what_is_settled_is_not_written_again() {
     let (dir, recorder) = (tempfile::tempdir().unwrap(), Arc::new(Recorder::default()));
-    let mut settings = small();
-    settings.disk = Arc::new(Recording(recorder.clone()));
-    settings.durability = Durability::Process;
-    let (engine, _) = Engine::open(dir.path(), settings.clone()).unwrap();
-    fill(&engine, 0, 20);
-    let user = Request::new(3, 7).user;
-    engine.forget(&user).unwrap();
-    assert!(engine.compact().unwrap().blanked > 0);
-    recorder.set(Trouble::Full);
-    Request::new(4, 7).ask(None, |ask| engine.decide(ask)).unwrap();
+    let options = Options {
+        durability: Durability::Process,
+        segment_bytes: 1 << 20,
+        disk: Arc::new(Recording(recorder.clone())),
+    };
+    let from = Position {
+        at: Location { segment: 0, offset: 0 },
+        next_seq: 1,
+    };
+    let journal = Journal::open(dir.path(), from, options).unwrap();
+    // With nothing to flush, and by two at once.
+    std::thread::scope(|scope| (0..2).for_each(|_| drop(scope.spawn(|| journal.settle().unwrap()))));
     let begun = Instant::now();
-    let wait_for = |failing: bool| {
-        while engine.condition().journal.failure.is_some() != failing {
+    let wait_for = |what: &dyn Fn() -> bool| {
+        while !what() {
             assert!(begun.elapsed() < Duration::from_secs(20));
-            std::thread::sleep(Duration::from_millis(5));
+            std::thread::sleep(Duration::from_millis(1));
         }
     };
-    wait_for(true);
+    let text = b"what somebody did";
+    let (seq, _) = journal.append(1, (1, 1), text).unwrap();
+    // Written, and nobody waits for more.
+    wait_for(&|| journal.health().committed == seq);
+    journal.settle().unwrap();
+    let path = journal.segments().path(1);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let at = bytes.windows(text.len()).position(|w| w == text).unwrap();
+    bytes[at..at + text.len()].fill(0);
+    std::fs::write(&path, &bytes).unwrap();
+    recorder.set(Trouble::Full);
+    journal.append(2, (1, 1), b"more").unwrap();
+    wait_for(&|| journal.health().failure.is_some());
+    assert_eq!(journal.settle().unwrap_err().status(), 507);
     recorder.set(Trouble::None);
-    wait_for(false);
-    engine.flush().unwrap();
-    let files = std::fs::read_dir(dir.path().join("journal")).unwrap().flatten();
-    for file in files.map(|file| std::fs::read(file.path()).unwrap()) {
-        assert!(!file.windows(user.len()).any(|w| w == user.as_bytes()));
-    }
+    wait_for(&|| journal.health().failure.is_none());
+    drop(journal);
+    let bytes = std::fs::read(&path).unwrap();
+    assert_eq!(bytes[at..at + text.len()], [0; 17]);
+    assert!(bytes.ends_with(b"more"));
 }
 
+/// A disk that cannot be read for a while: what is due meanwhile is learned afterwards, in the same order; what would be
+/// acknowledged and not learned is refused. A replay comes to the same.
 #[test]
 fn a_disk_that_cannot_be_read_for_a_while_changes_nothing() {
     let (dir, clock) = (tempfile::tempdir().unwrap(), ManualClock::at(1_700_000_000_000));

@@ -266,6 +266,10 @@ impl Policy for Hierarchical {
         true
     }
 
+    fn shares_weights(&self) -> bool {
+        true
+    }
+
     fn save(&self) -> Vec<u8> {
         let mut w = Writer::new(Self::NAME, self.layout.as_str());
         w.features(self.columns.names());

@@ -133,6 +133,11 @@ impl Learner {
         }
     }
 
+    /// See [`Policy::shares_weights`](oo_core::Policy).
+    pub fn shares_weights(&self) -> bool {
+        matches!(&self.inner, Inner::Ridge(linear) if linear.shares_weights())
+    }
+
     /// For rounds of `shape`; `owner` is named in errors.
     ///
     /// # Errors

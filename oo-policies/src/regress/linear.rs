@@ -302,6 +302,11 @@ impl Linear {
         true
     }
 
+    /// See [`Policy::shares_weights`](oo_core::Policy).
+    pub fn shares_weights(&self) -> bool {
+        self.model == Model::Shared
+    }
+
     /// The slot of an action, made where there is none yet.
     fn slot_for(&mut self, id: ActionId) -> usize {
         if let Some(slot) = self.slot(id) {

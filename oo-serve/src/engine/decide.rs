@@ -163,12 +163,9 @@ impl Engine {
 
     /// What each feature at 1 adds to the expected reward for this user, numbered as [`Shape::feature`](oo_core::Shape::feature)
     /// counts: the weights of a linear model, of the policy that decides for the user. `None` where the expectation is no such
-    /// sum, or each action has weights of its own.
+    /// sum, or actions have weights of their own.
     pub fn weights(&self, user: &str) -> Option<Vec<(usize, f64)>> {
         let shape = &self.settings.shape;
-        if shape.actions.is_some() {
-            return None;
-        }
         let [context, features] = [&shape.context, &shape.candidate].map(|names| vec![1.0; names.len()]);
         let ids = [""];
         let ask = Ask {
@@ -181,9 +178,9 @@ impl Engine {
         let round = self.round(&ask, &[ActionId(0)]);
         let lane = self.lane(user).filter(|(_, arm)| arm.position > 0);
         let serving = lane.as_ref().map_or(&self.serving, |(lane, _)| &lane.serving);
-        let serving = read(serving);
+        let models = &read(serving).models;
         let mut weights = Vec::new();
-        let told = AssertUnwindSafe(|| serving.models.contributions(&round, 0, &mut weights));
+        let told = AssertUnwindSafe(|| models.shares_weights() && models.contributions(&round, 0, &mut weights));
         matches!(catch_unwind(told), Ok(true)).then_some(weights)
     }
 

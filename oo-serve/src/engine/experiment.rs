@@ -430,7 +430,7 @@ impl Engine {
             (mark, former)
         };
         self.keep_last(former);
-        self.tidy_formers();
+        let _ = self.tidy_formers();
         self.journal.commit(mark.seq).wait()
     }
 

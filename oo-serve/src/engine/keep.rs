@@ -65,9 +65,12 @@ impl Engine {
         // Before the snapshot, which is not looked for without them.
         shadow::store(shadows, &self.dir, seq, &*self.settings.disk)?;
         if !snapshot::path(&self.dir, seq).exists() {
-            // On a full disk each attempt would leave what the shadows said.
             let stored = still.store(&self.dir, &*self.settings.disk);
-            stored.inspect_err(|_| drop(self.remove(shadow::path(&self.dir, seq))))?;
+            if stored.is_err() && !snapshot::path(&self.dir, seq).exists() {
+                // On a full disk each attempt would leave what the shadows said.
+                let _ = self.remove(shadow::path(&self.dir, seq));
+            }
+            stored?;
         }
         self.snapshot_seq.store(seq, Ordering::Relaxed);
         let all = snapshot::list(&self.dir)?;
@@ -76,6 +79,14 @@ impl Engine {
             .try_for_each(|seq| self.remove(snapshot::path(&self.dir, *seq)))?;
         shadow::tidy(&self.dir, kept, &*self.settings.disk)?;
         Ok(seq)
+    }
+
+    /// Takes a snapshot and removes all others; returns how many these were.
+    fn snapshot_alone(&self) -> Result<usize> {
+        let before = snapshot::list(&self.dir)?;
+        self.snapshot_now(1)?;
+        let after = snapshot::list(&self.dir)?;
+        Ok(before.iter().filter(|seq| !after.contains(seq)).count())
     }
 
     fn remove(&self, path: PathBuf) -> Result<()> {
@@ -162,7 +173,7 @@ impl Engine {
             (mark, former)
         };
         self.keep_last(former);
-        self.tidy_formers();
+        let _ = self.tidy_formers();
         self.journal.commit(mark.seq).wait()?;
         Ok(generation)
     }
@@ -181,10 +192,8 @@ impl Engine {
         let closed = self.journal.rotate();
         {
             let _one = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
-            let before = snapshot::list(&self.dir)?.len();
             // Older snapshots may hold what is to be forgotten, and need records that are about to go.
-            self.snapshot_now(1)?;
-            done.snapshots = (before + 1).saturating_sub(snapshot::list(&self.dir)?.len());
+            done.snapshots += self.snapshot_alone()?;
         }
         // Or a disk that fails would have records written once more that were blanked by then.
         self.journal.settle()?;
@@ -204,18 +213,18 @@ impl Engine {
             if since.changed || rest.changed {
                 // The snapshot from before may need a state that is no longer in place and that no record names, and a
                 // replay from it would pass states without those who are taken out of them now.
-                self.snapshot_now(1)?;
+                done.snapshots += self.snapshot_alone()?;
             }
             self.forget_in_policies(names, &pending)?;
-            self.tidy_formers();
+            self.tidy_formers()?;
             self.forget_in_formers(&pending)?;
         }
         let disk = &self.settings.disk;
         let journal = self.journal.segments().dir();
         for entry in fs::read_dir(journal).map_err(Error::io("read the folder", journal))? {
             let path = entry.map_err(Error::io("read the folder", journal))?.path();
-            // What was set aside as damaged may hold anybody's records.
-            if path.extension().is_some_and(|e| e == "lost") {
+            // What was set aside as damaged, or left unfinished, may hold anybody's records.
+            if path.extension().is_some_and(|e| e == "lost" || e == "tmp") {
                 self.remove(path)?;
             }
         }
@@ -276,6 +285,13 @@ impl Engine {
                 done.rewritten += usize::from(*hits == 0);
             }
         }
+        let sync = || {
+            self.settings
+                .disk
+                .sync_dir(segments.dir())
+                .map_err(Error::io("flush", segments.dir()))
+        };
+        sync()?;
         for (segment, hits, _, end) in seen {
             if is_old(&end) {
                 fail::point("compact.remove");
@@ -288,10 +304,7 @@ impl Engine {
                 done.rewritten += 1;
             }
         }
-        self.settings
-            .disk
-            .sync_dir(segments.dir())
-            .map_err(Error::io("flush", segments.dir()))?;
+        sync()?;
         Ok((going.users, names))
     }
 

@@ -196,9 +196,7 @@ impl Engine {
         fail::point("apply.before");
         state.apply(mark, event, &self.serving, &|at| self.fetch(at));
         self.tell(state);
-        if let Event::Reset(user) | Event::Forgotten(user) = event {
-            self.shadows.forget(oo_core::UserId(*user));
-        }
+        self.shadows.tell(event);
         fail::point("apply.after");
         Ok(mark)
     }
@@ -218,7 +216,9 @@ impl Engine {
         let last = state.last.seq;
         drop(state);
         let every = self.settings.snapshot_every;
-        if every > 0 && last - self.snapshot_seq.load(std::sync::atomic::Ordering::Relaxed) >= every {
+        // A snapshot may have been taken since.
+        let taken = self.snapshot_seq.load(std::sync::atomic::Ordering::Relaxed);
+        if every > 0 && last.saturating_sub(taken) >= every {
             self.snapshot_unless_busy()?;
         }
         Ok(())

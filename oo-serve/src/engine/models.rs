@@ -302,6 +302,14 @@ impl Models {
         }
     }
 
+    /// See [`oo_core::Policy`].
+    pub fn shares_weights(&self) -> bool {
+        match self {
+            Models::One(policy) => policy.shares_weights(),
+            Models::Each(each) => each.blank.shares_weights(),
+        }
+    }
+
     /// Makes sure that a user's model can learn now: one that lies packed is read.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use super::state::{self, Mark, Serving, Shadowed, State};
 use super::{Engine, aside, snapshot, undo};
 use crate::journal::disk::Disk;
 use crate::journal::{self, Journal, Location, Position, Segments, fail};
-use crate::{Error, Result};
+use crate::{Error, Result, registry};
 use oo_core::{Key, Shape, Spec, UserId};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -164,7 +164,8 @@ impl Audience<'_> {
             .extend(started.err().map(|e| format!("shadow `{name}` does not go on: {e}")));
     }
 
-    /// Starts those that a snapshot knows, each from what it had learned there.
+    /// Starts those that a snapshot knows, each from what it had learned there, else from an older copy or its beginning,
+    /// without those who were forgotten since.
     fn resume(&mut self, dir: &Path, state: &State, seq: u64) {
         let mut read = |seq| {
             let loaded = shadow::load(dir, seq);
@@ -175,22 +176,23 @@ impl Audience<'_> {
         };
         let saved = read(seq);
         // Who was asleep then may have been awake before.
-        let older: Vec<u64> = snapshot::list(dir)
-            .unwrap_or_default()
-            .into_iter()
-            .filter(|s| *s < seq)
-            .collect();
-        let older = if state.shadows.keys().all(|name| saved.contains_key(name)) {
-            Default::default()
-        } else {
-            older.last().map(|seq| read(*seq)).unwrap_or_default()
-        };
+        let all_there = state.shadows.keys().all(|name| saved.contains_key(name));
+        let list = snapshot::list(dir).unwrap_or_default();
+        let older = list.into_iter().rev().find(|s| *s < seq && !all_there);
+        let older = older.map(|seq| (seq, read(seq)));
         for (name, before) in &state.shadows {
-            let now = saved.get(name);
-            self.start(dir, name, before, now.or(older.get(name)).map(Vec::as_slice));
-            if now.is_none() {
-                self.shadows.missed(name);
+            if let Some(now) = saved.get(name) {
+                self.start(dir, name, before, Some(now));
+                continue;
             }
+            // One of this name that ended before is another one.
+            let older = older.as_ref().filter(|(seq, _)| *seq >= before.since);
+            let copy = older.and_then(|(seq, saved)| Some((*seq, saved.get(name)?)));
+            self.start(dir, name, before, copy.map(|(_, saved)| &**saved));
+            self.shadows.missed(name);
+            let as_of = copy.map_or(before.since, |(seq, _)| seq);
+            let since = state.forgotten.iter().filter(|(_, seq)| **seq > as_of);
+            since.for_each(|(user, _)| self.shadows.forget_by(name, UserId(*user)));
         }
     }
 }
@@ -257,9 +259,7 @@ impl Replay<'_> {
             self.state.taught.wanted = audience.shadows.any();
             let rows = self.state.taught.take();
             audience.shadows.learn_again(rows, &mut audience.patience);
-            if let Event::Reset(user) | Event::Forgotten(user) = event {
-                audience.shadows.forget(UserId(*user));
-            }
+            audience.shadows.tell(event);
         }
         Ok(())
     }
@@ -298,6 +298,7 @@ fn sweep(dir: &Path, settings: &Settings) -> Result<()> {
             }
         }
     }
+    registry::sweep(dir);
     Ok(())
 }
 
@@ -402,7 +403,7 @@ pub(crate) fn open(dir: &Path, mut settings: Settings) -> Result<(Engine, Recove
     }
     engine.start_asides(&mut engine.state());
     engine.begin(fresh)?;
-    engine.tidy_formers();
+    let _ = engine.tidy_formers();
     Ok((engine, recovery))
 }
 

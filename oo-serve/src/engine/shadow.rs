@@ -58,7 +58,7 @@ pub struct ShadowReport {
     pub name: String,
     /// Its spec.
     pub spec: String,
-    /// Proposals logged or to be logged.
+    /// Proposals made; one about a person who was forgotten before it could be logged is not.
     pub proposed: u64,
     /// Proposals that failed: errors, panics, no distribution, too slow.
     pub failed: u64,
@@ -156,9 +156,22 @@ impl Shadows {
         }
     }
 
-    /// None misses it, however much waits: what it did not forget would be kept with it.
-    pub fn forget(&self, user: UserId) {
-        self.each(|shadow| drop(shadow.send(Job::Forget(user))));
+    /// What a record says of a user. None misses who is forgotten, however much waits: it would be kept with what it learned.
+    pub fn tell(&self, event: &Event) {
+        match event {
+            Event::Reset(user) => self.send(|| Job::Forget(UserId(*user))),
+            Event::Forgotten(user) => self.each(|shadow| drop(shadow.send(Job::Forget(UserId(*user))))),
+            _ => {}
+        }
+    }
+
+    /// Tells one to forget a user.
+    pub fn forget_by(&self, name: &str, user: UserId) {
+        self.each(|shadow| {
+            if shadow.name == name {
+                drop(shadow.send(Job::Forget(user)));
+            }
+        });
     }
 
     /// The same as [`learn`](Shadows::learn) while nobody waits for an answer: a full queue is waited for, until the patience
@@ -307,8 +320,10 @@ pub(crate) fn store(asked: Saving, dir: &Path, seq: u64, disk: &dyn Disk) -> Res
     let temporary = path.with_extension("shadows.tmp");
     let mut file = disk.create(&temporary).map_err(Error::io("create", &temporary))?;
     let written = file.write_at(&out, 0).and_then(|()| file.sync());
-    written
-        .and_then(|()| disk.rename(&temporary, &path))
+    let renamed = written.and_then(|()| disk.rename(&temporary, &path));
+    // What is left of it takes room, and has another name the next time.
+    renamed
+        .inspect_err(|_| drop(disk.remove(&temporary)))
         .map_err(Error::io("write", &path))
 }
 
@@ -449,6 +464,7 @@ impl Engine {
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Unavailable`] when the disk fails.
     pub fn remove_shadow(&self, name: &str) -> Result<()> {
+        let _one = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
         self.journal.writable()?;
         let mark = {
             let mut state = self.state();

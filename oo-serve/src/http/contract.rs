@@ -272,11 +272,13 @@ impl<'de: 'a, 'a> Deserialize<'de> for Context<'a> {
                 })
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Context<'de>, A::Error> {
-                let (mut context, mut named) = (Context::default(), Vec::new());
+                let (mut context, mut named, mut profiled) = (Context::default(), Vec::new(), false);
                 while let Some(key) = map.next_key::<Text<'de>>()? {
                     match &*key {
                         "now" if context.now.is_some() => return Err(de::Error::duplicate_field("now")),
-                        "profile" if context.profile.is_some() => return Err(de::Error::duplicate_field("profile")),
+                        "profile" if std::mem::replace(&mut profiled, true) => {
+                            return Err(de::Error::duplicate_field("profile"));
+                        }
                         "now" => context.now = Some(map.next_value()?),
                         "profile" => context.profile = map.next_value()?,
                         _ => named.push((key, map.next_value()?)),

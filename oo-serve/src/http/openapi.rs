@@ -66,7 +66,8 @@ impl utoipa::Modify for Guards {
                 let keyed = operation.security.is_some();
                 let limited = operation.tags.iter().flatten().all(|tag| tag != "probe");
                 for (applies, status, why) in [
-                    (posts, "400", "No JSON"),
+                    (posts, "400", "No JSON, or not exactly one header Host"),
+                    (!posts, "400", "Not exactly one header Host"),
                     (keyed, "401", "No valid key, where keys are needed"),
                     (
                         true,

@@ -107,6 +107,28 @@ fn a_decision_and_what_came_of_it() {
     assert_eq!(server.get("/stats/alice").status, 404);
 }
 
+/// Where actions have weights of their own, a person has none.
+#[test]
+fn weights_are_those_of_one_model() {
+    for (policy, shared) in [
+        ("lin-ucb", true),
+        ("lin-ucb+per-user", true),
+        ("lin-ucb{model=disjoint}", false),
+    ] {
+        let server = Server::start(&["--candidate", "2", "--policy", policy]);
+        let body = r#"{"user_id":1,"decision_id":"d","candidates":[{"id":"0","features":[1,0]}]}"#;
+        assert_eq!(server.post("/recommend", body).status, 200);
+        let told = server.post("/feedback", r#"{"decision_id":"d","reaction":"done"}"#);
+        assert_eq!(told.json()["status"], "learned");
+        let weights = &server.get("/stats/1").json()["weights"];
+        assert_eq!(
+            weights["f0"].as_f64().map(|w| w > 0.1),
+            shared.then_some(true),
+            "{policy}: {weights}"
+        );
+    }
+}
+
 #[test]
 fn scores_leave_no_trace() {
     let server = Server::start(&["--candidate", "2", "--policy", "lin-ucb{alpha=0}"]);
