@@ -81,7 +81,8 @@ fn a_decision_and_what_came_of_it() {
     for part in told {
         let [value, contribution] = ["value", "contribution"].map(|key| part[key].as_f64().unwrap());
         let weight = stats["weights"][part["feature"].as_str().unwrap()].as_f64().unwrap();
-        assert!((weight * value - contribution).abs() < 1e-9, "{part}: {weight}");
+        // The value is told with the digits of an f32.
+        assert!((weight * value - contribution).abs() < 1e-6, "{part}: {weight}");
     }
     let features = server.get("/features/alice").json();
     assert_eq!(features["vectors"].as_array().unwrap().len(), 2);
@@ -208,9 +209,9 @@ fn the_document_has_every_route_and_the_page_needs_nobody_else() {
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
             let said = |status: &str| operation["responses"][status].is_object();
-            assert!(said("200") && said("403"), "{method} {path}");
+            assert!(said("200") && said("400") && said("403"), "{method} {path}");
             assert_eq!(said("401"), operation["security"].is_array(), "{method} {path}");
-            for status in ["400", "408", "413", "415"] {
+            for status in ["408", "413", "415"] {
                 assert_eq!(said(status), method == "post", "{method} {path}: {status}");
             }
         }
