@@ -69,7 +69,9 @@ pub fn fetch(text: &str, server: Option<&str>, state: &Path) -> Result<Fetched, 
     } else if let Some(file) = remembered {
         let under = partial(&home, "alias");
         let write = || std::fs::write(&under, &number).and_then(|()| std::fs::rename(&under, &file));
-        write().map_err(|e| format!("cannot write {}: {e}", file.display()))?;
+        write()
+            .inspect_err(|_| drop(std::fs::remove_file(&under)))
+            .map_err(|e| format!("cannot write {}: {e}", file.display()))?;
     }
     Ok(Fetched {
         folder,
@@ -133,6 +135,10 @@ pub(crate) fn forget(state: &Path, without: impl Fn(&Winner) -> crate::Result<Op
             Ok(Err(_)) | Err(_) => std::fs::remove_dir_all(&folder).map_err(told)?,
         }
     }
+    for model in models {
+        let flushed = std::fs::File::open(&model).and_then(|folder| folder.sync_all());
+        flushed.map_err(Error::io("flush", model))?;
+    }
     Ok(())
 }
 
@@ -143,15 +149,15 @@ fn partial(home: &Path, name: &str) -> PathBuf {
     home.join(format!(".{name}.{}.{number}.partial", std::process::id()))
 }
 
-/// Removes what a kill left of them in a state folder, which may hold what is to be forgotten. For a start, when nobody
-/// else makes any.
+/// Removes what a kill left of them in a state folder, which may hold what is to be forgotten. For a start: another one that
+/// fetches into the same folder meanwhile will not get it.
 pub(crate) fn sweep(state: &Path) {
     let entries = |of: &Path| std::fs::read_dir(of).into_iter().flatten().flatten();
     for entry in entries(&state.join("models")).flat_map(|model| entries(&model.path())) {
         let name = entry.file_name();
         if name.as_encoded_bytes().starts_with(b".") && name.as_encoded_bytes().ends_with(b".partial") {
             let path = entry.path();
-            // What cannot be removed is in the way of nothing.
+            // What cannot be removed is no reason not to serve.
             let _ = std::fs::remove_dir_all(&path).or_else(|_| std::fs::remove_file(&path));
         }
     }

@@ -336,7 +336,7 @@ impl Engine {
         let _one = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
         self.journal.writable()?;
         let generation = self.no_experiment()? + 1;
-        let challenger = keep(&self.dir, &self.settings, artefact, generation)?;
+        let challenger = keep(&self.dir, &self.settings, &*self.without_pending(artefact)?, generation)?;
         let begun = Begun {
             salt: plan.salt.clone(),
             share: plan.share,

@@ -18,6 +18,7 @@ use crate::journal::disk::Disk;
 use crate::journal::{Record, fail};
 use crate::{Error, Result, registry};
 use oo_core::{Shape, Spec, UserId};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -108,6 +109,29 @@ impl Engine {
         self.without_of(&self.settings.shape, spec, state, users)
     }
 
+    /// An artefact from outside without those whom a compaction has still to take out: it does not look at what is in place.
+    ///
+    /// # Errors
+    /// A state that does not fit its spec.
+    pub(super) fn without_pending<'a>(&self, artefact: &'a Artefact) -> Result<Cow<'a, Artefact>> {
+        let blanked = self.blanked();
+        let users: Vec<UserId> = {
+            let state = self.state();
+            let pending = state.forgotten.iter().filter(|(_, seq)| **seq > blanked);
+            pending.map(|(user, _)| UserId(*user)).collect()
+        };
+        let Some(state) = artefact.state.as_ref().filter(|_| !users.is_empty()) else {
+            return Ok(Cow::Borrowed(artefact));
+        };
+        let less = self.without(&artefact.spec.to_string(), state.clone(), &users)?;
+        Ok(less.map_or(Cow::Borrowed(artefact), |state| {
+            Cow::Owned(Artefact {
+                spec: artefact.spec.clone(),
+                state: Some(state),
+            })
+        }))
+    }
+
     fn without_of(&self, shape: &Shape, spec: &str, state: Vec<u8>, users: &[UserId]) -> Result<Option<Vec<u8>>> {
         let artefact = Artefact {
             spec: Spec::parse(spec)?,
@@ -142,6 +166,10 @@ impl Engine {
         // As they are before any is written.
         let listed: Vec<PathBuf> = listed.flatten().map(|file| file.path()).collect();
         for path in listed {
+            if path.extension().is_some_and(|e| e == "tmp") {
+                remove(&path)?;
+                continue;
+            }
             let stem = path.file_stem().and_then(|stem| stem.to_str());
             let Some(digest) = stem.filter(|stem| stem.len() == 64) else {
                 continue;
@@ -173,10 +201,7 @@ impl Engine {
                 Err(_) => remove(&path)?,
             }
         }
-        self.settings
-            .disk
-            .sync_dir(&folder)
-            .map_err(Error::io("flush", folder))?;
+        self.sync(&folder)?;
         // Registered models lie in the folder as well.
         registry::forget(&self.dir, |winner| {
             let (policy, state) = (&winner.policy, winner.state.clone());

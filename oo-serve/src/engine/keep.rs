@@ -6,14 +6,14 @@ use super::ids::decision_hash;
 use super::recover::{install, journal_dir, keep};
 use super::state::{self, write};
 use super::{Artefact, Engine};
-use super::{shadow, snapshot};
+use super::{shadow, snapshot, undo};
 use crate::journal::record::{self, BLANK, SEGMENT_HEAD, segment_head};
 use crate::journal::{End, Record, fail};
 use crate::{Error, Result};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLock, TryLockError};
 use std::time::Duration;
@@ -71,6 +71,9 @@ impl Engine {
                 let _ = self.remove(shadow::path(&self.dir, seq));
             }
             stored?;
+        } else {
+            // Whoever wrote it may not have come to that.
+            self.sync(&snapshot::folder(&self.dir))?;
         }
         self.snapshot_seq.store(seq, Ordering::Relaxed);
         let all = snapshot::list(&self.dir)?;
@@ -78,6 +81,7 @@ impl Engine {
         old.iter()
             .try_for_each(|seq| self.remove(snapshot::path(&self.dir, *seq)))?;
         shadow::tidy(&self.dir, kept, &*self.settings.disk)?;
+        self.sync(&snapshot::folder(&self.dir))?;
         Ok(seq)
     }
 
@@ -91,6 +95,11 @@ impl Engine {
 
     fn remove(&self, path: PathBuf) -> Result<()> {
         self.settings.disk.remove(&path).map_err(Error::io("remove", path))
+    }
+
+    /// What was removed from a folder stays so, and what was renamed, over a power cut.
+    pub(super) fn sync(&self, folder: &Path) -> Result<()> {
+        self.settings.disk.sync_dir(folder).map_err(Error::io("flush", folder))
     }
 
     /// SHA-256 over everything known, in hex: equal to that of a replay of the journal. Takes as long as a snapshot.
@@ -129,7 +138,7 @@ impl Engine {
     /// change; [`Error::Unavailable`] when the disk fails.
     pub fn swap(&self, artefact: &Artefact) -> Result<u64> {
         let _one = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
-        self.exchange(artefact, Event::Swapped)
+        self.exchange(&*self.without_pending(artefact)?, Event::Swapped)
     }
 
     /// Puts a shadow in charge, with what it has learned; else as [`swap`](Engine::swap).
@@ -218,6 +227,7 @@ impl Engine {
             self.forget_in_policies(names, &pending)?;
             self.tidy_formers()?;
             self.forget_in_formers(&pending)?;
+            self.sync(&undo::folder(&self.dir))?;
         }
         let disk = &self.settings.disk;
         let journal = self.journal.segments().dir();
@@ -228,7 +238,7 @@ impl Engine {
                 self.remove(path)?;
             }
         }
-        disk.sync_dir(journal).map_err(Error::io("flush", journal))?;
+        self.sync(journal)?;
         let path = self.blanked_file();
         let mut file = disk.create(&path).map_err(Error::io("create", &path))?;
         file.write_at(last.to_string().as_bytes(), 0)
@@ -285,13 +295,7 @@ impl Engine {
                 done.rewritten += usize::from(*hits == 0);
             }
         }
-        let sync = || {
-            self.settings
-                .disk
-                .sync_dir(segments.dir())
-                .map_err(Error::io("flush", segments.dir()))
-        };
-        sync()?;
+        self.sync(segments.dir())?;
         for (segment, hits, _, end) in seen {
             if is_old(&end) {
                 fail::point("compact.remove");
@@ -304,7 +308,7 @@ impl Engine {
                 done.rewritten += 1;
             }
         }
-        sync()?;
+        self.sync(segments.dir())?;
         Ok((going.users, names))
     }
 
@@ -328,7 +332,7 @@ impl Engine {
     }
 
     /// Up to this record the files hold nothing more of whoever was forgotten.
-    fn blanked(&self) -> u64 {
+    pub(super) fn blanked(&self) -> u64 {
         let text = fs::read_to_string(self.blanked_file()).ok();
         text.and_then(|t| t.trim().parse().ok()).unwrap_or(0)
     }

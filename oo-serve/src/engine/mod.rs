@@ -196,7 +196,11 @@ impl Engine {
         fail::point("apply.before");
         state.apply(mark, event, &self.serving, &|at| self.fetch(at));
         self.tell(state);
-        self.shadows.tell(event);
+        match event {
+            Event::Reset(user) => self.shadows.reset(oo_core::UserId(*user)),
+            Event::Forgotten(user) => self.shadows.forget(oo_core::UserId(*user)),
+            _ => {}
+        }
         fail::point("apply.after");
         Ok(mark)
     }

@@ -67,9 +67,11 @@ pub(crate) fn lock(dir: &Path) -> Result<File> {
 fn place(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<()> {
     let temporary = path.with_extension("tmp");
     let mut file = disk.create(&temporary).map_err(Error::io("create", &temporary))?;
-    file.write_at(bytes, 0).map_err(Error::io("write", &temporary))?;
-    file.sync().map_err(Error::io("flush", &temporary))?;
-    disk.rename(&temporary, path).map_err(Error::io("rename", &temporary))?;
+    let written = file.write_at(bytes, 0).and_then(|()| file.sync());
+    let renamed = written.and_then(|()| disk.rename(&temporary, path));
+    renamed
+        .inspect_err(|_| drop(disk.remove(&temporary)))
+        .map_err(Error::io("write", path))?;
     let folder = path.parent().unwrap_or(path);
     disk.sync_dir(folder).map_err(Error::io("flush", folder))
 }
@@ -259,7 +261,9 @@ impl Replay<'_> {
             self.state.taught.wanted = audience.shadows.any();
             let rows = self.state.taught.take();
             audience.shadows.learn_again(rows, &mut audience.patience);
-            audience.shadows.tell(event);
+            if let Event::Reset(user) | Event::Forgotten(user) = event {
+                audience.shadows.forget(UserId(*user));
+            }
         }
         Ok(())
     }

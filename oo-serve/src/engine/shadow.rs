@@ -62,7 +62,7 @@ pub struct ShadowReport {
     pub proposed: u64,
     /// Proposals that failed: errors, panics, no distribution, too slow.
     pub failed: u64,
-    /// Rounds and rewards that it did not get to.
+    /// Rounds, rewards and resets that it did not get to.
     pub dropped: u64,
 }
 
@@ -156,13 +156,14 @@ impl Shadows {
         }
     }
 
-    /// What a record says of a user. None misses who is forgotten, however much waits: it would be kept with what it learned.
-    pub fn tell(&self, event: &Event) {
-        match event {
-            Event::Reset(user) => self.send(|| Job::Forget(UserId(*user))),
-            Event::Forgotten(user) => self.each(|shadow| drop(shadow.send(Job::Forget(UserId(*user))))),
-            _ => {}
-        }
+    /// A user begins anew.
+    pub fn reset(&self, user: UserId) {
+        self.send(|| Job::Forget(user));
+    }
+
+    /// None misses who is forgotten, however much waits: it would be kept with what it learned.
+    pub fn forget(&self, user: UserId) {
+        self.each(|shadow| drop(shadow.send(Job::Forget(user))));
     }
 
     /// Tells one to forget a user.
@@ -429,7 +430,7 @@ impl Engine {
         }
         let _one = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
         self.journal.writable()?;
-        let swapped = keep(&self.dir, &self.settings, artefact, 0)?;
+        let swapped = keep(&self.dir, &self.settings, &*self.without_pending(artefact)?, 0)?;
         let mark = {
             let mut state = self.state();
             if state.shadows.contains_key(name) {

@@ -196,18 +196,19 @@ impl Engine {
     /// Removes what nothing can come back to.
     ///
     /// # Errors
-    /// A disk that does not do it now: it is asked again after the next change, and by each compaction.
+    /// A disk that does not do it now: it is asked again after the next change, and when somebody is to be forgotten.
     pub(super) fn tidy_formers(&self) -> Result<()> {
         let needed: Vec<u64> = self.state().before.iter().map(|f| f.generation).collect();
         let files = std::fs::read_dir(folder(&self.dir)).into_iter().flatten().flatten();
+        let mut done = Ok(());
         for file in files {
             let generation = file.file_name().to_str().and_then(|name| name.parse().ok());
             if generation.is_some_and(|g: u64| !needed.contains(&g)) {
                 let path = file.path();
-                self.settings.disk.remove(&path).map_err(Error::io("remove", path))?;
+                done = done.and(self.settings.disk.remove(&path).map_err(Error::io("remove", path)));
             }
         }
-        Ok(())
+        done
     }
 }
 

@@ -19,7 +19,7 @@ fn stranger(user: &str) -> Problem {
     responses(
         (status = 200, description = "{decisions, pulls, cumulative_reward, estimated_mean, last_updated, profile, weights}; \
             the profile by the journal with as_of, age_ms and whether it is fresh enough to be used, null where none is kept; \
-            the weights of a linear model by feature, of the policy that decides for the person, null where it is none"),
+            the weights of a linear model by feature, of the policy that decides for the person, null where candidates share none"),
         (status = 404, description = "A stranger", body = Problem, content_type = "application/problem+json"),
     ), security((), ("bearer" = [])))]
 pub async fn stats(call: Call) -> Answer {

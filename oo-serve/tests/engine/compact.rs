@@ -156,6 +156,30 @@ fn a_policy_that_leaves_meanwhile_is_there_for_the_next_start() {
     assert_eq!((engine.fingerprint().unwrap(), recovery.losses), (live, vec![]));
 }
 
+/// A compaction takes the forgotten out of files; so what comes from outside before it comes without them.
+#[test]
+fn nobody_returns_with_a_policy_from_outside() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), ManualClock::at(START));
+    let (_, settings) = watched(Artefact::blank("lin-ts+per-user").unwrap(), &clock);
+    let (engine, _) = Engine::open(dir.path(), settings.clone()).unwrap();
+    teach(&engine, 0..40);
+    let [user, other] = [7, 8].map(|i| Request::new(i, 10).user);
+    let outside = engine.in_charge().unwrap();
+    engine.forget(&user).unwrap();
+    engine.swap(&outside).unwrap();
+    engine.add_shadow("beside", &outside).unwrap();
+    engine.compact().unwrap();
+    engine.snapshot().unwrap();
+    let number = oo_serve::engine::ask::identity(&user).to_string();
+    let shadow = engine.shadow("beside", Duration::from_secs(20)).unwrap();
+    for state in [engine.in_charge().unwrap(), shadow].map(|artefact| artefact.state.unwrap()) {
+        let holds = |text: &str| state.windows(text.len()).any(|w| w == text.as_bytes());
+        assert!(!holds(&number));
+        assert!(holds(&oo_serve::engine::ask::identity(&other).to_string()));
+    }
+    comes_back(dir.path(), engine, &settings);
+}
+
 /// True where a file of the journal holds this text.
 fn holds(dir: &Path, text: &str) -> bool {
     let files = std::fs::read_dir(dir.join("journal")).unwrap().flatten();

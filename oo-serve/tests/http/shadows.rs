@@ -12,7 +12,7 @@ use oo_serve::rollout::Rollout;
 use oo_serve::{Engine, Settings};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -157,20 +157,18 @@ fn bad_shadows_leave_the_tail_as_it_is() {
             Inside::start(&[]),
             Inside::start(&["panics", "sleeps", "nan", "lin-ucb"]),
         );
-        let over = AtomicBool::new(false);
+        let (ends, over) = channel::<()>();
         let took = std::thread::scope(|scope| {
-            scope.spawn(|| {
+            // Goes with this closure, whichever way that ends.
+            let _ends = ends;
+            let servers = [&alone, &beside];
+            scope.spawn(move || {
                 // As the program does every second.
-                while !over.load(Ordering::Relaxed) {
-                    [&alone, &beside]
-                        .iter()
-                        .for_each(|server| server.engine.tick().unwrap());
-                    std::thread::sleep(Duration::from_secs(1));
+                while over.recv_timeout(Duration::from_secs(1)) == Err(RecvTimeoutError::Timeout) {
+                    servers.iter().for_each(|server| server.engine.tick().unwrap());
                 }
             });
-            let took = in_turn([&alone, &beside], ROUNDS);
-            over.store(true, Ordering::Relaxed);
-            took
+            in_turn([&alone, &beside], ROUNDS)
         });
         let [without, with] = took.map(|times| [0.5, 0.99, 0.999].map(|q| at(q, &times)));
         beside.engine.shadow("lin-ucb", Duration::from_secs(20)).unwrap();
