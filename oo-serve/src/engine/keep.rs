@@ -1,6 +1,6 @@
 //! What is done to the folder and the policy while the engine runs: snapshots, compaction, another policy.
 
-use super::event::{Event, Swapped};
+use super::event::{Event, Swapped, Whose};
 use super::forget::{self, StateNames};
 use super::ids::decision_hash;
 use super::recover::{install, journal_dir, keep};
@@ -11,7 +11,7 @@ use crate::journal::record::{self, BLANK, SEGMENT_HEAD, segment_head};
 use crate::journal::{End, Record, fail};
 use crate::{Error, Result};
 use serde::Serialize;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -267,6 +267,7 @@ impl Engine {
         let mut names = StateNames::new();
         let mut going = Going {
             users: pending,
+            loose: HashSet::new(),
             decisions: HashMap::new(),
         };
         // Files that need not be read for anything are not read.
@@ -276,22 +277,38 @@ impl Engine {
         let segments = self.journal.segments();
         let mut seen = Vec::new();
         for segment in segments.list()?.into_iter().filter(|s| *s <= closed) {
-            let (mut hits, mut loose) = (0, Vec::new());
+            let (mut hits, mut loose) = (0, false);
             let end = segments.scan(segment, |r| {
-                hits += u64::from(going.meets(&r, &mut loose));
+                match going.meets(&r) {
+                    Some(true) => hits += 1,
+                    Some(false) => loose = true,
+                    None => {}
+                }
                 names.extend(forget::named(&r));
                 Ok(())
             })?;
             seen.push((segment, hits, loose, end));
         }
+        if !going.loose.is_empty() {
+            for (segment, ..) in seen.iter().filter(|(_, hits, ..)| *hits > 0) {
+                segments.scan(*segment, |r| {
+                    going.note(&r);
+                    Ok(())
+                })?;
+            }
+        }
         let is_old = |end: &End| horizon.is_some_and(|h| end.defect.is_none() && end.time.saturating_add(h) < now);
         // First what is known by its decision alone, which must be there until then: this may be stopped at any file.
-        for (segment, hits, loose, end) in &seen {
-            let theirs = loose.iter().filter(|(decision, seq)| going.has(*decision, *seq));
-            let loose = theirs.count() as u64;
-            if loose > 0 && !is_old(end) {
+        let may_hold = |(_, _, loose, end): &&(_, _, bool, End)| *loose && !going.decisions.is_empty() && !is_old(end);
+        for (segment, hits, ..) in seen.iter().filter(may_hold) {
+            let mut theirs = 0;
+            segments.scan(*segment, |r| {
+                theirs += u64::from(going.takes_loose(&r));
+                Ok(())
+            })?;
+            if theirs > 0 {
                 self.blank(*segment, |r| going.takes_loose(r))?;
-                done.blanked += loose;
+                done.blanked += theirs;
                 done.rewritten += usize::from(*hits == 0);
             }
         }
@@ -388,44 +405,48 @@ struct Since {
 /// Whose records go: each with the record that says so, since what comes after it stays.
 struct Going {
     users: BTreeMap<u64, u64>,
-    /// Their decisions, by the hashes of the ids: for feedback that came before its decision, or without its user.
+    /// The decisions that feedback is about which names no user: it came before its decision, or long after it. By the
+    /// hashes of their ids; there are few, while the decisions of one person may be many.
+    loose: HashSet<u64>,
+    /// Those of them that are theirs.
     decisions: HashMap<u64, u64>,
 }
 
 impl Going {
-    /// True for a record of one of the users; their decisions are noted, and in `loose` what may belong to one.
-    fn meets(&mut self, r: &Record<'_>, loose: &mut Vec<(u64, u64)>) -> bool {
-        let wanted = !self.users.is_empty();
-        let Some(whose) = wanted.then(|| Event::whose(r)).flatten() else {
-            return false;
-        };
-        let decision = whose.decision.map(decision_hash);
-        let Some(user) = whose.user else {
-            loose.extend(decision.map(|decision| (decision, r.seq)));
-            return false;
-        };
-        let gone = self.users.get(&user).filter(|seq| r.seq < **seq);
-        if let (Some(seq), Some(decision)) = (gone, decision) {
-            self.decisions.insert(decision, *seq);
+    /// True for a record of one of the users, false for one that may belong to anybody.
+    fn meets(&mut self, r: &Record<'_>) -> Option<bool> {
+        let whose = (!self.users.is_empty()).then(|| Event::whose(r))??;
+        if whose.user.is_some() {
+            return self.gone(&whose, r).map(|_| true);
         }
-        gone.is_some()
+        self.loose.insert(decision_hash(whose.decision?));
+        Some(false)
     }
 
-    fn has(&self, decision: u64, record: u64) -> bool {
-        self.decisions.get(&decision).is_some_and(|seq| record < *seq)
+    /// Once all of the journal was met: what of theirs is loose.
+    fn note(&mut self, r: &Record<'_>) {
+        let Some(whose) = Event::whose(r) else { return };
+        let decision = whose.decision.map(decision_hash).filter(|d| self.loose.contains(d));
+        if let (Some(decision), Some(seq)) = (decision, self.gone(&whose, r)) {
+            self.decisions.insert(decision, seq);
+        }
     }
 
-    /// Once all of the journal was met: true for what names its user.
+    /// The record that forgot the user of this one, which comes before it.
+    fn gone(&self, whose: &Whose<'_>, r: &Record<'_>) -> Option<u64> {
+        self.users.get(&whose.user?).copied().filter(|seq| r.seq < *seq)
+    }
+
+    /// True for what names one of them.
     fn takes(&self, r: &Record<'_>) -> bool {
-        let user = Event::whose(r).and_then(|whose| whose.user);
-        let gone = user.and_then(|user| self.users.get(&user));
-        gone.is_some_and(|seq| r.seq < *seq)
+        Event::whose(r).is_some_and(|whose| self.gone(&whose, r).is_some())
     }
 
-    /// For what does not: true where its decision is theirs.
+    /// True for what names nobody, and whose decision is theirs.
     fn takes_loose(&self, r: &Record<'_>) -> bool {
         let loose = Event::whose(r).filter(|whose| whose.user.is_none());
-        let decision = loose.and_then(|whose| whose.decision);
-        decision.is_some_and(|decision| self.has(decision_hash(decision), r.seq))
+        let decision = loose.and_then(|whose| whose.decision).map(decision_hash);
+        let seq = decision.and_then(|decision| self.decisions.get(&decision));
+        seq.is_some_and(|seq| r.seq < *seq)
     }
 }
