@@ -476,19 +476,19 @@ fn a_hundred_stops_under_load() {
 }
 
 /// R24: four clients that together ask half as often as they could, and a user forgotten every minute, so that the journal is
-/// compacted. The rate is held: what is open, and so the memory, follows from it. Prints a line every ten seconds.
+/// compacted. The rate is held: what is open, and so the memory, follows from it. Prints a line every ten seconds. The fewer
+/// there are (`OO_SOAK_USERS`, a thousand by default), the more has each of them in the journal when it is forgotten.
 #[test]
 #[ignore = "runs for OO_SOAK_SECONDS, two hours by default"]
 fn a_long_run_grows_nothing() {
     const CLIENTS: u64 = 4;
-    let seconds = std::env::var("OO_SOAK_SECONDS")
-        .ok()
-        .and_then(|s| s.parse().ok())
-        .unwrap_or(7200u64);
+    let number = |name: &str| std::env::var(name).ok().and_then(|s| s.parse::<u64>().ok());
+    let seconds = number("OO_SOAK_SECONDS").unwrap_or(7200);
+    let users = number("OO_SOAK_USERS").unwrap_or(1000);
     let server = Server::start(&with(&["--wait", "60", "--snapshot-every", "50000"]));
     let pairs = AtomicU64::new(0);
     let pair = |client: &mut Client, i: u64| {
-        let body = ASK.replace("\"u\"", &format!("\"u{}\"", i % 1000));
+        let body = ASK.replace("\"u\"", &format!("\"u{}\"", i % users));
         let answer = client.post("/recommend", &body).json();
         let id = answer["decision_id"].as_str().unwrap();
         let told = client.post("/feedback", &format!(r#"{{"decision_id":"{id}","reaction":"done"}}"#));
@@ -529,7 +529,7 @@ fn a_long_run_grows_nothing() {
                 break;
             }
             if tick % 6 == 0 {
-                let user = format!("/users/u{}", forgotten * 7 % 1000);
+                let user = format!("/users/u{}", forgotten * 7 % users);
                 let reply = server.connect().ask("DELETE", &user, "", "").unwrap();
                 assert!(reply.status == 200 || reply.status == 404, "{}", reply.text());
                 forgotten += 1;
