@@ -30,7 +30,7 @@ impl Commit {
     /// Blocks until it ends.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when the disk failed.
+    /// [`Error::Unavailable`](crate::Error::Unavailable) when the disk failed.
     pub fn wait(self) -> Result<()> {
         let mut head = self.inner.head();
         loop {
