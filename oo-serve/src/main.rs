@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Memory that is freed is used again whichever thread asks, and goes back within seconds while there is work: with the
-/// C library's, a server under a steady load grew.
+/// Memory that is freed is used again whichever thread asks, and goes back within seconds: with the C library's, a
+/// server under a steady load grew.
 #[global_allocator]
 static MEMORY: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
