@@ -289,6 +289,39 @@ fn what_is_settled_is_not_written_again() {
     assert!(bytes.ends_with(b"more"));
 }
 
+/// What waits for a disk that does not come back has a bound; nothing that was taken is lost.
+#[test]
+fn a_disk_that_hangs_fills_no_memory() {
+    let (dir, recorder) = (tempfile::tempdir().unwrap(), Arc::new(Recorder::default()));
+    let options = Options {
+        durability: Durability::Process,
+        segment_bytes: 1 << 30,
+        disk: Arc::new(Recording(recorder.clone())),
+    };
+    let from = Position {
+        at: Location { segment: 0, offset: 0 },
+        next_seq: 1,
+    };
+    let journal = Journal::open(dir.path(), from, options).unwrap();
+    recorder.set(Trouble::Hangs);
+    let payload = vec![7; 1 << 20];
+    let append = || journal.append(1, (1, 1), &payload);
+    let taken = (0..200).take_while(|_| append().is_ok()).count();
+    assert!((60..70).contains(&taken), "{taken} MiB");
+    let refused = append().unwrap_err();
+    assert_eq!(refused.status(), 503);
+    assert!(refused.to_string().contains("64 MiB"), "{refused}");
+    recorder.set(Trouble::None);
+    let begun = Instant::now();
+    while append().is_err() {
+        assert!(begun.elapsed() < Duration::from_secs(20));
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    drop(journal);
+    let end = Segments::new(dir.path()).scan(1, |_| Ok(())).unwrap();
+    assert_eq!((end.records, end.defect), (taken as u64 + 1, None));
+}
+
 /// A disk that cannot be read for a while: what is due meanwhile is learned afterwards, in the same order; what would be
 /// acknowledged and not learned is refused. A replay comes to the same.
 #[test]

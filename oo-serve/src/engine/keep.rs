@@ -278,7 +278,7 @@ impl Engine {
         let mut seen = Vec::new();
         for segment in segments.list()?.into_iter().filter(|s| *s <= closed) {
             let (mut hits, mut loose) = (0, false);
-            let end = segments.scan(segment, |r| {
+            let end = segments.scan_all(segment, |r| {
                 match going.meets(&r) {
                     Some(true) => hits += 1,
                     Some(false) => loose = true,
@@ -291,7 +291,7 @@ impl Engine {
         }
         if !going.loose.is_empty() {
             for (segment, ..) in seen.iter().filter(|(_, hits, ..)| *hits > 0) {
-                segments.scan(*segment, |r| {
+                segments.scan_all(*segment, |r| {
                     going.note(&r);
                     Ok(())
                 })?;
@@ -302,7 +302,7 @@ impl Engine {
         let may_hold = |(_, _, loose, end): &&(_, _, bool, End)| *loose && !going.decisions.is_empty() && !is_old(end);
         for (segment, hits, ..) in seen.iter().filter(may_hold) {
             let mut theirs = 0;
-            segments.scan(*segment, |r| {
+            segments.scan_all(*segment, |r| {
                 theirs += u64::from(going.takes_loose(&r));
                 Ok(())
             })?;
@@ -319,7 +319,7 @@ impl Engine {
                 self.remove(segments.path(segment))?;
                 segments.close(segment);
                 done.dropped += 1;
-            } else if hits > 0 {
+            } else if hits > 0 || (end.defect.is_some() && !going.users.is_empty()) {
                 self.blank(segment, |r| going.takes(r))?;
                 done.blanked += hits;
                 done.rewritten += 1;
@@ -360,7 +360,8 @@ impl Engine {
         self.state().forgotten.values().any(|seq| *seq > blanked)
     }
 
-    /// Writes a segment again, every record in its place, those that go as zeros.
+    /// Writes a segment again, every record in its place, those that go as zeros. Nothing tells whose damaged bytes were:
+    /// they are zeros too, and what is sound behind them stays.
     fn blank(&self, segment: u32, goes: impl Fn(&Record<'_>) -> bool) -> Result<()> {
         let segments = self.journal.segments();
         let path = segments.path(segment);
@@ -368,11 +369,12 @@ impl Engine {
         let disk = &self.settings.disk;
         fail::point("compact.write");
         let mut file = disk.create(&temporary).map_err(Error::io("create", &temporary))?;
-        let first = segments.first_seq(segment)?.unwrap_or(0);
-        file.write_at(&segment_head(first), 0)
-            .map_err(Error::io("write", &temporary))?;
+        let head = segments.first_seq(segment)?.map_or([0; SEGMENT_HEAD], segment_head);
+        file.write_at(&head, 0).map_err(Error::io("write", &temporary))?;
         let (mut out, mut offset) = (Vec::with_capacity(2 << 20), SEGMENT_HEAD as u64);
-        segments.scan(segment, |r| {
+        let end = segments.scan_all(segment, |r| {
+            let damaged = u64::from(r.at.offset) - offset - out.len() as u64;
+            out.resize(out.len() + damaged as usize, 0);
             match goes(&r) {
                 true => record::write(&mut out, r.seq, r.time, (BLANK, 0), &vec![0; r.payload.len()]),
                 false => record::write(&mut out, r.seq, r.time, (r.kind, r.version), r.payload),
@@ -384,6 +386,7 @@ impl Engine {
             }
             Ok(())
         })?;
+        out.resize(end.len.saturating_sub(offset) as usize, 0);
         file.write_at(&out, offset).map_err(Error::io("write", &temporary))?;
         file.sync().map_err(Error::io("flush", &temporary))?;
         fail::point("compact.rename");

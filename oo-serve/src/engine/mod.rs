@@ -11,6 +11,7 @@ pub mod ask;
 pub mod clock;
 pub(crate) mod codec;
 mod decide;
+mod due;
 pub mod event;
 pub mod experiment;
 mod feedback;

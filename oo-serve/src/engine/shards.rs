@@ -157,6 +157,11 @@ impl<T: Copy, const BLOCK: usize> Queue<T, BLOCK> {
         self.blocks.front()?.get(self.gone)
     }
 
+    /// The latest item that was put in, or one that is gone where none is left.
+    pub fn back(&self) -> Option<&T> {
+        self.blocks.back()?.last()
+    }
+
     pub fn pop_front(&mut self) -> Option<T> {
         let item = *self.front()?;
         self.gone += 1;

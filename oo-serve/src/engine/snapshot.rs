@@ -159,7 +159,10 @@ fn head(state: &State, serving: &Served, challenger: Option<&Served>, out: &mut 
         }
         out.spill()?;
     }
-    let open = || state.due.iter().filter_map(|h| Some((*h, *state.open.get(h)?)));
+    let open = || {
+        let all = state.due.iter();
+        all.filter_map(|(deadline, hash)| Some((hash, state.is_open(hash, deadline)?)))
+    };
     out.u64(open().count() as u64);
     for (hash, o) in open() {
         [hash, o.at.bits(), o.user, o.deadline]
@@ -196,8 +199,8 @@ fn head(state: &State, serving: &Served, challenger: Option<&Served>, out: &mut 
     };
     out.u64(due().count() as u64);
     for (until, hash) in due() {
-        out.u64(*until);
-        out.u64(*hash);
+        out.u64(until);
+        out.u64(hash);
         out.spill()?;
     }
     // What is too old to matter is left out, so that the bytes do not depend on when it was dropped last.

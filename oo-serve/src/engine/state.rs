@@ -3,6 +3,7 @@
 
 use super::aside::Aside;
 use super::ask::{Arm, Given, Reason, Stats, Status, identity};
+use super::due::Deadlines;
 use super::event::{Decided, Ended, Event, GivenEvent, Outcome, Swapped};
 use super::experiment::{self, Trial};
 use super::ids::{Ids, decision_hash, feedback_hash};
@@ -10,7 +11,7 @@ use super::join::{Join, Joined};
 use super::models::Models;
 use super::people::History;
 use super::settings::Rules;
-use super::shards::{Queue, Shards};
+use super::shards::Shards;
 use super::teach::{By, Owed, Taught};
 use super::undo::Former;
 use crate::Result;
@@ -179,10 +180,10 @@ pub(crate) struct State {
     pub users: Shards<User>,
     /// In many parts: all of it changes within a wait window.
     pub open: Shards<Open, 13>,
-    /// Hashes of `open` in the order of their deadlines.
-    pub due: Queue<u64>,
+    /// When those of `open` end, and some that are open no more.
+    pub due: Deadlines,
     pub early: BTreeMap<u64, Vec<Early>>,
-    pub early_due: Queue<(u64, u64)>,
+    pub early_due: Deadlines,
     /// Rewards of open decisions that are learned when their window ends, by the decision's hash.
     pub joins: Shards<Joined>,
     pub ids: Ids,
@@ -224,9 +225,9 @@ impl State {
             overruled: false,
             users: Shards::default(),
             open: Shards::default(),
-            due: Queue::default(),
+            due: Deadlines::default(),
             early: BTreeMap::new(),
-            early_due: Queue::default(),
+            early_due: Deadlines::default(),
             joins: Shards::default(),
             ids: Ids::default(),
             counts: Counts::default(),
@@ -248,12 +249,12 @@ impl State {
 
     /// True when a record of this time would find something to do before its own business.
     pub fn is_due(&self, time: u64) -> bool {
-        let open = self
-            .due
-            .front()
-            .and_then(|h| self.open.get(h))
-            .is_some_and(|o| o.deadline <= time);
-        open || self.early_due.front().is_some_and(|(until, _)| *until <= time)
+        self.due.any_by(time) || self.early_due.any_by(time)
+    }
+
+    /// The open decision of this deadline: it may have been forgotten since, or another have its id.
+    pub fn is_open(&self, hash: u64, deadline: u64) -> Option<Open> {
+        self.open.get(&hash).copied().filter(|open| open.deadline == deadline)
     }
 
     /// Applies a record from before the first policy.
@@ -276,6 +277,16 @@ impl State {
         if self.rules.window_ms == 0 {
             self.users.values_mut().for_each(|u| u.history = None);
         }
+        // Held for as long as it says now.
+        let until = |e: &Early| e.time.saturating_add(self.rules.early_ms);
+        let held = self.early.iter();
+        let mut due: Vec<_> = held
+            .flat_map(|(hash, held)| held.iter().map(|e| (until(e), *hash)))
+            .collect();
+        due.sort_by_key(|(until, _)| *until);
+        self.early_due = Deadlines::default();
+        due.into_iter()
+            .for_each(|(until, hash)| self.early_due.push(until, hash));
         self.trim_formers();
     }
 
@@ -386,37 +397,26 @@ impl State {
     /// Time passes up to a record: windows end.
     fn pass(&mut self, mark: Mark, serving: &RwLock<Serving>, fetch: Fetch<'_>) {
         self.move_to(mark);
-        while let Some(&hash) = self.due.front() {
-            match self.open.get(&hash).copied() {
-                Some(open) if open.deadline > mark.time => break,
-                Some(open) => {
-                    self.due.pop_front();
-                    self.open.remove(&hash);
-                    if let Some(joined) = self.joins.remove(&hash) {
-                        let row = Owed {
-                            at: open.at,
-                            reward: joined.reward(),
-                            feedback: joined.feedback,
-                            time: mark.time,
-                            by: By::Joined,
-                        };
-                        self.owe(row, serving, fetch);
-                    } else if open.waiting && !open.observe {
-                        self.counts.expired += 1;
-                        self.teach_default(open.at, mark.time, serving, fetch);
-                    }
-                }
-                // Forgotten meanwhile.
-                None => {
-                    self.due.pop_front();
-                }
+        while let Some((deadline, hash)) = self.due.pop_by(mark.time) {
+            let Some(open) = self.is_open(hash, deadline) else {
+                continue;
+            };
+            self.open.remove(&hash);
+            if let Some(joined) = self.joins.remove(&hash) {
+                let row = Owed {
+                    at: open.at,
+                    reward: joined.reward(),
+                    feedback: joined.feedback,
+                    time: mark.time,
+                    by: By::Joined,
+                };
+                self.owe(row, serving, fetch);
+            } else if open.waiting && !open.observe {
+                self.counts.expired += 1;
+                self.teach_default(open.at, mark.time, serving, fetch);
             }
         }
-        while let Some(&(until, hash)) = self.early_due.front() {
-            if until > mark.time {
-                break;
-            }
-            self.early_due.pop_front();
+        while let Some((_, hash)) = self.early_due.pop_by(mark.time) {
             if let Some(held) = self.early.get_mut(&hash) {
                 let before = held.len();
                 held.retain(|e| e.time + self.rules.early_ms > mark.time);
@@ -503,9 +503,8 @@ impl State {
             }
         }
         // A decision of the same hash that is still open gives way; it has been found by its record until now.
-        if self.open.insert(hash, open).is_none() {
-            self.due.push_back(hash);
-        }
+        self.open.insert(hash, open);
+        self.due.push(open.deadline, hash);
     }
 
     fn apply_given(&mut self, mark: Mark, g: &GivenEvent, serving: &RwLock<Serving>, fetch: Fetch<'_>) {
@@ -553,8 +552,8 @@ impl State {
             }
             Status::Held => {
                 self.counts.held += 1;
-                self.early_due
-                    .push_back((mark.time.saturating_add(self.rules.early_ms), hash));
+                let until = mark.time.saturating_add(self.rules.early_ms);
+                self.early_due.push(until, hash);
                 self.early.entry(hash).or_default().push(Early {
                     at: mark.at,
                     time: mark.time,

@@ -4,7 +4,7 @@ use super::Location;
 use super::disk::{Disk, RealDisk};
 use super::record::{self, Found, HEAD, Head, Record, SEGMENT_HEAD};
 use crate::{Error, Result};
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -14,7 +14,35 @@ use std::sync::{Arc, PoisonError, RwLock};
 pub struct Segments {
     dir: PathBuf,
     disk: Arc<dyn Disk>,
-    open: RwLock<BTreeMap<u32, Arc<File>>>,
+    open: RwLock<Handles>,
+}
+
+/// Files that records were read from lately.
+#[derive(Default)]
+struct Handles {
+    files: VecDeque<(u32, Arc<File>)>,
+    /// How often one was let go of since it was replaced.
+    closed: u64,
+}
+
+impl Handles {
+    /// More than these take longer to find, and a process may have few.
+    const MOST: usize = 32;
+
+    fn get(&self, segment: u32) -> Option<&Arc<File>> {
+        self.files.iter().find(|(s, _)| *s == segment).map(|(_, file)| file)
+    }
+
+    /// Keeps a file that was opened when so many had been let go of; not one that may have been replaced since.
+    fn keep(&mut self, segment: u32, file: &Arc<File>, closed: u64) {
+        if self.closed != closed || self.get(segment).is_some() {
+            return;
+        }
+        self.files.push_back((segment, Arc::clone(file)));
+        if self.files.len() > Self::MOST {
+            self.files.pop_front();
+        }
+    }
 }
 
 /// How the reading of a segment ended.
@@ -228,22 +256,49 @@ impl Segments {
         }
     }
 
+    /// As [`scan`](Segments::scan), and then what is sound behind the damage.
+    ///
+    /// # Errors
+    /// As [`scan`](Segments::scan).
+    pub fn scan_all(&self, segment: u32, mut each: impl FnMut(Record<'_>) -> Result<()>) -> Result<End> {
+        let end = self.scan(segment, &mut each)?;
+        if end.defect.is_some() {
+            self.scan_beyond(segment, end.offset, |r| each(r).map(|()| true))?;
+        }
+        Ok(end)
+    }
+
     /// True when a sound record begins anywhere after an offset.
     ///
     /// # Errors
     /// A file that cannot be read.
     pub fn is_record_beyond(&self, segment: u32, offset: u64) -> Result<bool> {
+        let mut found = false;
+        self.scan_beyond(segment, offset + 1, |_| {
+            found = true;
+            Ok(false)
+        })?;
+        Ok(found)
+    }
+
+    /// Shows every sound record from an offset on, whatever is between them, up to one for which `each` says false.
+    fn scan_beyond(&self, segment: u32, offset: u64, mut each: impl FnMut(Record<'_>) -> Result<bool>) -> Result<()> {
         let path = self.path(segment);
-        let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
-        let from = usize::try_from(offset).map_or(bytes.len(), |o| (o + 1).min(bytes.len()));
-        let sound = |at: usize| {
-            let place = Location {
-                segment,
-                offset: at as u32,
+        let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
+        let mut at = usize::try_from(offset).unwrap_or(usize::MAX).max(SEGMENT_HEAD);
+        while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+            let offset = at as u32;
+            let found = record::is_likely(rest).then(|| record::read(rest, Location { segment, offset }));
+            let Some(Found::Record(r)) = found else {
+                at += 1;
+                continue;
             };
-            record::is_likely(&bytes[at..]) && matches!(record::read(&bytes[at..], place), Found::Record(_))
-        };
-        Ok((from..bytes.len()).any(sound))
+            at += r.size();
+            if !each(r)? {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Reads the record at a place into `buffer`.
@@ -262,27 +317,25 @@ impl Segments {
     }
 
     fn file(&self, segment: u32) -> Result<Arc<File>> {
-        let known = self
-            .open
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&segment)
-            .cloned();
-        if let Some(file) = known {
-            return Ok(file);
-        }
+        let closed = {
+            let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(file) = open.get(segment) {
+                return Ok(Arc::clone(file));
+            }
+            open.closed
+        };
         let path = self.path(segment);
         let file = Arc::new(File::open(&path).map_err(Error::io("open", &path))?);
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
-        Ok(open.entry(segment).or_insert(file).clone())
+        open.keep(segment, &file, closed);
+        Ok(file)
     }
 
     /// Lets go of a file that was replaced or removed.
     pub fn close(&self, segment: u32) {
-        self.open
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&segment);
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        open.files.retain(|(s, _)| *s != segment);
+        open.closed += 1;
     }
 }
 
@@ -360,5 +413,44 @@ impl Window {
             }
         }
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_files_are_open_and_none_that_was_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let segments = Segments::new(dir.path());
+        let write = |segment: u32, time: u64| {
+            let mut bytes = record::segment_head(u64::from(segment)).to_vec();
+            record::write(&mut bytes, u64::from(segment), time, (1, 1), b"payload");
+            let temporary = dir.path().join("tmp");
+            fs::write(&temporary, bytes).unwrap();
+            fs::rename(temporary, segments.path(segment)).unwrap();
+        };
+        let offset = SEGMENT_HEAD as u32;
+        let time = |segment| {
+            segments
+                .read(Location { segment, offset }, &mut Vec::new())
+                .unwrap()
+                .time
+        };
+        for segment in 0..100 {
+            write(segment, 1);
+            assert_eq!((time(segment), time(segment / 2)), (1, 1));
+            assert!(segments.open.read().unwrap().files.len() <= Handles::MOST);
+        }
+        // Opened, then replaced and let go of, then kept: as two threads may come to it.
+        let (closed, before) = (
+            segments.open.read().unwrap().closed,
+            File::open(segments.path(7)).unwrap(),
+        );
+        write(7, 2);
+        segments.close(7);
+        segments.open.write().unwrap().keep(7, &Arc::new(before), closed);
+        assert_eq!(time(7), 2);
     }
 }

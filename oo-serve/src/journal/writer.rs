@@ -23,7 +23,7 @@ const IDLE_WRITE: Duration = Duration::from_millis(10);
 const IDLE_FLUSH: Duration = Duration::from_secs(1);
 /// Between two attempts at a disk that fails.
 const RETRY: Duration = Duration::from_millis(200);
-/// What may gather in memory while the disk fails; records beyond it are refused.
+/// What may gather in memory while the disk fails, or does not come back; records beyond it are refused.
 const BACKLOG: usize = 64 << 20;
 
 /// How a journal is written.
@@ -214,7 +214,7 @@ impl Journal {
     /// Puts a record into memory and numbers it. Returns its number and place.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when the disk has failed for so long that memory is used up; [`Error::Invalid`] for a
+    /// [`Error::Unavailable`] when the disk has failed or hung for so long that memory is used up; [`Error::Invalid`] for a
     /// payload that is too long.
     pub fn append(&self, time: u64, kind: (u8, u8), payload: &[u8]) -> Result<(u64, Location)> {
         if payload.len() > MAX_PAYLOAD {
@@ -224,8 +224,15 @@ impl Journal {
         fail::point("append.before");
         let mut head = self.inner.head();
         let head = &mut *head;
-        if head.failure.is_some() && head.bytes + payload.len() > BACKLOG {
-            return Err(Inner::unavailable(head.failure.as_ref()));
+        if head.bytes + payload.len() > BACKLOG {
+            return Err(match &head.failure {
+                None => Error::Unavailable {
+                    why: format!("{} MiB wait for the disk already", BACKLOG >> 20),
+                    full: false,
+                    retry_after: Duration::from_secs(1),
+                },
+                failure => Inner::unavailable(failure.as_ref()),
+            });
         }
         let seq = head.next_seq;
         let idle = head.gathered.is_empty();

@@ -9,6 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// What a broken disk says.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub enum Trouble {
     NoFlush = 2,
     /// Writes and flushes, but nothing can be read.
     Unreadable = 3,
+    /// Takes nothing and says nothing.
+    Hangs = 4,
 }
 
 enum Op {
@@ -122,6 +125,9 @@ impl Disk for Recording {
 
 impl Sink for Recorded {
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        while self.recorder.is(Trouble::Hangs) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         let full = self.recorder.is(Trouble::Full);
         let bytes = if full { &bytes[..bytes.len() / 2] } else { bytes };
         self.file.write_at(bytes, offset)?;

@@ -4,6 +4,7 @@ use crate::common::{Request, done};
 use crate::timed::{SECOND, START, decide, give, timed};
 use oo_serve::engine::clock::ManualClock;
 use oo_serve::engine::{Artefact, Compaction};
+use oo_serve::journal::Segments;
 use oo_serve::journal::disk::{Disk, RealDisk, Sink};
 use oo_serve::{Engine, Settings, inspect};
 use std::io;
@@ -220,4 +221,49 @@ fn a_disk_that_fails_in_the_middle_keeps_nothing_of_the_forgotten() {
         assert!(!holds(dir.path(), &Request::new(7, 10).user));
         comes_back(dir.path(), engine, &settings);
     }
+}
+
+/// A file that a snapshot covers is damaged: nothing tells whose those bytes were, so they go with the forgotten, and what is
+/// sound behind them stays.
+#[test]
+fn what_is_sound_behind_damage_stays() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), ManualClock::at(START));
+    let mut settings = timed(&clock);
+    settings.segment_bytes = 20_000;
+    let (engine, _) = Engine::open(dir.path(), settings.clone()).unwrap();
+    teach(&engine, 0..100);
+    engine.snapshot().unwrap();
+    drop(engine);
+    let gone = Request::new(7, 10).user;
+    let segments = Segments::new(&dir.path().join("journal"));
+    let records = || {
+        let mut found = Vec::new();
+        let all = segments.scan_all(1, |r| {
+            let theirs = r.payload.windows(gone.len()).any(|w| w == gone.as_bytes());
+            found.push((r.seq, r.at.offset as usize, r.size(), theirs));
+            Ok(())
+        });
+        (all.unwrap(), found)
+    };
+    let (end, before) = records();
+    let theirs = before.iter().filter(|r| r.3);
+    assert!(end.defect.is_none() && theirs.clone().count() > 1);
+    let damaged = *theirs.clone().next().unwrap();
+    let mut bytes = std::fs::read(segments.path(1)).unwrap();
+    bytes[damaged.1] ^= 1;
+    std::fs::write(segments.path(1), &bytes).unwrap();
+    let (engine, _) = Engine::open(dir.path(), settings.clone()).unwrap();
+    engine.forget(&gone).unwrap();
+    engine.compact().unwrap();
+    assert!(!engine.owes_blanks() && !holds(dir.path(), &gone));
+    let (end, after) = records();
+    assert!(end.defect.is_some() && after.iter().all(|r| !r.3));
+    let others = before.iter().filter(|r| r.0 != damaged.0);
+    assert!(others.map(|r| &r.0).eq(after.iter().map(|r| &r.0)));
+    let bytes = std::fs::read(segments.path(1)).unwrap();
+    assert!(bytes[damaged.1..][..damaged.2].iter().all(|b| *b == 0));
+    let known = engine.fingerprint().unwrap();
+    drop(engine);
+    let (engine, _) = Engine::open(dir.path(), settings).unwrap();
+    assert_eq!(engine.fingerprint().unwrap(), known);
 }

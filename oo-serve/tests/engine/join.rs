@@ -2,10 +2,10 @@
 //! serving facts.
 
 use crate::common::{Request, copy, done, settings};
-use crate::timed::{SECOND, START, WAIT, decide, early, give, open};
+use crate::timed::{SECOND, START, WAIT, decide, early, give, open, timed};
 use oo_serve::engine::clock::ManualClock;
 use oo_serve::engine::{Given, Hints, Status, Target};
-use oo_serve::{Engine, Feedback};
+use oo_serve::{Engine, Feedback, inspect};
 use std::time::Duration;
 
 /// R5.
@@ -57,6 +57,67 @@ fn the_next_decision_knows_the_last_feedback() {
         assert_eq!((before.updates, after.updates), (i, i + 1));
         assert_ne!(before.scores, after.scores, "{i}");
     }
+}
+
+/// Whoever was forgotten before, and whatever the windows were then.
+#[test]
+fn windows_end_in_time_whatever_came_before_them() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), ManualClock::at(START));
+    let engine = open(dir.path(), &clock);
+    let passes = |engine: &Engine, time: Duration| {
+        clock.advance(time);
+        engine.tick().unwrap();
+        let counts = engine.condition().counts;
+        (counts.expired, counts.unmatched)
+    };
+    // Nothing happens after the first of the line was forgotten.
+    decide(&engine, 1, None);
+    clock.advance(SECOND);
+    decide(&engine, 2, None);
+    engine.forget(&Request::new(1, 10).user).unwrap();
+    assert_eq!(passes(&engine, WAIT), (1, 0));
+    // The name of a decision that was forgotten is used again.
+    decide(&engine, 1, Some("again"));
+    clock.advance(SECOND);
+    decide(&engine, 2, None);
+    engine.forget(&Request::new(1, 10).user).unwrap();
+    clock.advance(SECOND);
+    decide(&engine, 3, Some("again"));
+    assert_eq!(passes(&engine, WAIT - SECOND), (2, 0));
+    assert_eq!(passes(&engine, SECOND), (3, 0));
+    // Shorter windows from here on, then longer ones.
+    let restart = |engine: Engine, wait: Duration, early: Duration| {
+        engine.flush().unwrap();
+        let live = engine.fingerprint().unwrap();
+        drop(engine);
+        let report = inspect::inspect(dir.path(), None).unwrap();
+        assert_eq!(report.replay.map(|r| r.digest), Some(live));
+        let mut settings = timed(&clock);
+        settings.rules.wait_ms = wait.as_millis() as u64;
+        settings.rules.early_ms = early.as_millis() as u64;
+        Engine::open(dir.path(), settings).unwrap().0
+    };
+    let hold = |engine: &Engine, id: &str| {
+        let held = engine.feedback(&early(id, id)).unwrap().wait().unwrap();
+        assert_eq!(held.status, Status::Held);
+    };
+    decide(&engine, 4, None);
+    hold(&engine, "never");
+    let engine = restart(engine, 10 * SECOND, 20 * SECOND);
+    let short = decide(&engine, 5, None);
+    assert_eq!(passes(&engine, 11 * SECOND), (4, 0));
+    let late = engine.feedback(&done(&short, None, 0)).unwrap().wait().unwrap();
+    assert_eq!(late.status, Status::Late);
+    assert_eq!(passes(&engine, 11 * SECOND), (4, 1));
+    hold(&engine, "long after");
+    let engine = restart(engine, 2 * WAIT, WAIT);
+    decide(&engine, 6, None);
+    assert_eq!(passes(&engine, 100 * SECOND), (4, 1));
+    decide(&engine, 7, Some("long after"));
+    assert_eq!(engine.condition().counts.matched, 1);
+    assert_eq!(passes(&engine, WAIT), (5, 1));
+    assert_eq!(passes(&engine, WAIT), (6, 1));
+    restart(engine, WAIT, WAIT);
 }
 
 /// R7.

@@ -283,7 +283,7 @@ fn parse(head: &[u8], format: u32) -> Option<Parsed> {
             observe: flags & 2 == 2,
         };
         state.open.insert(hash, open);
-        state.due.push_back(hash);
+        state.due.push(deadline, hash);
     }
     for _ in 0..from.u64()? {
         let hash = from.u64()?;
@@ -310,7 +310,7 @@ fn parse(head: &[u8], format: u32) -> Option<Parsed> {
         state.joins.insert(hash, joined);
     }
     for _ in 0..from.u64()? {
-        state.early_due.push_back((from.u64()?, from.u64()?));
+        state.early_due.push(from.u64()?, from.u64()?);
     }
     let n = from.u64()?;
     for _ in 0..n {
