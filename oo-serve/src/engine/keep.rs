@@ -8,7 +8,7 @@ use super::state::{self, write};
 use super::{Artefact, Engine};
 use super::{shadow, snapshot, undo};
 use crate::journal::record::{self, BLANK, SEGMENT_HEAD, segment_head};
-use crate::journal::{End, Record, fail};
+use crate::journal::{Record, fail};
 use crate::{Error, Result};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -277,51 +277,61 @@ impl Engine {
         let segments = self.journal.segments();
         let mut seen = Vec::new();
         for segment in segments.list()?.into_iter().filter(|s| *s <= closed) {
-            let (mut hits, mut loose) = (0, false);
+            let (mut hits, mut loose, mut latest) = (0, false, 0);
             let end = segments.scan_all(segment, |r| {
                 match going.meets(&r) {
                     Some(true) => hits += 1,
                     Some(false) => loose = true,
                     None => {}
                 }
+                latest = r.time;
                 names.extend(forget::named(&r));
                 Ok(())
             })?;
-            seen.push((segment, hits, loose, end));
+            let damaged = end.defect.is_some();
+            // Where nothing is sound, nothing says how old it is.
+            let known = !damaged || latest > 0;
+            let old = known && horizon.is_some_and(|h| latest.saturating_add(h) < now);
+            seen.push(Seen {
+                segment,
+                hits,
+                loose,
+                damaged,
+                old,
+            });
         }
         if !going.loose.is_empty() {
-            for (segment, ..) in seen.iter().filter(|(_, hits, ..)| *hits > 0) {
-                segments.scan_all(*segment, |r| {
+            for file in seen.iter().filter(|file| file.hits > 0) {
+                segments.scan_all(file.segment, |r| {
                     going.note(&r);
                     Ok(())
                 })?;
             }
         }
-        let is_old = |end: &End| horizon.is_some_and(|h| end.defect.is_none() && end.time.saturating_add(h) < now);
         // First what is known by its decision alone, which must be there until then: this may be stopped at any file.
-        let may_hold = |(_, _, loose, end): &&(_, _, bool, End)| *loose && !going.decisions.is_empty() && !is_old(end);
-        for (segment, hits, ..) in seen.iter().filter(may_hold) {
+        let may_hold = |file: &&Seen| file.loose && !going.decisions.is_empty() && !file.old;
+        for file in seen.iter().filter(may_hold) {
             let mut theirs = 0;
-            segments.scan_all(*segment, |r| {
+            segments.scan_all(file.segment, |r| {
                 theirs += u64::from(going.takes_loose(&r));
                 Ok(())
             })?;
             if theirs > 0 {
-                self.blank(*segment, |r| going.takes_loose(r))?;
+                self.blank(file.segment, |r| going.takes_loose(r))?;
                 done.blanked += theirs;
-                done.rewritten += usize::from(*hits == 0);
+                done.rewritten += usize::from(file.hits == 0);
             }
         }
         self.sync(segments.dir())?;
-        for (segment, hits, _, end) in seen {
-            if is_old(&end) {
+        for file in seen {
+            if file.old {
                 fail::point("compact.remove");
-                self.remove(segments.path(segment))?;
-                segments.close(segment);
+                self.remove(segments.path(file.segment))?;
+                segments.close(file.segment);
                 done.dropped += 1;
-            } else if hits > 0 || (end.defect.is_some() && !going.users.is_empty()) {
-                self.blank(segment, |r| going.takes(r))?;
-                done.blanked += hits;
+            } else if file.hits > 0 || (file.damaged && !going.users.is_empty()) {
+                self.blank(file.segment, |r| going.takes(r))?;
+                done.blanked += file.hits;
                 done.rewritten += 1;
             }
         }
@@ -395,6 +405,18 @@ impl Engine {
         segments.close(segment);
         Ok(())
     }
+}
+
+/// A file that a compaction has read.
+struct Seen {
+    segment: u32,
+    /// Records of those who go.
+    hits: u64,
+    /// Whether feedback is in it that names nobody.
+    loose: bool,
+    damaged: bool,
+    /// Beyond the retention.
+    old: bool,
 }
 
 /// What files begun since say.

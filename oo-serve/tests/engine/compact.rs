@@ -264,6 +264,13 @@ fn what_is_sound_behind_damage_stays() {
     assert!(bytes[damaged.1..][..damaged.2].iter().all(|b| *b == 0));
     let known = engine.fingerprint().unwrap();
     drop(engine);
+    settings.retention = Some(Duration::from_secs(60 * 3600));
     let (engine, _) = Engine::open(dir.path(), settings).unwrap();
     assert_eq!(engine.fingerprint().unwrap(), known);
+    // It grows old as other files do.
+    for (hours, there) in [(59, true), (2, false)] {
+        clock.advance(Duration::from_secs(hours * 3600));
+        engine.compact().unwrap();
+        assert_eq!(segments.path(1).exists(), there);
+    }
 }
