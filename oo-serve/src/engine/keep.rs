@@ -197,7 +197,13 @@ impl Engine {
         let _only = self.compacting.lock().unwrap_or_else(PoisonError::into_inner);
         let mut done = Compaction::default();
         // Before the file is closed, which then has all of theirs. Whoever is forgotten later goes the next time.
-        let forgotten = self.state().forgotten.clone();
+        let (forgotten, open) = {
+            let state = self.state();
+            (state.forgotten.clone(), state.open.clone())
+        };
+        // What is learned when its window ends is read again then, however old it is.
+        let needed = open.iter().map(|(_, open)| open.at.segment).min().unwrap_or(u32::MAX);
+        drop(open);
         let closed = self.journal.rotate();
         {
             let _one = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
@@ -208,7 +214,7 @@ impl Engine {
         self.journal.settle()?;
         let blanked = self.blanked();
         let pending: BTreeMap<u64, u64> = forgotten.into_iter().filter(|(_, seq)| *seq > blanked).collect();
-        let (pending, mut names) = self.compact_segments(closed, pending, &mut done)?;
+        let (pending, mut names) = self.compact_segments(closed, needed, pending, &mut done)?;
         let Some(last) = pending.values().max() else {
             return Ok(done);
         };
@@ -248,11 +254,13 @@ impl Engine {
         Ok(done)
     }
 
-    /// The journal's files up to this one: those too old are dropped, those with records of these users written again.
+    /// The journal's files up to this one: those too old are dropped, up to the first that is needed, those with records of
+    /// these users written again.
     /// Returns the users and what saved states the records name.
     fn compact_segments(
         &self,
         closed: u32,
+        needed: u32,
         pending: BTreeMap<u64, u64>,
         done: &mut Compaction,
     ) -> Result<(BTreeMap<u64, u64>, StateNames)> {
@@ -288,17 +296,22 @@ impl Engine {
                 names.extend(forget::named(&r));
                 Ok(())
             })?;
-            let damaged = end.defect.is_some();
-            // Where nothing is sound, nothing says how old it is.
-            let known = !damaged || latest > 0;
-            let old = known && horizon.is_some_and(|h| latest.saturating_add(h) < now);
             seen.push(Seen {
                 segment,
                 hits,
                 loose,
-                damaged,
-                old,
+                // Where nothing is sound, the next one says how old it is.
+                latest: (latest > 0 || end.defect.is_none()).then_some(latest),
+                unsound: end.unsound > 0,
             });
+        }
+        let mut old = HashSet::new();
+        let mut next = now;
+        for file in seen.iter().rev() {
+            next = file.latest.unwrap_or(next);
+            if file.segment < needed && horizon.is_some_and(|h| next.saturating_add(h) < now) {
+                old.insert(file.segment);
+            }
         }
         if !going.loose.is_empty() {
             for file in seen.iter().filter(|file| file.hits > 0) {
@@ -309,7 +322,7 @@ impl Engine {
             }
         }
         // First what is known by its decision alone, which must be there until then: this may be stopped at any file.
-        let may_hold = |file: &&Seen| file.loose && !going.decisions.is_empty() && !file.old;
+        let may_hold = |file: &&Seen| file.loose && !going.decisions.is_empty() && !old.contains(&file.segment);
         for file in seen.iter().filter(may_hold) {
             let mut theirs = 0;
             segments.scan_all(file.segment, |r| {
@@ -324,12 +337,12 @@ impl Engine {
         }
         self.sync(segments.dir())?;
         for file in seen {
-            if file.old {
+            if old.contains(&file.segment) {
                 fail::point("compact.remove");
                 self.remove(segments.path(file.segment))?;
                 segments.close(file.segment);
                 done.dropped += 1;
-            } else if file.hits > 0 || (file.damaged && !going.users.is_empty()) {
+            } else if file.hits > 0 || (file.unsound && !going.users.is_empty()) {
                 self.blank(file.segment, |r| going.takes(r))?;
                 done.blanked += file.hits;
                 done.rewritten += 1;
@@ -414,9 +427,10 @@ struct Seen {
     hits: u64,
     /// Whether feedback is in it that names nobody.
     loose: bool,
-    damaged: bool,
-    /// Beyond the retention.
-    old: bool,
+    /// When its last record was written.
+    latest: Option<u64>,
+    /// Whether bytes are in it that may have been anybody's.
+    unsound: bool,
 }
 
 /// What files begun since say.

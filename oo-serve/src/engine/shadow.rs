@@ -525,23 +525,34 @@ impl Engine {
     /// [`Error::Unavailable`] when the disk has failed for long.
     pub fn log_shadows(&self) -> Result<()> {
         loop {
-            let next = {
-                let mut found = self.shadows.found.lock().unwrap_or_else(PoisonError::into_inner);
+            let found = || self.shadows.found.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut next: VecDeque<_> = {
+                let mut found = found();
                 let n = found.len().min(256);
-                found.drain(..n).collect::<Vec<_>>()
+                found.drain(..n).collect()
             };
             if next.is_empty() {
                 return Ok(());
             }
             let mut state = self.state();
-            for event in next {
+            while let Some(event) = next.pop_front() {
                 // Nothing is written about somebody who was forgotten since the decision.
                 let gone = state
                     .forgotten
                     .get(&event.user)
                     .is_some_and(|seq| event.decision < *seq);
-                if !gone {
-                    self.put(&mut state, &Event::Shadow(Box::new(event)))?;
+                if gone {
+                    continue;
+                }
+                let event = Event::Shadow(Box::new(event));
+                if let Err(e) = self.put(&mut state, &event) {
+                    // For the next time, in their order.
+                    let mut found = found();
+                    next.into_iter().rev().for_each(|event| found.push_front(event));
+                    if let Event::Shadow(event) = event {
+                        found.push_front(*event);
+                    }
+                    return Err(e);
                 }
             }
         }

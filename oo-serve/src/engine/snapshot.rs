@@ -159,10 +159,7 @@ fn head(state: &State, serving: &Served, challenger: Option<&Served>, out: &mut 
         }
         out.spill()?;
     }
-    let open = || {
-        let all = state.due.iter();
-        all.filter_map(|(deadline, hash)| Some((hash, state.is_open(hash, deadline)?)))
-    };
+    let open = || state.due.iter().filter_map(|due| Some((due.0, state.is_open(due)?)));
     out.u64(open().count() as u64);
     for (hash, o) in open() {
         [hash, o.at.bits(), o.user, o.deadline]
@@ -193,12 +190,9 @@ fn head(state: &State, serving: &Served, challenger: Option<&Served>, out: &mut 
         put_feedback(&mut out, joined.feedback);
         out.spill()?;
     }
-    let due = || {
-        let all = state.early_due.iter();
-        all.filter(|(_, hash)| state.early.contains_key(hash))
-    };
-    out.u64(due().count() as u64);
-    for (until, hash) in due() {
+    let due = state.early_until();
+    out.u64(due.len() as u64);
+    for (until, hash) in due {
         out.u64(until);
         out.u64(hash);
         out.spill()?;

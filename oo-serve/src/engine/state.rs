@@ -181,9 +181,9 @@ pub(crate) struct State {
     /// In many parts: all of it changes within a wait window.
     pub open: Shards<Open, 13>,
     /// When those of `open` end, and some that are open no more.
-    pub due: Deadlines,
+    pub due: Deadlines<(u64, Location)>,
     pub early: BTreeMap<u64, Vec<Early>>,
-    pub early_due: Deadlines,
+    pub early_due: Deadlines<u64>,
     /// Rewards of open decisions that are learned when their window ends, by the decision's hash.
     pub joins: Shards<Joined>,
     pub ids: Ids,
@@ -247,16 +247,6 @@ impl State {
         }
     }
 
-    /// True when a record of this time would find something to do before its own business.
-    pub fn is_due(&self, time: u64) -> bool {
-        self.due.any_by(time) || self.early_due.any_by(time)
-    }
-
-    /// The open decision of this deadline: it may have been forgotten since, or another have its id.
-    pub fn is_open(&self, hash: u64, deadline: u64) -> Option<Open> {
-        self.open.get(&hash).copied().filter(|open| open.deadline == deadline)
-    }
-
     /// Applies a record from before the first policy.
     pub fn begin(&mut self, mark: Mark, event: &Event) {
         self.move_to(mark);
@@ -277,16 +267,7 @@ impl State {
         if self.rules.window_ms == 0 {
             self.users.values_mut().for_each(|u| u.history = None);
         }
-        // Held for as long as it says now.
-        let until = |e: &Early| e.time.saturating_add(self.rules.early_ms);
-        let held = self.early.iter();
-        let mut due: Vec<_> = held
-            .flat_map(|(hash, held)| held.iter().map(|e| (until(e), *hash)))
-            .collect();
-        due.sort_by_key(|(until, _)| *until);
-        self.early_due = Deadlines::default();
-        due.into_iter()
-            .for_each(|(until, hash)| self.early_due.push(until, hash));
+        self.time_early();
         self.trim_formers();
     }
 
@@ -397,10 +378,9 @@ impl State {
     /// Time passes up to a record: windows end.
     fn pass(&mut self, mark: Mark, serving: &RwLock<Serving>, fetch: Fetch<'_>) {
         self.move_to(mark);
-        while let Some((deadline, hash)) = self.due.pop_by(mark.time) {
-            let Some(open) = self.is_open(hash, deadline) else {
-                continue;
-            };
+        while let Some(due) = self.due.pop_by(mark.time) {
+            let Some(open) = self.is_open(due) else { continue };
+            let (hash, _) = due;
             self.open.remove(&hash);
             if let Some(joined) = self.joins.remove(&hash) {
                 let row = Owed {
@@ -416,10 +396,10 @@ impl State {
                 self.teach_default(open.at, mark.time, serving, fetch);
             }
         }
-        while let Some((_, hash)) = self.early_due.pop_by(mark.time) {
+        while let Some(hash) = self.early_due.pop_by(mark.time) {
             if let Some(held) = self.early.get_mut(&hash) {
                 let before = held.len();
-                held.retain(|e| e.time + self.rules.early_ms > mark.time);
+                held.retain(|e| e.time.saturating_add(self.rules.early_ms) > mark.time);
                 self.counts.unmatched += (before - held.len()) as u64;
                 if held.is_empty() {
                     self.early.remove(&hash);
@@ -470,7 +450,7 @@ impl State {
             history.show(mark.seq, mark.time, window, tip, ahead);
         }
         let mut held = self.early.remove(&hash).unwrap_or_default();
-        held.retain(|e| e.time + self.rules.early_ms > mark.time);
+        held.retain(|e| e.time.saturating_add(self.rules.early_ms) > mark.time);
         if let (Some(first), false) = (held.first().copied(), held.is_empty()) {
             open.waiting = false;
             self.counts.matched += 1;
@@ -504,7 +484,7 @@ impl State {
         }
         // A decision of the same hash that is still open gives way; it has been found by its record until now.
         self.open.insert(hash, open);
-        self.due.push(open.deadline, hash);
+        self.due.push(open.deadline, (hash, open.at));
     }
 
     fn apply_given(&mut self, mark: Mark, g: &GivenEvent, serving: &RwLock<Serving>, fetch: Fetch<'_>) {

@@ -60,6 +60,8 @@ pub struct End {
     pub records: u64,
     /// Why the reading ended before the file did.
     pub defect: Option<String>,
+    /// Bytes that are in no sound record and are not zero, where the whole file was read.
+    pub unsound: u64,
 }
 
 impl Segments {
@@ -202,6 +204,7 @@ impl Segments {
             time: 0,
             records: 0,
             defect: None,
+            unsound: 0,
         };
         window.need(&mut file, SEGMENT_HEAD).map_err(Error::io("read", &path))?;
         let Some(first) = self.head(segment, window.bytes())? else {
@@ -261,9 +264,9 @@ impl Segments {
     /// # Errors
     /// As [`scan`](Segments::scan).
     pub fn scan_all(&self, segment: u32, mut each: impl FnMut(Record<'_>) -> Result<()>) -> Result<End> {
-        let end = self.scan(segment, &mut each)?;
+        let mut end = self.scan(segment, &mut each)?;
         if end.defect.is_some() {
-            self.scan_beyond(segment, end.offset, |r| each(r).map(|()| true))?;
+            end.unsound = self.scan_beyond(segment, end.offset, |r| each(r).map(|()| true))?;
         }
         Ok(end)
     }
@@ -281,15 +284,18 @@ impl Segments {
         Ok(found)
     }
 
-    /// Shows every sound record from an offset on, whatever is between them, up to one for which `each` says false.
-    fn scan_beyond(&self, segment: u32, offset: u64, mut each: impl FnMut(Record<'_>) -> Result<bool>) -> Result<()> {
+    /// Shows every sound record from an offset on, up to one for which `each` says false. Returns how many bytes between
+    /// them are not zero.
+    fn scan_beyond(&self, segment: u32, offset: u64, mut each: impl FnMut(Record<'_>) -> Result<bool>) -> Result<u64> {
         let path = self.path(segment);
         let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
         let mut at = usize::try_from(offset).unwrap_or(usize::MAX).max(SEGMENT_HEAD);
+        let mut unsound = 0;
         while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
             let offset = at as u32;
             let found = record::is_likely(rest).then(|| record::read(rest, Location { segment, offset }));
             let Some(Found::Record(r)) = found else {
+                unsound += u64::from(rest[0] != 0);
                 at += 1;
                 continue;
             };
@@ -298,7 +304,7 @@ impl Segments {
                 break;
             }
         }
-        Ok(())
+        Ok(unsound)
     }
 
     /// Reads the record at a place into `buffer`.

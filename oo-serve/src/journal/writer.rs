@@ -67,6 +67,15 @@ pub(super) struct Failure {
     full: bool,
 }
 
+impl Failure {
+    fn behind() -> Self {
+        Failure {
+            why: format!("{} MiB wait for the disk already", BACKLOG >> 20),
+            full: false,
+        }
+    }
+}
+
 pub(super) struct Head {
     /// What has gathered, oldest first.
     gathered: VecDeque<Chunk>,
@@ -85,6 +94,8 @@ pub(super) struct Head {
     pub(super) failures: u64,
     flushes: u64,
     pub(super) wakers: Vec<Waker>,
+    /// The last record was refused, since too much waited.
+    refused: bool,
     stop: bool,
 }
 
@@ -196,6 +207,7 @@ impl Journal {
                 failures: 0,
                 flushes: 0,
                 wakers: Vec::new(),
+                refused: false,
                 stop: false,
             }),
             work: Condvar::new(),
@@ -214,7 +226,7 @@ impl Journal {
     /// Puts a record into memory and numbers it. Returns its number and place.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when the disk has failed or hung for so long that memory is used up; [`Error::Invalid`] for a
+    /// [`Error::Unavailable`] when 64 MiB wait for a disk that fails, hangs or is slower than what comes; [`Error::Invalid`] for a
     /// payload that is too long.
     pub fn append(&self, time: u64, kind: (u8, u8), payload: &[u8]) -> Result<(u64, Location)> {
         if payload.len() > MAX_PAYLOAD {
@@ -224,15 +236,10 @@ impl Journal {
         fail::point("append.before");
         let mut head = self.inner.head();
         let head = &mut *head;
-        if head.bytes + payload.len() > BACKLOG {
-            return Err(match &head.failure {
-                None => Error::Unavailable {
-                    why: format!("{} MiB wait for the disk already", BACKLOG >> 20),
-                    full: false,
-                    retry_after: Duration::from_secs(1),
-                },
-                failure => Inner::unavailable(failure.as_ref()),
-            });
+        head.refused = head.bytes + payload.len() > BACKLOG;
+        if head.refused {
+            let behind = Failure::behind();
+            return Err(Inner::unavailable(head.failure.as_ref().or(Some(&behind))));
         }
         let seq = head.next_seq;
         let idle = head.gathered.is_empty();
@@ -342,8 +349,9 @@ impl Journal {
     /// How it goes.
     pub fn health(&self) -> Health {
         let head = self.inner.head();
+        let behind = (head.refused && head.bytes > BACKLOG / 2).then(Failure::behind);
         Health {
-            failure: head.failure.as_ref().map(|f| f.why.clone()),
+            failure: head.failure.as_ref().or(behind.as_ref()).map(|f| f.why.clone()),
             backlog: head.bytes,
             committed: head.committed,
             last: head.next_seq - 1,

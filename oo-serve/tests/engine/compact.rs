@@ -274,3 +274,28 @@ fn what_is_sound_behind_damage_stays() {
         assert_eq!(segments.path(1).exists(), there);
     }
 }
+
+/// What is still to be learned when its window ends is not dropped for its age, though windows are shorter now.
+#[test]
+fn a_decision_that_is_open_is_not_too_old() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), ManualClock::at(START));
+    let day = 24 * 3600 * SECOND;
+    let mut settings = timed(&clock);
+    settings.segment_bytes = 20_000;
+    settings.rules.wait_ms = 7 * 24 * 3600 * 1000;
+    let (engine, _) = Engine::open(dir.path(), settings.clone()).unwrap();
+    decide(&engine, 0, None);
+    drop(engine);
+    settings.rules.wait_ms = 1000;
+    settings.retention = Some(day);
+    let (engine, _) = Engine::open(dir.path(), settings.clone()).unwrap();
+    teach(&engine, 0..100);
+    clock.advance(5 * day);
+    assert_eq!(engine.compact().unwrap().dropped, 0);
+    let before = engine.condition().updates;
+    clock.advance(2 * day);
+    engine.tick().unwrap();
+    assert_eq!(engine.condition().updates, before + 1);
+    let engine = comes_back(dir.path(), engine, &settings);
+    assert!(engine.compact().unwrap().dropped > 0);
+}

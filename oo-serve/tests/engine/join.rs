@@ -117,6 +117,18 @@ fn windows_end_in_time_whatever_came_before_them() {
     assert_eq!(engine.condition().counts.matched, 1);
     assert_eq!(passes(&engine, WAIT), (5, 1));
     assert_eq!(passes(&engine, WAIT), (6, 1));
+    let engine = restart(engine, WAIT, WAIT);
+    // All at once: names used again after their first decision was forgotten, over a snapshot.
+    decide(&engine, 1, Some("x"));
+    decide(&engine, 2, None);
+    hold(&engine, "y");
+    decide(&engine, 1, Some("y"));
+    engine.snapshot().unwrap();
+    engine.forget(&Request::new(1, 10).user).unwrap();
+    decide(&engine, 3, Some("x"));
+    hold(&engine, "y");
+    let engine = restart(engine, WAIT, WAIT);
+    assert_eq!(passes(&engine, WAIT), (8, 2));
     restart(engine, WAIT, WAIT);
 }
 

@@ -283,7 +283,7 @@ fn parse(head: &[u8], format: u32) -> Option<Parsed> {
             observe: flags & 2 == 2,
         };
         state.open.insert(hash, open);
-        state.due.push(deadline, hash);
+        state.due.push(deadline, (hash, at));
     }
     for _ in 0..from.u64()? {
         let hash = from.u64()?;
@@ -310,8 +310,10 @@ fn parse(head: &[u8], format: u32) -> Option<Parsed> {
         state.joins.insert(hash, joined);
     }
     for _ in 0..from.u64()? {
-        state.early_due.push(from.u64()?, from.u64()?);
+        // What `early` says already.
+        let _ = (from.u64()?, from.u64()?);
     }
+    state.time_early();
     let n = from.u64()?;
     for _ in 0..n {
         state.ids.insert(from.u64()?, Location::from_bits(from.u64()?));
