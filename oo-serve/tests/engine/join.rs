@@ -97,19 +97,19 @@ fn windows_end_in_time_whatever_came_before_them() {
         settings.rules.early_ms = early.as_millis() as u64;
         Engine::open(dir.path(), settings).unwrap().0
     };
-    let hold = |engine: &Engine, id: &str| {
-        let held = engine.feedback(&early(id, id)).unwrap().wait().unwrap();
+    let hold = |engine: &Engine, decision: &str, id: &str| {
+        let held = engine.feedback(&early(decision, id)).unwrap().wait().unwrap();
         assert_eq!(held.status, Status::Held);
     };
     decide(&engine, 4, None);
-    hold(&engine, "never");
+    hold(&engine, "never", "f1");
     let engine = restart(engine, 10 * SECOND, 20 * SECOND);
     let short = decide(&engine, 5, None);
     assert_eq!(passes(&engine, 11 * SECOND), (4, 0));
     let late = engine.feedback(&done(&short, None, 0)).unwrap().wait().unwrap();
     assert_eq!(late.status, Status::Late);
     assert_eq!(passes(&engine, 11 * SECOND), (4, 1));
-    hold(&engine, "long after");
+    hold(&engine, "long after", "f2");
     let engine = restart(engine, 2 * WAIT, WAIT);
     decide(&engine, 6, None);
     assert_eq!(passes(&engine, 100 * SECOND), (4, 1));
@@ -121,12 +121,12 @@ fn windows_end_in_time_whatever_came_before_them() {
     // All at once: names used again after their first decision was forgotten, over a snapshot.
     decide(&engine, 1, Some("x"));
     decide(&engine, 2, None);
-    hold(&engine, "y");
+    hold(&engine, "y", "f3");
     decide(&engine, 1, Some("y"));
     engine.snapshot().unwrap();
     engine.forget(&Request::new(1, 10).user).unwrap();
     decide(&engine, 3, Some("x"));
-    hold(&engine, "y");
+    hold(&engine, "y", "f4");
     let engine = restart(engine, WAIT, WAIT);
     assert_eq!(passes(&engine, WAIT), (8, 2));
     restart(engine, WAIT, WAIT);
