@@ -94,7 +94,7 @@ pub(super) struct Head {
     pub(super) failures: u64,
     flushes: u64,
     pub(super) wakers: Vec<Waker>,
-    /// The last record was refused, since too much waited.
+    /// A record was refused, since too much waited, and that is not much less yet.
     refused: bool,
     stop: bool,
 }
@@ -236,8 +236,8 @@ impl Journal {
         fail::point("append.before");
         let mut head = self.inner.head();
         let head = &mut *head;
-        head.refused = head.bytes + payload.len() > BACKLOG;
-        if head.refused {
+        if head.bytes + payload.len() > BACKLOG {
+            head.refused = true;
             let behind = Failure::behind();
             return Err(Inner::unavailable(head.failure.as_ref().or(Some(&behind))));
         }
@@ -348,8 +348,10 @@ impl Journal {
 
     /// How it goes.
     pub fn health(&self) -> Health {
-        let head = self.inner.head();
-        let behind = (head.refused && head.bytes > BACKLOG / 2).then(Failure::behind);
+        let mut head = self.inner.head();
+        // Small records may fit meanwhile.
+        head.refused &= head.bytes > BACKLOG / 2;
+        let behind = head.refused.then(Failure::behind);
         Health {
             failure: head.failure.as_ref().or(behind.as_ref()).map(|f| f.why.clone()),
             backlog: head.bytes,

@@ -125,8 +125,10 @@ fn windows_end_in_time_whatever_came_before_them() {
     decide(&engine, 1, Some("y"));
     engine.snapshot().unwrap();
     engine.forget(&Request::new(1, 10).user).unwrap();
+    engine.snapshot().unwrap();
     decide(&engine, 3, Some("x"));
     hold(&engine, "y", "f4");
+    let engine = restart(engine, WAIT, WAIT);
     let engine = restart(engine, WAIT, WAIT);
     assert_eq!(passes(&engine, WAIT), (8, 2));
     restart(engine, WAIT, WAIT);

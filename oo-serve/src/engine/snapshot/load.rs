@@ -282,8 +282,10 @@ fn parse(head: &[u8], format: u32) -> Option<Parsed> {
             waiting: flags & 1 == 1,
             observe: flags & 2 == 2,
         };
-        state.open.insert(hash, open);
-        state.due.push(deadline, (hash, at));
+        // Earlier programs could list one twice.
+        if state.open.insert(hash, open).is_none() {
+            state.due.push(deadline, (hash, at));
+        }
     }
     for _ in 0..from.u64()? {
         let hash = from.u64()?;
