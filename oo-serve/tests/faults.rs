@@ -13,6 +13,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 fn small() -> Settings {
     let mut settings = settings("lin-ucb");
@@ -243,14 +244,12 @@ fn a_full_or_broken_disk_is_survived() {
     }
 }
 
-/// What was written and not flushed is written again when the disk has failed: over what was blanked meanwhile, were a
-/// compaction to begin before it is flushed.
-#[test]
-fn what_is_settled_is_not_written_again() {
+/// An empty journal on a disk that fails when it is told to.
+fn on_a_recorder(segment_bytes: u64) -> (TempDir, Arc<Recorder>, Journal) {
     let (dir, recorder) = (tempfile::tempdir().unwrap(), Arc::new(Recorder::default()));
     let options = Options {
         durability: Durability::Process,
-        segment_bytes: 1 << 20,
+        segment_bytes,
         disk: Arc::new(Recording(recorder.clone())),
     };
     let from = Position {
@@ -258,6 +257,14 @@ fn what_is_settled_is_not_written_again() {
         next_seq: 1,
     };
     let journal = Journal::open(dir.path(), from, options).unwrap();
+    (dir, recorder, journal)
+}
+
+/// What was written and not flushed is written again when the disk has failed: over what was blanked meanwhile, were a
+/// compaction to begin before it is flushed.
+#[test]
+fn what_is_settled_is_not_written_again() {
+    let (dir, recorder, journal) = on_a_recorder(1 << 20);
     // With nothing to flush, and by two at once.
     std::thread::scope(|scope| (0..2).for_each(|_| drop(scope.spawn(|| journal.settle().unwrap()))));
     let begun = Instant::now();
@@ -292,17 +299,7 @@ fn what_is_settled_is_not_written_again() {
 /// What waits for a disk that does not come back has a bound; nothing that was taken is lost.
 #[test]
 fn a_disk_that_hangs_fills_no_memory() {
-    let (dir, recorder) = (tempfile::tempdir().unwrap(), Arc::new(Recorder::default()));
-    let options = Options {
-        durability: Durability::Process,
-        segment_bytes: 1 << 30,
-        disk: Arc::new(Recording(recorder.clone())),
-    };
-    let from = Position {
-        at: Location { segment: 0, offset: 0 },
-        next_seq: 1,
-    };
-    let journal = Journal::open(dir.path(), from, options).unwrap();
+    let (dir, recorder, journal) = on_a_recorder(1 << 30);
     recorder.set(Trouble::Hangs);
     let payload = vec![7; 1 << 20];
     let append = || journal.append(1, (1, 1), &payload);

@@ -33,7 +33,8 @@ pub struct Rules {
     pub early_ms: u64,
     /// What a decision teaches whose wait window ends without feedback; `None` teaches nothing.
     pub default_reward: Option<f64>,
-    /// How long ids are remembered, in milliseconds.
+    /// How long ids are remembered, in milliseconds. Made longer, it brings none back that were dropped before; a replay of
+    /// the whole journal has them.
     pub remember_ms: u64,
     /// How several feedbacks of one decision make one reward.
     #[serde(default)]

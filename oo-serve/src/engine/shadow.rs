@@ -26,7 +26,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -35,6 +35,11 @@ use std::time::{Duration, Instant};
 const QUEUE: usize = 4096;
 /// Findings that wait for the journal.
 const FOUND: usize = 1 << 16;
+/// Findings logged at a time, and the pause after them: answers wait for the same lock, and a second's findings are many.
+const AT_ONCE: usize = 32;
+const PAUSE: Duration = Duration::from_micros(200);
+/// What a shadow with nothing to do sleeps before it asks to be woken, so that under load no answer pays for waking it.
+const NAP: Duration = Duration::from_millis(1);
 /// A proposal that takes longer is logged as failed.
 const LIMIT: Duration = Duration::from_millis(100);
 /// What all shadows together may take to say what they have learned, for a snapshot.
@@ -45,8 +50,8 @@ const REPLAYING: Duration = Duration::from_secs(5);
 const MAGIC: &[u8; 8] = b"oOshdw\x01\n";
 
 enum Job {
-    Propose { seq: u64, round: Owned, key: Key },
-    Learn(Box<(Logged, f64, Option<Feedback>)>),
+    Propose { seq: u64, round: Arc<Owned>, key: Key },
+    Learn(Arc<(Logged, f64, Option<Feedback>)>),
     Forget(UserId),
     Save(SyncSender<Vec<u8>>),
 }
@@ -142,9 +147,10 @@ impl Shadows {
 
     pub fn propose(&self, seq: u64, round: &Round<'_>, key: Key) {
         if self.any() {
+            let round = Arc::new(Owned::new(round));
             self.send(|| Job::Propose {
                 seq,
-                round: Owned::new(round),
+                round: Arc::clone(&round),
                 key,
             });
         }
@@ -152,7 +158,8 @@ impl Shadows {
 
     pub fn learn(&self, rows: Vec<(Logged, f64, Option<Feedback>)>) {
         for row in rows {
-            self.send(|| Job::Learn(Box::new(row.clone())));
+            let row = Arc::new(row);
+            self.send(|| Job::Learn(Arc::clone(&row)));
         }
     }
 
@@ -179,8 +186,9 @@ impl Shadows {
     /// is used up.
     pub fn learn_again(&self, rows: Vec<(Logged, f64, Option<Feedback>)>, patience: &mut Duration) {
         for row in rows {
+            let row = Arc::new(row);
             self.each(|shadow| {
-                let mut job = Job::Learn(Box::new(row.clone()));
+                let mut job = Job::Learn(Arc::clone(&row));
                 loop {
                     match shadow.try_send(job) {
                         Ok(()) => return,
@@ -216,7 +224,13 @@ impl Shadows {
             let name = name.to_string();
             move || {
                 let next = || {
-                    let job = queue.recv().ok()?;
+                    let job = match queue.try_recv() {
+                        Err(TryRecvError::Empty) => {
+                            std::thread::sleep(NAP);
+                            queue.recv().ok()?
+                        }
+                        job => job.ok()?,
+                    };
                     waiting.fetch_sub(1, Ordering::Relaxed);
                     Some(job)
                 };
@@ -528,12 +542,10 @@ impl Engine {
             let found = || self.shadows.found.lock().unwrap_or_else(PoisonError::into_inner);
             let mut next: VecDeque<_> = {
                 let mut found = found();
-                let n = found.len().min(256);
+                let n = found.len().min(AT_ONCE);
                 found.drain(..n).collect()
             };
-            if next.is_empty() {
-                return Ok(());
-            }
+            let more = next.len() == AT_ONCE;
             let mut state = self.state();
             while let Some(event) = next.pop_front() {
                 // Nothing is written about somebody who was forgotten since the decision.
@@ -555,6 +567,11 @@ impl Engine {
                     return Err(e);
                 }
             }
+            drop(state);
+            if !more {
+                return Ok(());
+            }
+            std::thread::sleep(PAUSE);
         }
     }
 }
