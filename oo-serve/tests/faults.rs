@@ -5,8 +5,10 @@ mod common;
 use common::recorder::{Recorder, Recording, Trouble};
 use common::{Request, copy, done, settings};
 use oo_core::Key;
+use oo_serve::engine::ask::MAX_NOTE;
 use oo_serve::engine::clock::ManualClock;
-use oo_serve::engine::{Durability, Reason, Status};
+use oo_serve::engine::event::Event;
+use oo_serve::engine::{Artefact, Ask, Durability, Reason, Status};
 use oo_serve::journal::{Journal, Location, Options, Position, Segments};
 use oo_serve::{Engine, Settings, inspect};
 use std::collections::BTreeSet;
@@ -264,7 +266,7 @@ fn on_a_recorder(segment_bytes: u64) -> (TempDir, Arc<Recorder>, Journal) {
 /// compaction to begin before it is flushed.
 #[test]
 fn what_is_settled_is_not_written_again() {
-    let (dir, recorder, journal) = on_a_recorder(1 << 20);
+    let (_dir, recorder, journal) = on_a_recorder(1 << 20);
     // With nothing to flush, and by two at once.
     std::thread::scope(|scope| (0..2).for_each(|_| drop(scope.spawn(|| journal.settle().unwrap()))));
     let begun = Instant::now();
@@ -320,6 +322,73 @@ fn a_disk_that_hangs_fills_no_memory() {
     drop(journal);
     let end = Segments::new(dir.path()).scan(1, |_| Ok(())).unwrap();
     assert_eq!((end.records, end.defect), (taken as u64 + 1, None));
+}
+
+/// Ends a disk's trouble.
+struct Heals<'a>(&'a Recorder);
+
+impl Drop for Heals<'_> {
+    fn drop(&mut self) {
+        self.0.set(Trouble::None);
+    }
+}
+
+/// What a shadow found waits for a journal that takes nothing, in its order.
+#[test]
+fn what_shadows_found_waits_for_the_disk() {
+    let (dir, recorder) = (tempfile::tempdir().unwrap(), Arc::new(Recorder::default()));
+    let mut settings = settings("lin-ucb");
+    settings.durability = Durability::Process;
+    settings.disk = Arc::new(Recording(recorder.clone()));
+    let (engine, _) = Engine::open(dir.path(), settings).unwrap();
+    engine
+        .add_shadow("beside", &Artefact::blank("lin-ts{draws=16}").unwrap())
+        .unwrap();
+    let decide = |i: u64, note: &[u8]| Request::new(i, 7).ask(None, |ask| engine.decide(&Ask { note, ..*ask }));
+    let begun = Instant::now();
+    let wait_for = |what: &dyn Fn() -> bool| {
+        while !what() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", engine.shadows());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    };
+    // An engine waits for its disk when it is dropped, also where this test fails.
+    let _heals = Heals(&recorder);
+    let mut made = 0;
+    while made < 100 {
+        decide(made, b"").unwrap();
+        made += 1;
+    }
+    recorder.set(Trouble::Hangs);
+    // Until there is no room for a few findings.
+    for size in [MAX_NOTE, 4096] {
+        let note = vec![7; size];
+        while decide(made, &note).is_ok() {
+            made += 1;
+        }
+    }
+    wait_for(&|| engine.shadows()[0].proposed == made);
+    assert_eq!(engine.tick().unwrap_err().status(), 503);
+    recorder.set(Trouble::None);
+    wait_for(&|| engine.condition().journal.failure.is_none());
+    engine.tick().unwrap();
+    engine.flush().unwrap();
+    drop(engine);
+    let (mut decided, mut found) = (Vec::new(), Vec::new());
+    let segments = Segments::new(&dir.path().join("journal"));
+    for segment in segments.list().unwrap() {
+        let each = |r: oo_serve::journal::Record<'_>| {
+            match Event::decode(&r).unwrap() {
+                Event::Decided(_) => decided.push(r.seq),
+                Event::Shadow(s) => found.push(s.decision),
+                _ => {}
+            }
+            Ok(())
+        };
+        segments.scan(segment, each).unwrap();
+    }
+    assert_eq!(decided.len() as u64, made);
+    assert_eq!(decided, found);
 }
 
 /// A disk that cannot be read for a while: what is due meanwhile is learned afterwards, in the same order; what would be

@@ -538,14 +538,16 @@ impl Engine {
     /// # Errors
     /// [`Error::Unavailable`] when the disk has failed for long.
     pub fn log_shadows(&self) -> Result<()> {
-        loop {
-            let found = || self.shadows.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = || self.shadows.found.lock().unwrap_or_else(PoisonError::into_inner);
+        // What comes meanwhile is for the next time: this comes to an end.
+        let mut left = found().len();
+        while left > 0 {
             let mut next: VecDeque<_> = {
                 let mut found = found();
-                let n = found.len().min(AT_ONCE);
+                let n = found.len().min(left).min(AT_ONCE);
                 found.drain(..n).collect()
             };
-            let more = next.len() == AT_ONCE;
+            left = if next.is_empty() { 0 } else { left - next.len() };
             let mut state = self.state();
             while let Some(event) = next.pop_front() {
                 // Nothing is written about somebody who was forgotten since the decision.
@@ -568,11 +570,11 @@ impl Engine {
                 }
             }
             drop(state);
-            if !more {
-                return Ok(());
+            if left > 0 {
+                std::thread::sleep(PAUSE);
             }
-            std::thread::sleep(PAUSE);
         }
+        Ok(())
     }
 }
 
