@@ -433,7 +433,10 @@ async fn run(prepared: Prepared, began: Instant) -> Result<()> {
     if let Some(spans) = &app.spans {
         spans.close();
     }
-    let last = tokio::task::spawn_blocking(move || engine.flush());
+    let last = tokio::task::spawn_blocking(move || {
+        let found = engine.log_shadows();
+        engine.flush().and(found)
+    });
     last.await?.context("writing the end of the journal")?;
     tracing::info!(shed = app.metrics.shed.load(Ordering::Relaxed), "stopped");
     Ok(())

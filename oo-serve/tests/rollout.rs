@@ -446,6 +446,7 @@ fn rewards_of_a_window_are_heard_by_all() {
     world.settings.rules.join = oo_serve::engine::Join::Mean;
     let dir = tempfile::tempdir().unwrap();
     let engine = world.open(dir.path());
+    let untaught = engine.in_charge().unwrap().state;
     let heard = Arc::new(std::sync::Mutex::new(Vec::new()));
     let ear = heard.clone();
     engine.listen(move |reward| ear.lock().unwrap().push(reward));
@@ -457,6 +458,8 @@ fn rewards_of_a_window_are_heard_by_all() {
         .unwrap();
     world.play(&engine, 0, 100);
     world.clock.advance(Duration::from_secs(86_400));
+    // What was due before it came is not for it.
+    engine.add_shadow("late", &Artefact::blank("lin-ucb").unwrap()).unwrap();
     engine.tick().unwrap();
     let (condition, standing) = (engine.condition(), engine.experiment().unwrap());
     let counts = condition.counts;
@@ -466,6 +469,8 @@ fn rewards_of_a_window_are_heard_by_all() {
     assert_eq!(standing.arms.iter().map(|a| a.rewards).sum::<u64>(), 100);
     let shadow = engine.shadow("beside", Duration::from_secs(10)).unwrap();
     assert_eq!(shadow.state, engine.in_charge().unwrap().state);
+    let late = engine.shadow("late", Duration::from_secs(10)).unwrap();
+    assert_eq!(late.state, untaught);
     let heard = heard.lock().unwrap();
     let users = (0..30).filter_map(|i| engine.stats(&format!("user-{i}")));
     let sum: f64 = users.map(|s| s.cumulative_reward).sum();

@@ -347,7 +347,8 @@ impl Engine {
         let mut trial = Trial::new(0, &begun, serving)
             .ok_or_else(|| Error::invalid("rule", "one that can be written down", "one that cannot"))?;
         let guard = Guard::default();
-        guard.trial(&trial.challenger, self.settings.policy_timeout, &self.settings.shape);
+        let limit = self.settings.policy_timeout;
+        guard.set(Guard::trial(&trial.challenger, limit, &self.settings.shape));
         let mark = {
             let mut state = self.settled();
             let mark = self.put(&mut state, &Event::Begun(Box::new(begun)))?;
@@ -426,7 +427,9 @@ impl Engine {
             };
             let former = gives_way.then(|| self.former(&mut state)).transpose()?;
             let mark = self.put(&mut state, &Event::Ended(Box::new(ended)))?;
-            self.show_lane(None);
+            if let Some(lane) = self.show_lane(None).filter(|_| gives_way) {
+                self.guard.set(lane.guard.is_guarded());
+            }
             (mark, former)
         };
         self.keep_last(former);
@@ -456,10 +459,12 @@ impl Engine {
         self.state().ended.clone()
     }
 
-    pub(super) fn show_lane(&self, lane: Option<Lane>) {
+    /// Returns what was shown before.
+    pub(super) fn show_lane(&self, lane: Option<Lane>) -> Option<Arc<Lane>> {
         self.any_lane
             .store(lane.is_some(), std::sync::atomic::Ordering::Release);
-        *self.lane.write().unwrap_or_else(PoisonError::into_inner) = lane.map(Arc::new);
+        let mut shown = self.lane.write().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut shown, lane.map(Arc::new))
     }
 
     /// The running experiment, and the user's arm in it.

@@ -110,12 +110,12 @@ impl Guard {
         key: Key,
         decision: &mut Decision,
     ) -> By {
-        let by = if self.guarded.load(Ordering::Relaxed) {
+        let by = if self.is_guarded() {
             self.apart(serving, limit, round, key, decision)
         } else {
             let begun = Instant::now();
             let by = propose(serving, round, key, decision);
-            self.note(begun.elapsed() > limit, STRIKES);
+            self.note(false, begun.elapsed() > limit, STRIKES);
             by
         };
         if by.reason != Reason::Policy {
@@ -124,8 +124,23 @@ impl Guard {
         by
     }
 
-    /// Counts what speaks against the present mode, and changes it after `enough`.
-    fn note(&self, against: bool, enough: u64) {
+    /// True where the policy is asked on a thread of its own.
+    pub fn is_guarded(&self) -> bool {
+        self.guarded.load(Ordering::Relaxed)
+    }
+
+    /// Takes up a policy's mode, with the policy.
+    pub fn set(&self, guarded: bool) {
+        self.guarded.store(guarded, Ordering::Relaxed);
+        self.against.store(0, Ordering::Relaxed);
+    }
+
+    /// Counts what speaks against the mode that a proposal was made in, and changes it after `enough`. Of several that were
+    /// under way when the mode changed the rest says nothing about the new one.
+    fn note(&self, guarded: bool, against: bool, enough: u64) {
+        if self.is_guarded() != guarded {
+            return;
+        }
         if !against {
             // The usual case writes nothing that other threads read.
             if self.against.load(Ordering::Relaxed) > 0 {
@@ -133,12 +148,15 @@ impl Guard {
             }
         } else if self.against.fetch_add(1, Ordering::Relaxed) + 1 >= enough {
             self.against.store(0, Ordering::Relaxed);
-            self.guarded.fetch_xor(true, Ordering::Relaxed);
+            let (now, next) = (guarded, !guarded);
+            let _ = self
+                .guarded
+                .compare_exchange(now, next, Ordering::Relaxed, Ordering::Relaxed);
         }
     }
 
-    /// Tries a policy out, which takes charge next, on a made-up round of ten candidates.
-    pub fn trial(&self, serving: &Arc<RwLock<Serving>>, limit: Duration, shape: &Shape) {
+    /// Tries a policy out, which takes charge next, on a made-up round of ten candidates. Returns its mode.
+    pub fn trial(serving: &Arc<RwLock<Serving>>, limit: Duration, shape: &Shape) -> bool {
         const N: usize = 10;
         let actions = shape.actions.map_or(N, |n| n.clamp(1, N));
         let owned = Owned {
@@ -165,8 +183,7 @@ impl Guard {
             let _ = send.send(fastest);
         });
         let fastest = spawned.ok().and_then(|_| receive.recv_timeout(TRIAL).ok().flatten());
-        self.guarded.store(fastest.is_none_or(|t| t > limit), Ordering::Relaxed);
-        self.against.store(0, Ordering::Relaxed);
+        fastest.is_none_or(|t| t > limit)
     }
 
     /// On a thread of its own.
@@ -208,7 +225,7 @@ impl Guard {
             // An answer that lay ready when the caller woke up too late is late all the same.
             Ok((by, made)) if begun.elapsed() <= limit => {
                 *decision = made;
-                self.note(begun.elapsed() <= limit / 2, PROBATION);
+                self.note(true, begun.elapsed() <= limit / 2, PROBATION);
                 by
             }
             _ => {
@@ -227,4 +244,22 @@ fn uniformly(round: &Round<'_>, key: Key, decision: &mut Decision) {
         drawn.is_ok(),
         "the request was checked: there are candidates, and all numbers are finite"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_under_way_when_the_mode_changed_does_not_change_it_back() {
+        let guard = Guard::default();
+        (1..=2 * STRIKES + 2).for_each(|n| {
+            guard.note(false, true, STRIKES);
+            assert_eq!(guard.is_guarded(), n >= STRIKES, "after {n}");
+        });
+        (1..=2 * PROBATION).for_each(|n| {
+            guard.note(true, true, PROBATION);
+            assert_eq!(guard.is_guarded(), n < PROBATION, "after {n}");
+        });
+    }
 }

@@ -2,11 +2,13 @@
 
 use super::event::{Event, Swapped, Whose};
 use super::forget::{self, StateNames};
+use super::guard::Guard;
 use super::ids::decision_hash;
 use super::recover::{install, journal_dir, keep};
+use super::shadow::saved;
 use super::state::{self, write};
 use super::{Artefact, Engine};
-use super::{shadow, snapshot, undo};
+use super::{snapshot, undo};
 use crate::journal::record::{self, BLANK, SEGMENT_HEAD, segment_head};
 use crate::journal::{Record, fail};
 use crate::{Error, Result};
@@ -63,12 +65,12 @@ impl Engine {
         // It must never know more than the journal does.
         self.journal.commit(seq).wait()?;
         // Before the snapshot, which is not looked for without them.
-        shadow::store(shadows, &self.dir, seq, &*self.settings.disk)?;
+        saved::store(shadows, &self.dir, seq, &*self.settings.disk)?;
         if !snapshot::path(&self.dir, seq).exists() {
             let stored = still.store(&self.dir, &*self.settings.disk);
             if stored.is_err() && !snapshot::path(&self.dir, seq).exists() {
                 // On a full disk each attempt would leave what the shadows said.
-                let _ = self.remove(shadow::path(&self.dir, seq));
+                let _ = self.remove(saved::path(&self.dir, seq));
             }
             stored?;
         } else {
@@ -80,7 +82,7 @@ impl Engine {
         let (old, kept) = all.split_at(all.len().saturating_sub(kept));
         old.iter()
             .try_for_each(|seq| self.remove(snapshot::path(&self.dir, *seq)))?;
-        shadow::tidy(&self.dir, kept, &*self.settings.disk)?;
+        saved::tidy(&self.dir, kept, &*self.settings.disk)?;
         self.sync(&snapshot::folder(&self.dir))?;
         Ok(seq)
     }
@@ -157,8 +159,7 @@ impl Engine {
         let swapped = keep(&self.dir, &self.settings, artefact, generation)?;
         let next = install(self.settings.home(&self.dir), &swapped)?;
         let next = Arc::new(RwLock::new(next));
-        self.guard
-            .trial(&next, self.settings.policy_timeout, &self.settings.shape);
+        let guarded = Guard::trial(&next, self.settings.policy_timeout, &self.settings.shape);
         // A trial that still runs keeps the candidate; it is then too slow to be put in charge.
         let next =
             Arc::try_unwrap(next).map_err(|_| Error::invalid("policy", "one that answers in time", &swapped.spec))?;
@@ -179,6 +180,7 @@ impl Engine {
             let former = gives_way.then(|| self.former(&mut state)).transpose()?;
             let mark = self.put(&mut state, &event)?;
             *write(&self.serving) = next;
+            self.guard.set(guarded);
             (mark, former)
         };
         self.keep_last(former);

@@ -317,6 +317,8 @@ impl Engine {
     /// # Errors
     /// [`Error::Unavailable`] when the disk fails.
     pub fn reset(&self, user: &str) -> Result<()> {
+        // As below.
+        let _one = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
         self.settle(&Event::Reset(ask::identity(user)))
     }
 

@@ -8,7 +8,7 @@ use super::guard::Guard;
 use super::models::{Home, Models};
 use super::names::Names;
 use super::settings::{Artefact, Settings};
-use super::shadow::{self, Shadows};
+use super::shadow::{self, Shadows, saved};
 use super::state::{self, Mark, Serving, Shadowed, State};
 use super::{Engine, aside, snapshot, undo};
 use crate::journal::disk::Disk;
@@ -170,7 +170,7 @@ impl Audience<'_> {
     /// without those who were forgotten since.
     fn resume(&mut self, dir: &Path, state: &State, seq: u64) {
         let mut read = |seq| {
-            let loaded = shadow::load(dir, seq);
+            let loaded = saved::load(dir, seq);
             loaded.unwrap_or_else(|why| {
                 self.losses.push(why);
                 Default::default()
@@ -397,12 +397,10 @@ pub(crate) fn open(dir: &Path, mut settings: Settings) -> Result<(Engine, Recove
         settings,
         _lock: lock,
     };
-    engine
-        .guard
-        .trial(&engine.serving, engine.settings.policy_timeout, &engine.settings.shape);
+    let trial = |serving| Guard::trial(serving, engine.settings.policy_timeout, &engine.settings.shape);
+    engine.guard.set(trial(&engine.serving));
     if let Some(lane) = lane {
-        lane.guard
-            .trial(&lane.serving, engine.settings.policy_timeout, &engine.settings.shape);
+        lane.guard.set(trial(&lane.serving));
         engine.show_lane(Some(lane));
     }
     engine.start_asides(&mut engine.state());

@@ -8,25 +8,26 @@
 //! get to is lost to it alone. One that was asleep when a snapshot was taken goes on from an older copy, or from its
 //! beginning, with a gap that counts as dropped.
 
+pub(crate) mod saved;
+
+use super::Engine;
 use super::ask::Logged;
-use super::codec::{Get, Put};
 use super::event::{Event, ShadowEvent, Shadowing};
 use super::guard::Owned;
 use super::recover::{keep, kept};
 use super::settings::{Artefact, Settings};
 use super::state::Shadowed;
 use super::teach::enter;
-use super::{Engine, snapshot};
-use crate::journal::disk::Disk;
 use crate::{Error, Result};
 use oo_core::tips::Feedback;
 use oo_core::{Batch, Decision, Key, Log, Policy, Round, Spec, UserId};
+use saved::Saving;
 use serde::Serialize;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel, sync_channel};
+use std::sync::mpsc::{Sender, SyncSender, TryRecvError, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -35,19 +36,17 @@ use std::time::{Duration, Instant};
 const QUEUE: usize = 4096;
 /// Findings that wait for the journal.
 const FOUND: usize = 1 << 16;
-/// Findings logged at a time, and the pause after them: answers wait for the same lock, and a second's findings are many.
+/// Findings logged at a time, at least, and the pause after them: answers wait for the same lock, and a second's findings
+/// are many. At most so many times running.
 const AT_ONCE: usize = 32;
+const TIMES: usize = 512;
 const PAUSE: Duration = Duration::from_micros(200);
 /// What a shadow with nothing to do sleeps before it asks to be woken, so that under load no answer pays for waking it.
 const NAP: Duration = Duration::from_millis(1);
 /// A proposal that takes longer is logged as failed.
 const LIMIT: Duration = Duration::from_millis(100);
-/// What all shadows together may take to say what they have learned, for a snapshot.
-const SAVING: Duration = Duration::from_secs(1);
 /// What a replay waits for a shadow that does not keep up, in all.
 const REPLAYING: Duration = Duration::from_secs(5);
-/// The first bytes of a file of shadows.
-const MAGIC: &[u8; 8] = b"oOshdw\x01\n";
 
 enum Job {
     Propose { seq: u64, round: Arc<Owned>, key: Key },
@@ -63,7 +62,7 @@ pub struct ShadowReport {
     pub name: String,
     /// Its spec.
     pub spec: String,
-    /// Proposals made; one about a person who was forgotten before it could be logged is not.
+    /// Proposals made; after a restart those that were logged, which one about a person who was forgotten first is not.
     pub proposed: u64,
     /// Proposals that failed: errors, panics, no distribution, too slow.
     pub failed: u64,
@@ -116,12 +115,6 @@ pub(crate) struct Shadows {
     any: AtomicBool,
     found: Arc<Mutex<VecDeque<ShadowEvent>>>,
 }
-
-/// What is still to come from a shadow that was asked what it has learned.
-pub(crate) type Saving = Vec<(String, Receiver<Vec<u8>>)>;
-
-/// What shadows had learned, by name.
-pub(crate) type Saved = BTreeMap<String, Vec<u8>>;
 
 impl Shadows {
     fn each(&self, act: impl FnMut(&Shadow)) {
@@ -211,6 +204,19 @@ impl Shadows {
         dir: &Path,
         settings: &Settings,
     ) -> Result<()> {
+        let shadow = self.ready((name, before), saved, dir, settings)?;
+        self.admit(shadow);
+        Ok(())
+    }
+
+    /// One that hears nothing yet.
+    fn ready(
+        &self,
+        (name, before): (&str, &Shadowed),
+        saved: Option<&[u8]>,
+        dir: &Path,
+        settings: &Settings,
+    ) -> Result<Shadow> {
         let spec = Spec::parse(&before.spec)?;
         let first = kept(dir, &before.digest)?;
         let mut policy = (settings.build)(&oo_policies::expand(&spec)?, &settings.shape)?;
@@ -237,18 +243,21 @@ impl Shadows {
                 run(&name, policy, std::iter::from_fn(next), &tally, &found);
             }
         });
-        let shadow = Shadow {
+        Ok(Shadow {
             name: name.into(),
             spec,
             jobs,
             waiting,
             tally,
             _thread: thread.map_err(Error::io("start a thread for", name))?,
-        };
+        })
+    }
+
+    /// It hears everything from now on.
+    fn admit(&self, shadow: Shadow) {
         let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
         all.push(shadow);
         self.any.store(true, Ordering::Relaxed);
-        Ok(())
     }
 
     /// Lets one go.
@@ -290,80 +299,6 @@ impl Shadows {
     }
 }
 
-/// The file beside the snapshot at a record.
-pub(crate) fn path(dir: &Path, seq: u64) -> PathBuf {
-    snapshot::path(dir, seq).with_extension("shadows")
-}
-
-/// Removes the files whose snapshots are gone.
-pub(crate) fn tidy(dir: &Path, snapshots: &[u64], disk: &dyn Disk) -> Result<()> {
-    let folder = snapshot::folder(dir);
-    let needed: Vec<PathBuf> = snapshots.iter().map(|seq| path(dir, *seq)).collect();
-    for entry in std::fs::read_dir(&folder).map_err(Error::io("read the folder", &folder))? {
-        let path = entry.map_err(Error::io("read the folder", &folder))?.path();
-        if path.extension().is_some_and(|e| e == "shadows") && !needed.contains(&path) {
-            disk.remove(&path).map_err(Error::io("remove", path))?;
-        }
-    }
-    Ok(())
-}
-
-/// Writes what those say who answer in time.
-pub(crate) fn store(asked: Saving, dir: &Path, seq: u64, disk: &dyn Disk) -> Result<()> {
-    if asked.is_empty() {
-        return Ok(());
-    }
-    let (all, until) = (asked.len(), Instant::now() + SAVING);
-    let answered = asked.into_iter().filter_map(|(name, saved)| {
-        let left = until.saturating_duration_since(Instant::now());
-        Some((name, saved.recv_timeout(left).ok()?))
-    });
-    let answered: Vec<_> = answered.collect();
-    let path = path(dir, seq);
-    if answered.len() < all && path.exists() {
-        // Of the same record, and whole.
-        return Ok(());
-    }
-    let mut out = MAGIC.to_vec();
-    out.u64(answered.len() as u64);
-    for (name, state) in &answered {
-        out.text(name);
-        out.bytes(state);
-    }
-    let crc = crc32c::crc32c(&out);
-    out.u32(crc);
-    let temporary = path.with_extension("shadows.tmp");
-    let mut file = disk.create(&temporary).map_err(Error::io("create", &temporary))?;
-    let written = file.write_at(&out, 0).and_then(|()| file.sync());
-    let renamed = written.and_then(|()| disk.rename(&temporary, &path));
-    // What is left of it takes room, and has another name the next time.
-    renamed
-        .inspect_err(|_| drop(disk.remove(&temporary)))
-        .map_err(Error::io("write", &path))
-}
-
-/// Reads it; empty where it is not there. The error says what is wrong with it.
-pub(crate) fn load(dir: &Path, seq: u64) -> std::result::Result<Saved, String> {
-    let path = path(dir, seq);
-    let bytes = match std::fs::read(&path) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Saved::new()),
-        read => read.map_err(|e| format!("{}: {e}", path.display()))?,
-    };
-    let parse = || {
-        let (body, crc) = bytes.split_at_checked(bytes.len().checked_sub(4)?)?;
-        if crc32c::crc32c(body).to_le_bytes() != crc {
-            return None;
-        }
-        let mut from = Get(body.strip_prefix(MAGIC)?);
-        let mut saved = Saved::new();
-        for _ in 0..from.u64()? {
-            saved.insert(from.text()?.into(), from.bytes()?.into());
-        }
-        from.done().then_some(saved)
-    };
-    parse().ok_or_else(|| format!("{} is damaged: shadows begin anew", path.display()))
-}
-
 /// How long a replay has patience with its shadows.
 pub(crate) fn patience() -> Duration {
     REPLAYING
@@ -394,7 +329,6 @@ fn run(
                 } else {
                     &tally.failed
                 };
-                counter.fetch_add(1, Ordering::Relaxed);
                 let event = ShadowEvent {
                     decision: seq,
                     user: round.round().user.0,
@@ -407,11 +341,13 @@ fn run(
                     failure,
                 };
                 let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
-                if found.len() < FOUND {
+                let counter = if found.len() < FOUND {
                     found.push_back(event);
+                    counter
                 } else {
-                    tally.dropped.fetch_add(1, Ordering::Relaxed);
-                }
+                    &tally.dropped
+                };
+                counter.fetch_add(1, Ordering::Relaxed);
             }
             Job::Learn(row) => {
                 let (l, reward, feedback) = &*row;
@@ -444,32 +380,31 @@ impl Engine {
         }
         let _one = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
         self.journal.writable()?;
+        if self.state().shadows.contains_key(name) {
+            return Err(Error::invalid("name", "a name that is free", format!("`{name}`")));
+        }
         let swapped = keep(&self.dir, &self.settings, &*self.without_pending(artefact)?, 0)?;
+        let before = Shadowed {
+            spec: swapped.spec.clone(),
+            digest: swapped.digest.clone(),
+            since: 0,
+            proposed: 0,
+            failed: 0,
+        };
+        // It must fit before it is written down, and takes its time while nobody waits.
+        let shadow = self.shadows.ready((name, &before), None, &self.dir, &self.settings)?;
+        let event = Event::Shadowing(Shadowing {
+            name: name.into(),
+            spec: swapped.spec,
+            digest: swapped.digest,
+        });
         let mark = {
             let mut state = self.state();
-            if state.shadows.contains_key(name) {
-                return Err(Error::invalid("name", "a name that is free", format!("`{name}`")));
-            }
-            let before = Shadowed {
-                spec: swapped.spec.clone(),
-                digest: swapped.digest.clone(),
-                since: 0,
-                proposed: 0,
-                failed: 0,
-            };
-            // It must fit before it is written down.
-            self.shadows.start((name, &before), None, &self.dir, &self.settings)?;
-            let event = Event::Shadowing(Shadowing {
-                name: name.into(),
-                spec: swapped.spec,
-                digest: swapped.digest,
-            });
-            let put = self.put(&mut state, &event);
-            if put.is_err() {
-                self.shadows.stop(name);
-            }
-            state.taught.wanted = self.shadows.any();
-            put?
+            let mark = self.put(&mut state, &event)?;
+            // It hears nothing of what was due before its record, as in a replay.
+            self.shadows.admit(shadow);
+            state.taught.wanted = true;
+            mark
         };
         self.journal.commit(mark.seq).wait()
     }
@@ -541,10 +476,11 @@ impl Engine {
         let found = || self.shadows.found.lock().unwrap_or_else(PoisonError::into_inner);
         // What comes meanwhile is for the next time: this comes to an end.
         let mut left = found().len();
+        let at_once = AT_ONCE.max(left.div_ceil(TIMES));
         while left > 0 {
             let mut next: VecDeque<_> = {
                 let mut found = found();
-                let n = found.len().min(left).min(AT_ONCE);
+                let n = found.len().min(left).min(at_once);
                 found.drain(..n).collect()
             };
             left = if next.is_empty() { 0 } else { left - next.len() };

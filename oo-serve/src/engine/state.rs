@@ -556,7 +556,7 @@ impl State {
     }
 
     /// The last segment whose ids are too old to matter. Whether an id is still known depends on its record's stamp alone,
-    /// so dropping those changes no answer.
+    /// so dropping those changes no answer as long as the rule stays.
     pub fn outdated(&self) -> Option<u32> {
         let old = |time: u64| time.saturating_add(self.rules.remember_ms) < self.last.time;
         let gone = self.segment_ends.iter().filter(|(_, end)| old(**end)).map(|(s, _)| *s);

@@ -1,6 +1,6 @@
 //! Shadows that panic, sleep or return no numbers, behind HTTP: what is served, and when, is as if they were not there.
 
-use crate::client::Client;
+use crate::client::{Client, Server};
 use oo_core::{Batch, Key, Method, Policy, Proposal, Round, Shape, Spec};
 use oo_serve::config::{Mode, Options};
 use oo_serve::engine::Artefact;
@@ -11,6 +11,7 @@ use oo_serve::journal::{Record, Segments};
 use oo_serve::rollout::Rollout;
 use oo_serve::{Engine, Settings};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -174,7 +175,7 @@ fn bad_shadows_leave_the_tail_as_it_is() {
         beside.engine.shadow("lin-ucb", Duration::from_secs(20)).unwrap();
         beside.engine.tick().unwrap();
         beside.engine.flush().unwrap();
-        let logged = logged(&beside, "lin-ucb") as f64 / ROUNDS as f64;
+        let logged = logged(beside.dir.path(), "lin-ucb") as f64 / ROUNDS as f64;
         println!(
             "R20: p50, p99, p99.9 alone {without:?}, beside bad shadows {with:?}; {logged:.5} of a sound one's logged"
         );
@@ -186,9 +187,35 @@ fn bad_shadows_leave_the_tail_as_it_is() {
     assert!(ratios[1] < 1.2, "{ratios:?}");
 }
 
+/// A program that is asked to stop logs what was found since it last did.
+#[test]
+fn a_stop_loses_nothing_that_was_found() {
+    let mut server = Server::start(&[
+        "--candidate",
+        "2",
+        "--policy",
+        "lin-ts{draws=16}",
+        "--shadow",
+        "lin-ucb",
+    ]);
+    for i in 0..50 {
+        let ask =
+            format!(r#"{{"user_id":"u{i}","candidates":[{{"id":1,"features":[1,0]}},{{"id":2,"features":[0,1]}}]}}"#);
+        assert_eq!(server.post("/recommend", &ask).status, 200);
+    }
+    let report = || server.get("/policies").json()["shadows"][0].clone();
+    let begun = Instant::now();
+    while report()["proposed"] != 50 {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{}", report());
+    }
+    server.signal("-TERM");
+    assert_eq!(server.wait().0, Some(0));
+    assert_eq!(logged(&server.dir.path().join("state"), "lin-ucb"), 50);
+}
+
 /// Probabilities of a shadow in the journal.
-fn logged(server: &Inside, name: &str) -> usize {
-    let segments = Segments::new(&server.dir.path().join("journal"));
+fn logged(state: &Path, name: &str) -> usize {
+    let segments = Segments::new(&state.join("journal"));
     let mut count = 0;
     for segment in segments.list().unwrap() {
         let each = |r: Record<'_>| {
