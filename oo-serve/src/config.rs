@@ -128,7 +128,7 @@ pub struct Options {
     pub body_timeout: Option<u64>,
     /// Address of an OpenTelemetry collector (OTLP over HTTP), as in http://127.0.0.1:4318, that is sent a span a request;
     /// only in builds with the feature `otlp` [default: none, nothing is sent]
-    #[arg(long, env = "OO_OTLP", value_name = "URL")]
+    #[arg(long, env = "OO_OTLP", hide_env_values = true, value_name = "URL")]
     pub otlp: Option<String>,
     /// Share of the traces that begin here and are sent; those of callers go as they say [default: 1]
     #[arg(long, env = "OO_OTLP_SHARE", value_name = "SHARE")]
@@ -400,7 +400,10 @@ impl Options {
             text = read.map_err(|e| format!("cannot read the keys in {}: {e}", path.display()))?;
             text.push('\n');
         }
-        let given = std::env::var(KEYS).ok();
+        let given = match std::env::var(KEYS) {
+            Err(std::env::VarError::NotUnicode(_)) => return Err(format!("{KEYS}: expected text in UTF-8")),
+            given => given.ok(),
+        };
         if let Some(more) = &given {
             text.push_str(&more.replace(';', "\n"));
         }

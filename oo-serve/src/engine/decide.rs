@@ -250,6 +250,12 @@ impl Engine {
             check_id("candidates.id", id)?;
             scratch.ids.push(action_id(id));
         }
+        if let Some(n) = shape.actions
+            && let Some(i) = scratch.ids.iter().position(|id| id.0 >= n as u64)
+        {
+            let expected = format!("whole numbers below {n}, the number of actions");
+            return Err(Error::invalid("candidates.id", expected, format!("`{}`", ask.ids[i])));
+        }
         scratch.sorted.clear();
         scratch.sorted.extend(scratch.ids.iter().map(|id| id.0));
         scratch.sorted.sort_unstable();

@@ -110,6 +110,12 @@ impl Engine {
         if let Some(id) = &feedback.feedback_id
             && let Some(receipt) = self.known_feedback(&state, id, body)?
         {
+            // What is said besides is to be as true as the first time, while the decision is known.
+            if (hints.user.is_some() || hints.tip.is_some())
+                && let Some(decided) = self.known_decision(&state, &receipt.decision_id)?
+            {
+                agree(&decided.logged, hints)?;
+            }
             return Ok(self.pending(receipt));
         }
         let now = self.stamps.now();

@@ -249,7 +249,8 @@ impl Endpoint {
             check_key(&keys, &parts.headers, role)?;
         }
         drop(keys);
-        let posts = parts.method == hyper::Method::POST;
+        // What no route wants is not read: it would take the place of what one does.
+        let posts = parts.method == hyper::Method::POST && self.role.is_some();
         // A form or a plain text may come from any page that the user looks at; JSON may not.
         // Without a body there is nothing to declare, and whose page asks is known by then.
         let declares = parts.headers.contains_key(CONTENT_TYPE);

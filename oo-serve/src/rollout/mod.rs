@@ -291,7 +291,7 @@ impl Rollout {
                 Ok(Rule::usual(false, tips))
             }
             Some(Value::String(path)) => {
-                let text = std::fs::read_to_string(path).map_err(|e| {
+                let text = read_rule(path).map_err(|e| {
                     refuse(
                         "rule",
                         format!("expected an object or the path of a TOML file; {path}: {e}"),
@@ -502,6 +502,15 @@ impl Rollout {
         }
         self.guard();
     }
+}
+
+/// A file of at most a megabyte: a device or a pipe might never end.
+fn read_rule(path: &str) -> std::io::Result<String> {
+    let about = std::fs::metadata(path)?;
+    if !about.is_file() || about.len() > 1 << 20 {
+        return Err(std::io::Error::other("not a file of at most 1 MiB"));
+    }
+    std::fs::read_to_string(path)
 }
 
 fn not_now(detail: impl Into<String>) -> Problem {

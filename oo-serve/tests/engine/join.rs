@@ -25,6 +25,20 @@ fn a_feedback_id_counts_once() {
         repeated: true,
         ..first.clone()
     };
+    // What is said besides is checked each time.
+    for (user, tip, field) in [
+        (Some("somebody else"), None, "user_id"),
+        (None, Some("no tip"), "tip_id"),
+    ] {
+        let hints = Hints {
+            user,
+            tip,
+            ..Hints::default()
+        };
+        let again = done(&id, Some("f"), 60_000);
+        let refused = engine.feedback_with(&again, hints).map(|_| ()).unwrap_err();
+        assert_eq!((refused.status(), refused.field()), (422, Some(field)));
+    }
     for hours in [0, 0, 0, 0, 6, 6, 6, 5] {
         drop(engine);
         clock.advance(Duration::from_secs(hours * 3600));

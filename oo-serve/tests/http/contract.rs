@@ -2,6 +2,7 @@
 
 use crate::client::{Client, Server, command};
 use serde_json::{Value, json};
+use std::io::Write;
 
 const TWO: &str = r#"{"user_id":"alice","decision_id":"d-1","candidates":[
     {"id":"t1","kind":"task","content":"Call the dentist","priority":3,"effort_minutes":5},
@@ -109,6 +110,56 @@ fn a_decision_and_what_came_of_it() {
 }
 
 /// Where actions have weights of their own, a person has none.
+#[test]
+fn a_fixed_set_of_actions_has_no_others() {
+    let server = Server::start(&[
+        "--context",
+        "x",
+        "--actions",
+        "3",
+        "--policy",
+        "lin-ucb{model=disjoint}",
+    ]);
+    let ask = |id: &str| {
+        let body = format!(r#"{{"user_id":"u","context":[1],"candidates":[{{"id":0}},{{"id":{id}}}]}}"#);
+        server.post("/recommend", &body)
+    };
+    let sound = ask("2");
+    assert_eq!(
+        (sound.status, &sound.json()["reason"]),
+        (200, &json!("policy")),
+        "{}",
+        sound.text()
+    );
+    let last = server.last();
+    for id in ["3", r#""two""#] {
+        let refused = ask(id);
+        let field = &refused.json()["field"];
+        assert_eq!(
+            (refused.status, field),
+            (422, &json!("candidates.id")),
+            "{id}: {}",
+            refused.text()
+        );
+    }
+    assert_eq!(server.last(), last);
+}
+
+/// It would take the place of a body that a route wants.
+#[test]
+fn a_body_that_no_route_wants_is_not_waited_for() {
+    let server = Server::start(&[]);
+    for (path, status) in [("/nowhere", 404), ("/livez", 405)] {
+        let mut client = server.connect();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\ncontent-length: 70000\r\n\r\n",
+            server.addr
+        );
+        client.stream().write_all(head.as_bytes()).unwrap();
+        assert_eq!(client.read().unwrap().status, status);
+    }
+}
+
 #[test]
 fn weights_are_those_of_one_model() {
     for (policy, shared) in [

@@ -267,6 +267,12 @@ fn every_refusal_names_the_field_and_changes_nothing() {
         ),
         (
             "/policies",
+            r#"{"action":"experiment","salt":"s","policy":"lin-ts","rule":"/dev/zero"}"#,
+            422,
+            "rule",
+        ),
+        (
+            "/policies",
             r#"{"action":"experiment","salt":"s","policy":"lin-ts","rule":[]}"#,
             422,
             "rule",
