@@ -26,6 +26,8 @@ use std::path::Path;
 
 /// The format that this program reads.
 pub const FORMAT: u32 = 1;
+/// Bytes of a saved policy that another begins with.
+const LARGEST: u64 = 1 << 30;
 
 /// `policy.json`.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -104,7 +106,8 @@ pub fn take(text: &str, shape: &Shape, build: &BuildPolicy) -> Result<Artefact, 
     }
     let mut states = oo_policies::States::default();
     for name in files {
-        let bytes = std::fs::read(&name).map_err(|e| format!("cannot read the saved policy {name}: {e}"))?;
+        let bytes =
+            read_file(Path::new(&name), LARGEST).map_err(|e| format!("cannot read the saved policy {name}: {e}"))?;
         states.insert(name, bytes);
     }
     let settled = oo_policies::build_from(&blank.spec, shape, &states)
@@ -114,6 +117,16 @@ pub fn take(text: &str, shape: &Shape, build: &BuildPolicy) -> Result<Artefact, 
         spec,
         state: Some(state),
     })
+}
+
+/// A file of at most so many bytes: a device or a pipe might never end.
+pub(crate) fn read_file(path: &Path, most: u64) -> std::io::Result<Vec<u8>> {
+    let about = std::fs::metadata(path)?;
+    if !about.is_file() || about.len() > most {
+        let expected = format!("expected a file of at most {} MiB", most >> 20);
+        return Err(std::io::Error::other(expected));
+    }
+    std::fs::read(path)
 }
 
 /// True for what can only be meant as a path: the name of no policy has a slash or begins with a point.

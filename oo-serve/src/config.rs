@@ -275,7 +275,7 @@ impl Options {
     /// What is wrong with the file, with its line.
     pub fn from_file(path: &Path) -> Result<Options, String> {
         let text = std::fs::read_to_string(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
-        toml::from_str(&text).map_err(|e| format!("{}: {e}", path.display()))
+        toml::from_str(&text).map_err(|e| format!("{}{}: {}", path.display(), place(&text, e.span()), e.message()))
     }
 
     /// These options; where they are silent, those of `below`.
@@ -333,11 +333,18 @@ impl Options {
                     "option `{option}`: expected at most {MOST_FEATURES} names, got {n}"
                 ));
             }
-            if let Some(i) = (0..names.len()).find(|&i| names[i].is_empty() || names[..i].contains(&names[i])) {
-                let name = &names[i];
+            let before: &[String] = if option == "candidate" { &context } else { &[] };
+            let twice = |i: usize| names[..i].contains(&names[i]) || before.contains(&names[i]);
+            if let Some(i) = (0..names.len()).find(|&i| names[i].is_empty() || twice(i)) {
+                let (name, place) = (&names[i], i + 1);
+                // Weights and metrics go by the name alone.
+                let where_else = if before.contains(name) {
+                    ", which `context` has"
+                } else {
+                    ""
+                };
                 return Err(format!(
-                    "option `{option}`: expected names that differ, got `{name}` at place {}",
-                    i + 1
+                    "option `{option}`: expected names that differ, got `{name}` at place {place}{where_else}"
                 ));
             }
         }
@@ -424,6 +431,19 @@ impl Options {
             ));
         }
         Ok(keys)
+    }
+}
+
+/// The line and the option that a span of a file is about, without the option's value: that may be a secret.
+fn place(text: &str, span: Option<std::ops::Range<usize>>) -> String {
+    let Some(before) = span.and_then(|span| text.get(..span.start)) else {
+        return String::new();
+    };
+    let number = before.matches('\n').count() + 1;
+    let line = text.lines().nth(number - 1).unwrap_or_default();
+    match line.split_once('=') {
+        Some((key, _)) => format!(", line {number} (`{}`)", key.trim()),
+        None => format!(", line {number}"),
     }
 }
 

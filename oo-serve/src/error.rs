@@ -37,6 +37,16 @@ pub enum Error {
         /// The id.
         id: String,
     },
+    /// Something that is known, and does not answer now.
+    #[error("{field}: {what} `{id}` does not answer; try again, or do without it")]
+    Silent {
+        /// Where in the request.
+        field: &'static str,
+        /// What was asked.
+        what: &'static str,
+        /// Its name.
+        id: String,
+    },
     /// The disk does not take or give records now; nothing was acknowledged. The engine recovers by itself.
     #[error("the journal cannot be used now ({why}); try again in {} s", retry_after.as_secs().max(1))]
     Unavailable {
@@ -92,6 +102,7 @@ impl Error {
         match self {
             Error::Invalid { .. } | Error::Conflict { .. } => 422,
             Error::NotFound { .. } => 404,
+            Error::Silent { .. } => 409,
             Error::Unavailable { full: true, .. } => 507,
             Error::Unavailable { .. } => 503,
             _ => 500,
@@ -101,7 +112,10 @@ impl Error {
     /// The field of the request that is to blame.
     pub fn field(&self) -> Option<&'static str> {
         match self {
-            Error::Invalid { field, .. } | Error::NotFound { field, .. } | Error::Conflict { field, .. } => Some(field),
+            Error::Invalid { field, .. }
+            | Error::NotFound { field, .. }
+            | Error::Conflict { field, .. }
+            | Error::Silent { field, .. } => Some(field),
             _ => None,
         }
     }

@@ -3,7 +3,7 @@
 
 use crate::config::Limits;
 use crate::engine::{Artefact, Durability, Engine, Settings, event::Event};
-use crate::http::{App, auth::Keys, router};
+use crate::http::{App, auth::Keys, problem::Problem, router};
 use crate::journal::{Location, Record, Segments, record};
 use crate::rollout::Rollout;
 use crate::{Error, Result, inspect};
@@ -51,7 +51,7 @@ impl Routes {
             body_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(10),
         };
-        let start = |e: anyhow::Error| Error::invalid("server", "one that starts", e);
+        let start = |e: Problem| Error::invalid("server", "one that starts", e.detail);
         let rollout = Rollout::open(Arc::clone(&engine), &[], None, None).map_err(start)?;
         let mode = crate::config::Mode::Serve;
         let app = Arc::new(App::new(

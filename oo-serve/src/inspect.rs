@@ -16,7 +16,7 @@ use crate::journal::disk::{Disk, RealDisk};
 use crate::{Error, Result};
 use oo_core::Shape;
 use serde::Serialize;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -166,7 +166,8 @@ pub fn inspect(dir: &Path, rules: Option<Rules>) -> Result<Report> {
     }
     let from = replay.state.last.seq;
     let mut possible = complete || replay.serving.is_some();
-    let mut ids = BTreeSet::new();
+    // By id, when it was given last: one that is forgotten may come again.
+    let (mut ids, mut remember) = (BTreeMap::new(), Rules::default().remember_ms);
     let mut expected = None;
     for segment in &list {
         let end = segments.scan(*segment, |r| {
@@ -181,7 +182,9 @@ pub fn inspect(dir: &Path, rules: Option<Rules>) -> Result<Report> {
                 Ok(Event::Given(g)) => {
                     report.feedbacks += 1;
                     if let Some(id) = g.feedback_id {
-                        let twice = !ids.insert(id);
+                        let twice = ids
+                            .insert(id, r.time)
+                            .is_some_and(|before: u64| before.saturating_add(remember) >= r.time);
                         report.feedback_ids_twice += u64::from(twice);
                     }
                     report.joined += u64::from(g.status == Status::Joined);
@@ -190,6 +193,7 @@ pub fn inspect(dir: &Path, rules: Option<Rules>) -> Result<Report> {
                         report.learned_reward += g.reward;
                     }
                 }
+                Ok(Event::Rules(rules)) => remember = rules.remember_ms,
                 Ok(_) => {}
                 Err(why) => report
                     .defects

@@ -357,7 +357,12 @@ async fn run(prepared: Prepared, began: Instant) -> Result<()> {
         .await
         .with_context(|| format!("listening on {listen}"))?;
     let listen = listener.local_addr()?;
-    let (engine, recovery) = Engine::open(&state, settings).with_context(|| format!("opening {}", state.display()))?;
+    let opening = || format!("opening {}", state.display());
+    let (engine, recovery) = match Engine::open(&state, settings) {
+        // Rounds of another shape than the folder's.
+        Err(e @ oo_serve::Error::Invalid { .. }) => return Err(Unusable(format!("{}: {e}", opening())).into()),
+        opened => opened.with_context(opening)?,
+    };
     if !recovery.losses.is_empty() {
         tracing::warn!(lost_bytes = recovery.lost_bytes, losses = ?recovery.losses, "the journal's end was not whole");
     }
@@ -372,7 +377,11 @@ async fn run(prepared: Prepared, began: Instant) -> Result<()> {
     }
     let mode = options.mode.unwrap_or_default();
     let shadows = options.shadows.as_deref().unwrap_or_default();
-    let rollout = Rollout::open(engine.clone(), shadows, summary, options.mlflow.clone())?;
+    let rollout = Rollout::open(engine.clone(), shadows, summary, options.mlflow.clone());
+    let rollout = rollout.map_err(|p| match p.status.is_client_error() {
+        true => Unusable(format!("option `shadow`: {}", p.detail)).into(),
+        false => anyhow::anyhow!("starting the shadows: {}", p.detail),
+    })?;
     let open = keys.is_empty();
     let seed = engine.settings().seed;
     let canonical = engine.condition().policy;

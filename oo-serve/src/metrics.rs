@@ -85,7 +85,7 @@ pub struct Metrics {
     pub refused: AtomicU64,
     /// Connections closed because a head or a body did not come in time.
     pub dawdled: AtomicU64,
-    /// Requests refused at the limit on requests in flight.
+    /// Requests refused at the limit on requests in flight, or on large bodies.
     pub shed: AtomicU64,
     /// What it took to refuse them.
     pub shed_times: Times,
@@ -144,7 +144,7 @@ impl Metrics {
         out.counter("oo_connections_refused_total", refused, load(&self.refused));
         let dawdled = "Connections closed because a head or a body did not come in time.";
         out.counter("oo_connections_dawdled_total", dawdled, load(&self.dawdled));
-        let shed = "Requests refused with 429 at the limit on requests in flight.";
+        let shed = "Requests refused with 429 at the limit on requests in flight, or on large bodies that are read.";
         out.counter("oo_requests_shed_total", shed, load(&self.shed));
         out.family(
             "oo_shed_seconds",

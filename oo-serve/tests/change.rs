@@ -6,7 +6,7 @@ mod common;
 use common::{Request, copy, done, settings, shape};
 use oo_core::{Batch, Key, Method, Policy, Proposal, Round, Shape, Spec, UserId};
 use oo_judge::gate::Rule;
-use oo_serve::engine::{Artefact, Plan, Reason};
+use oo_serve::engine::{Artefact, Hints, Plan, Reason};
 use oo_serve::journal::record::{FORMAT, SEGMENT_HEAD, head_of_format};
 use oo_serve::{Engine, Error, Settings, inspect};
 use std::collections::BTreeSet;
@@ -405,6 +405,16 @@ fn write_the_fixture() {
             .wait()
             .unwrap();
         if i == 12 {
+            // One that fits its decision, one that does not, both over the snapshot.
+            for (decision, user) in [("d13", "user-1"), ("d14", "user-9")] {
+                let mut early = done(decision, Some(&format!("early {decision}")), 0);
+                early.early = true;
+                let hints = Hints {
+                    user: Some(user),
+                    ..Hints::default()
+                };
+                engine.feedback_with(&early, hints).unwrap().wait().unwrap();
+            }
             engine.snapshot().unwrap();
         }
     }
@@ -428,7 +438,8 @@ fn settings_of(format: u32) -> Settings {
 
 /// R26: what every earlier version wrote opens, by its snapshot and by replay alone, with the models that the program of its
 /// time had (`expected`, their digest), and goes on in this version's format. Format 2 has people's histories and rewards
-/// that are joined, format 3 an experiment and a shadow, format 4 a policy that gave way, too.
+/// that are joined, format 3 an experiment and a shadow, format 4 a policy that gave way, format 5 early feedback that says
+/// whose its decision is, too.
 #[test]
 fn folders_of_every_format_open() {
     for format in 1..=FORMAT {
@@ -458,6 +469,9 @@ fn folders_of_every_format_open() {
         assert_eq!(engine.condition().counts.decisions, 20);
         let back = if format > 3 { vec!["lin-ts+per-user"] } else { vec![] };
         assert_eq!(engine.formers(), back);
+        let counts = engine.condition().counts;
+        let early = if format > 4 { (2, 1, 1) } else { (0, 0, 0) };
+        assert_eq!((counts.held, counts.matched, counts.unmatched), early);
         // What is written now lies in a file of its own format, which older programs refuse.
         Request::new(20, 4).ask(Some("new"), |ask| engine.decide(ask)).unwrap();
         engine.flush().unwrap();

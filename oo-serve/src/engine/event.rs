@@ -1,14 +1,15 @@
 //! What the journal's records say. A kind and its version never change their meaning; a new meaning gets a new version.
 
 mod decided;
+mod given;
 
-use super::ask::{Given, Logged, Status, identity};
+use super::ask::Logged;
 use super::codec::{Get, Put};
 use super::settings::Rules;
 use crate::journal::{Location, Record};
 use decided::decided;
 pub(crate) use decided::{BEFORE_BYTES, DecidedParts};
-use oo_core::tips::{Feedback, Reaction};
+pub use given::{About, Claim, GivenEvent};
 
 /// The kinds of records, by number. 0 is a record that was blanked.
 pub(crate) mod kind {
@@ -34,7 +35,8 @@ pub(crate) const fn version(kind: u8) -> u8 {
         // Version 3 adds the experiment's arm, the policy's own probabilities beside a choice of the caller, and the time
         // that the decision took; version 2 had added the person's clock and what was kept away.
         kind::DECIDED => 3,
-        kind::GIVEN => 2,
+        // Version 3 adds what is said of a decision that is not known yet; version 2 had added the tip and its return.
+        kind::GIVEN => 3,
         _ => 1,
     }
 }
@@ -50,49 +52,6 @@ pub struct Decided {
     pub body: u64,
     /// The user's decision before this one.
     pub before: Location,
-}
-
-/// A feedback and what became of it.
-#[derive(Clone, PartialEq, Debug)]
-pub struct GivenEvent {
-    /// The decision.
-    pub decision_id: String,
-    /// The user, where known.
-    pub user: u64,
-    /// Makes it exactly-once.
-    pub feedback_id: Option<String>,
-    /// Digest of the request.
-    pub body: u64,
-    /// What happened.
-    pub given: Given,
-    /// What the client says about time.
-    pub client_time: Option<u64>,
-    /// What became of it.
-    pub status: Status,
-    /// Under the rules of its time.
-    pub reward: f64,
-    /// What it is about, where that was found.
-    pub about: Option<About>,
-    /// When the tip may come back, where the caller said so.
-    pub until: Option<u64>,
-}
-
-/// The tip that a feedback is about.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct About {
-    /// Number of the decision's record.
-    pub seq: u64,
-    /// The tip that it showed.
-    pub tip: u64,
-}
-
-impl About {
-    pub(crate) fn of(l: &Logged) -> About {
-        About {
-            seq: l.seq,
-            tip: identity(&l.ids[l.answer.chosen]),
-        }
-    }
 }
 
 /// Another policy, or another state of one.
@@ -277,72 +236,10 @@ impl Ended {
     }
 }
 
-impl GivenEvent {
-    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
-        out.clear();
-        out.text(&self.decision_id);
-        out.u64(self.user);
-        out.u8(u8::from(self.feedback_id.is_some()));
-        out.text(self.feedback_id.as_deref().unwrap_or(""));
-        out.u64(self.body);
-        match self.given {
-            Given::Reaction(f) => {
-                out.u8(f.reaction as u8);
-                out.option(f.dwell_ms);
-            }
-            Given::Reward(reward) => {
-                out.u8(u8::MAX);
-                out.option(Some(reward.to_bits()));
-            }
-        }
-        out.option(self.client_time);
-        out.u8(self.status as u8);
-        out.f64(self.reward);
-        out.option(self.about.map(|a| a.seq));
-        out.u64(self.about.map_or(0, |a| a.tip));
-        out.option(self.until);
-    }
-
-    fn decode(payload: &[u8], version: u8) -> Option<Self> {
-        let mut from = Get(payload);
-        let decision_id = from.text()?.to_string();
-        let user = from.u64()?;
-        let has_id = from.u8()? == 1;
-        let id = from.text()?.to_string();
-        let body = from.u64()?;
-        let (code, value) = (from.u8()?, from.option()?);
-        let given = match code {
-            u8::MAX => Given::Reward(f64::from_bits(value?)),
-            code => Given::Reaction(Feedback {
-                reaction: *Reaction::ALL.get(code as usize)?,
-                dwell_ms: value,
-            }),
-        };
-        let mut event = GivenEvent {
-            decision_id,
-            user,
-            feedback_id: has_id.then_some(id),
-            body,
-            given,
-            client_time: from.option()?,
-            status: *Status::ALL.get(from.u8()? as usize)?,
-            reward: from.f64()?,
-            about: None,
-            until: None,
-        };
-        if version > 1 {
-            let (seq, tip) = (from.option()?, from.u64()?);
-            event.about = seq.map(|seq| About { seq, tip });
-            event.until = from.option()?;
-        }
-        from.done().then_some(event)
-    }
-}
-
 /// Whose a record is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Whose<'r> {
-    /// The user; `None` for feedback that came before its decision, or long after it without its user.
+    /// The user; `None` for feedback without its user that came before its decision, or long after it.
     pub user: Option<u64>,
     /// The decision, where the record names it by its id.
     pub decision: Option<&'r str>,

@@ -3,7 +3,7 @@
 use super::Engine;
 use super::ask::{Feedback, Given, Hints, Logged, MAX_ID, Receipt, Status, Target, identity};
 use super::codec::Put;
-use super::event::{About, Event, GivenEvent};
+use super::event::{About, Claim, Event, GivenEvent};
 use super::ids::{decision_hash, feedback_hash};
 use super::join::Join;
 use super::state::{Open, State, write};
@@ -108,13 +108,14 @@ impl Engine {
         let body = digest(feedback, hints.until);
         let mut state = self.state();
         if let Some(id) = &feedback.feedback_id
-            && let Some(receipt) = self.known_feedback(&state, id, body)?
+            && let Some((receipt, claim)) = self.known_feedback(&state, id, body)?
         {
-            // What is said besides is to be as true as the first time, while the decision is known.
-            if (hints.user.is_some() || hints.tip.is_some())
-                && let Some(decided) = self.known_decision(&state, &receipt.decision_id)?
-            {
-                agree(&decided.logged, hints)?;
+            // What is said besides is to be as true as the first time, while the decision is known; before, the same.
+            if hints.user.is_some() || hints.tip.is_some() {
+                match self.known_decision(&state, &receipt.decision_id)? {
+                    Some(decided) => agree(&decided.logged, hints)?,
+                    None => repeat(claim, hints)?,
+                }
             }
             return Ok(self.pending(receipt));
         }
@@ -151,9 +152,16 @@ impl Engine {
             let warmed = write(&self.serving).models.warm(UserId(user));
             warmed.map_err(|e| Error::from(e).unread())?;
         }
+        let claim = match status {
+            Status::Held => Claim {
+                user: hints.user.map(identity),
+                tip: hints.tip.map(identity),
+            },
+            _ => Claim::default(),
+        };
         let event = GivenEvent {
             decision_id,
-            user: whose.map_or(0, |(user, _)| user),
+            user: whose.map(|(user, _)| user).or(claim.user).unwrap_or(0),
             feedback_id: feedback.feedback_id.clone(),
             body,
             given: feedback.given,
@@ -162,6 +170,7 @@ impl Engine {
             reward: state.reward(&feedback.given),
             about: whose.map(|(_, about)| about),
             until: hints.until,
+            claim,
         };
         let event = Event::Given(Box::new(event));
         let mark = self.put_at(&mut state, &event, now)?;
@@ -186,8 +195,8 @@ impl Engine {
         }
     }
 
-    /// The receipt that was given under this id.
-    fn known_feedback(&self, state: &State, id: &str, body: u64) -> Result<Option<Receipt>> {
+    /// The receipt that was given under this id, and what had been said of the decision.
+    fn known_feedback(&self, state: &State, id: &str, body: u64) -> Result<Option<(Receipt, Claim)>> {
         let mut buffer = Vec::new();
         for at in state.ids.places(feedback_hash(id)) {
             let record = match self.journal.read(at, &mut buffer) {
@@ -206,14 +215,15 @@ impl Engine {
                             id: id.into(),
                         });
                     }
-                    return Ok(Some(Receipt {
+                    let receipt = Receipt {
                         decision_id: g.decision_id,
                         status: g.status,
                         reward: g.reward,
                         seq,
                         time,
                         repeated: true,
-                    }));
+                    };
+                    return Ok(Some((receipt, g.claim)));
                 }
                 _ => {}
             }
@@ -330,6 +340,22 @@ fn agree(logged: &Logged, hints: Hints<'_>) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// What is said beside the id of a decision that is not known yet must be what was said before.
+fn repeat(claim: Claim, hints: Hints<'_>) -> Result<()> {
+    for (field, said, now) in [("user_id", claim.user, hints.user), ("tip_id", claim.tip, hints.tip)] {
+        if let (Some(said), Some(now)) = (said, now)
+            && said != identity(now)
+        {
+            return Err(Error::invalid(
+                field,
+                "what was said with this feedback before",
+                format!("`{now}`"),
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn check(f: &Feedback, hints: Hints<'_>) -> Result<()> {

@@ -324,11 +324,6 @@ fn run(
                     Ok(Err(e)) => e.to_string(),
                     Err(_) => "it panicked".into(),
                 };
-                let counter = if failure.is_empty() {
-                    &tally.proposed
-                } else {
-                    &tally.failed
-                };
                 let event = ShadowEvent {
                     decision: seq,
                     user: round.round().user.0,
@@ -341,12 +336,14 @@ fn run(
                     failure,
                 };
                 let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
-                let counter = if found.len() < FOUND {
-                    found.push_back(event);
-                    counter
-                } else {
-                    &tally.dropped
+                let counter = match &event.failure {
+                    _ if found.len() >= FOUND => &tally.dropped,
+                    failure if failure.is_empty() => &tally.proposed,
+                    _ => &tally.failed,
                 };
+                if found.len() < FOUND {
+                    found.push_back(event);
+                }
                 counter.fetch_add(1, Ordering::Relaxed);
             }
             Job::Learn(row) => {
@@ -445,7 +442,7 @@ impl Engine {
     /// A shadow with what it has learned, to be put in charge ([`swap`](Engine::swap)) or kept.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::Invalid`] when it does not answer in time.
+    /// [`Error::NotFound`]; [`Error::Silent`] when it does not answer in time.
     pub fn shadow(&self, name: &str, patience: Duration) -> Result<Artefact> {
         let (save, saved) = sync_channel(1);
         let spec = {
@@ -460,11 +457,11 @@ impl Engine {
                 spec,
                 state: Some(state),
             }),
-            Err(_) => Err(Error::invalid(
-                "shadow",
-                "a shadow that answers",
-                format!("`{name}`, which does not"),
-            )),
+            Err(_) => Err(Error::Silent {
+                field: "name",
+                what: "the shadow",
+                id: name.into(),
+            }),
         }
     }
 
@@ -491,7 +488,9 @@ impl Engine {
                     .forgotten
                     .get(&event.user)
                     .is_some_and(|seq| event.decision < *seq);
-                if gone {
+                // Nor by one that has ended, where another has its name by now: it would count as that one's.
+                let other = state.shadows.get(&event.name).is_some_and(|s| event.decision < s.since);
+                if gone || other {
                     continue;
                 }
                 let event = Event::Shadow(Box::new(event));

@@ -6,7 +6,7 @@
 //! · where an experiment runs, its challenger's models likewise · CRC32C of everything before u32
 //! ```
 //!
-//! Format 3 is the same without policies that can come back, format 2 also without experiments, shadows and agreement,
+//! Format 4 is the same without what early feedback says of its decision, format 3 also without policies that can come back, format 2 also without experiments, shadows and agreement,
 //! format 1 also without people's histories and joins; all are read as well.
 
 mod load;
@@ -28,7 +28,7 @@ use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 
 /// The snapshots' format. Rises when older programs could misread it.
-pub const FORMAT: u32 = 4;
+pub const FORMAT: u32 = 5;
 /// Bytes that are written at once.
 const PIECE: usize = 1 << 20;
 const MAGIC: &[u8; 8] = b"oOsnap\r\n";
@@ -178,6 +178,7 @@ fn head(state: &State, serving: &Served, challenger: Option<&Served>, out: &mut 
                 .for_each(|v| out.u64(v));
             put_feedback(&mut out, e.feedback);
             out.option(e.until);
+            e.claim.encode(&mut out);
         }
         out.spill()?;
     }

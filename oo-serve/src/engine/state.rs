@@ -4,7 +4,7 @@
 use super::aside::Aside;
 use super::ask::{Arm, Given, Reason, Stats, Status, identity};
 use super::due::Deadlines;
-use super::event::{Decided, Ended, Event, GivenEvent, Outcome, Swapped};
+use super::event::{Claim, Decided, Ended, Event, GivenEvent, Outcome, Swapped};
 use super::experiment::{self, Trial};
 use super::ids::{Ids, decision_hash, feedback_hash};
 use super::join::{Join, Joined};
@@ -83,6 +83,8 @@ pub(crate) struct Early {
     pub feedback: Option<Feedback>,
     /// When a snoozed tip may come back, where the caller said so.
     pub until: Option<u64>,
+    /// What was said of the decision.
+    pub claim: Claim,
 }
 
 /// Counts since the beginning of the journal.
@@ -99,7 +101,7 @@ pub struct Counts {
     pub held: u64,
     /// Held ones whose decision came.
     pub matched: u64,
-    /// Held ones whose decision never came.
+    /// Held ones whose decision never came, or was another's, or showed another tip than was said.
     pub unmatched: u64,
     /// After the wait window.
     pub late: u64,
@@ -315,6 +317,10 @@ impl State {
                         self.joins
                             .retain(|hash, _| self.open.get(&hash).is_some_and(|o| o.user != *user));
                         self.open.retain(|_, o| o.user != *user);
+                        self.early.retain(|_, held| {
+                            held.retain(|e| e.claim.user != Some(*user));
+                            !held.is_empty()
+                        });
                         self.forgotten.insert(*user, mark.seq);
                     }
                     Event::Swapped(swapped) => {
@@ -451,6 +457,9 @@ impl State {
         }
         let mut held = self.early.remove(&hash).unwrap_or_default();
         held.retain(|e| e.time.saturating_add(self.rules.early_ms) > mark.time);
+        let all = held.len();
+        held.retain(|e| e.claim.fits(user, tip));
+        self.counts.unmatched += (all - held.len()) as u64;
         if let (Some(first), false) = (held.first().copied(), held.is_empty()) {
             open.waiting = false;
             self.counts.matched += 1;
@@ -540,6 +549,7 @@ impl State {
                     reward,
                     feedback,
                     until: g.until,
+                    claim: g.claim,
                 });
             }
             Status::Late => self.counts.late += 1,

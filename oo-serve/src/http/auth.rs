@@ -103,6 +103,10 @@ impl Keys {
             if keys.iter().any(|k: &Entry| k.name == name) {
                 return at("the name is taken by another key");
             }
+            // Which of the two a request is by, and with what roles, nobody could say.
+            if keys.iter().any(|k: &Entry| k.digest == digest) {
+                return at("the secret is that of another key; expected one of its own");
+            }
             keys.push(Entry {
                 roles: bits,
                 name: name.into(),
@@ -197,6 +201,10 @@ mod tests {
             (
                 "read a 0123456789abcdef\nread a 0123456789abcdeg",
                 "line 2: the name is taken",
+            ),
+            (
+                "read a 0123456789abcdef\nadmin b sha256:9f9f5111f7b27a781f1f1ddde5ebc2dd2b796bfc7365c9c28b548e564176929f",
+                "line 2: the secret is that of another key",
             ),
         ] {
             let said = Keys::parse(text).unwrap_err();

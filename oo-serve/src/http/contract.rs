@@ -1,6 +1,8 @@
 //! What requests and answers look like. Requests borrow from the body; unknown fields are refused, since a misspelt
 //! field that is silently left out costs a week.
 
+mod schema;
+
 use crate::engine::{Reason, Status, Suppressed};
 use oo_core::tips::Reaction;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -117,17 +119,14 @@ fn check_id<E: de::Error>(text: &str) -> Result<(), E> {
 pub struct RecommendRequest<'a> {
     /// For whom; a text or a whole number.
     #[serde(borrow)]
-    #[schema(value_type = String)]
     pub user_id: Id<'a>,
     /// Context features by position, or by name; for policies over the features of tips `now` and `profile` as well.
-    #[schema(value_type = Option<Object>)]
     pub context: Option<Context<'a>>,
     /// What to choose from, 1 to 1000, ids all different. Without them they come from the user's signal source.
     pub candidates: Option<Vec<Candidate<'a>>>,
     /// How many rows of the ranking to return; all by default.
     pub n: Option<u32>,
     /// The caller's name for the decision: the same request again gets the same answer.
-    #[schema(value_type = Option<String>)]
     pub decision_id: Option<Id<'a>>,
 }
 
@@ -137,10 +136,8 @@ pub struct RecommendRequest<'a> {
 pub struct Candidate<'a> {
     /// Unique in the request; a text or a whole number.
     #[serde(borrow)]
-    #[schema(value_type = String)]
     pub id: Id<'a>,
     /// By position, or by name. Without them they are made of the fields of a task.
-    #[schema(value_type = Option<Object>)]
     pub features: Option<Features<'a>>,
     /// task, advice, insight or reminder, or a word of the caller's; returned with the tip.
     #[schema(value_type = Option<String>)]
@@ -155,7 +152,6 @@ pub struct Candidate<'a> {
     #[schema(value_type = Option<String>)]
     pub rationale: Option<Text<'a>>,
     /// The task behind the tip; returned with it.
-    #[schema(value_type = Option<String>)]
     pub task_id: Option<Id<'a>>,
     /// The model that wrote it; returned with the tip.
     #[schema(value_type = Option<String>)]
@@ -168,10 +164,8 @@ pub struct Candidate<'a> {
     /// 1 (low) to 4 (urgent); 1 by default.
     pub priority: Option<u8>,
     /// When the task came in; now by default.
-    #[schema(value_type = Option<String>)]
     pub created: Option<When>,
     /// When it should be finished.
-    #[schema(value_type = Option<String>)]
     pub due: Option<When>,
     /// How long it takes; 30 by default.
     pub effort_minutes: Option<f64>,
@@ -272,14 +266,15 @@ impl<'de: 'a, 'a> Deserialize<'de> for Context<'a> {
                 })
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Context<'de>, A::Error> {
-                let (mut context, mut named, mut profiled) = (Context::default(), Vec::new(), false);
+                let (mut context, mut named) = (Context::default(), Vec::new());
+                let (mut timed, mut profiled) = (false, false);
                 while let Some(key) = map.next_key::<Text<'de>>()? {
                     match &*key {
-                        "now" if context.now.is_some() => return Err(de::Error::duplicate_field("now")),
+                        "now" if std::mem::replace(&mut timed, true) => return Err(de::Error::duplicate_field("now")),
                         "profile" if std::mem::replace(&mut profiled, true) => {
                             return Err(de::Error::duplicate_field("profile"));
                         }
-                        "now" => context.now = Some(map.next_value()?),
+                        "now" => context.now = map.next_value()?,
                         "profile" => context.profile = map.next_value()?,
                         _ => named.push((key, map.next_value()?)),
                     }
@@ -509,29 +504,23 @@ pub fn reason(reason: Reason) -> &'static str {
 pub struct FeedbackRequest<'a> {
     /// The decision. One of `decision_id` and `tip_id` is needed.
     #[serde(borrow)]
-    #[schema(value_type = Option<String>)]
     pub decision_id: Option<Id<'a>>,
     /// A tip: the user's latest open decision that showed it.
-    #[schema(value_type = Option<String>)]
     pub tip_id: Option<Id<'a>>,
     /// Whose tip; needed with `tip_id`. With `decision_id` it lets a feedback that comes after the wait window find its tip.
-    #[schema(value_type = Option<String>)]
     pub user_id: Option<Id<'a>>,
     /// What the person did. One of `reaction` and `reward` is needed.
     #[schema(value_type = Option<String>, example = "done")]
     pub reaction: Option<Reaction>,
     /// The reward itself, −1000 to 1000, where there is no reaction.
     pub reward: Option<f64>,
-    /// Milliseconds between showing and reaction.
+    /// Milliseconds between showing and reaction; with `reaction` only.
     pub dwell_ms: Option<u64>,
-    /// With a snooze (or a done, a dismiss): when the tip may come back, instead of what `--suppress` says.
-    #[schema(value_type = Option<String>)]
+    /// With `reaction` only, a snooze (or a done, a dismiss): when the tip may come back, instead of what `--suppress` says.
     pub until: Option<When>,
     /// When it happened, by the client's clock; logged. Refused when more than five minutes ahead of the server's.
-    #[schema(value_type = Option<String>)]
     pub at: Option<When>,
     /// Makes a repetition count once; so do the headers Idempotency-Key and x-ms-client-request-id.
-    #[schema(value_type = Option<String>)]
     pub feedback_id: Option<Id<'a>>,
     /// The decision may not be known yet: hold the feedback for up to two minutes, instead of refusing it.
     #[serde(default)]
@@ -571,11 +560,10 @@ pub struct AssignmentRequest<'a> {
     #[schema(value_type = String)]
     pub salt: Text<'a>,
     /// The user.
-    #[schema(value_type = String)]
     pub user_id: Id<'a>,
     /// Empty (the default) keeps a user's arm; an event's id draws every event anew.
     #[serde(default)]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = String)]
     pub event: Text<'a>,
     /// Name and weight.
     #[schema(value_type = Object)]

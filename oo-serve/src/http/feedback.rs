@@ -1,7 +1,7 @@
 //! `POST /feedback`: what came of a decision. Answered once the record is durable.
 
 use super::contract::*;
-use super::problem::{Problem, parse};
+use super::problem::{Problem, Unwritten, parse};
 use super::{Answer, Call, json};
 use crate::engine::ask::MAX_ID;
 use crate::engine::{Durability, Feedback, Given, Hints, Target};
@@ -20,13 +20,15 @@ const ID_HEADERS: [&str; 2] = ["idempotency-key", "x-ms-client-request-id"];
 /// feedback_id, or the header Idempotency-Key or x-ms-client-request-id, a repetition counts once and gets the same
 /// answer; the same id with another body is refused. Without one, the first feedback of a decision counts.
 #[utoipa::path(post, path = "/feedback", tag = "decide", request_body = FeedbackRequest<'static>,
-    params(("Idempotency-Key" = Option<String>, Header, description = "Stands for feedback_id where the body has none")),
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "Stands for feedback_id where the body has none"),
+        ("x-ms-client-request-id" = Option<String>, Header, description = "Likewise, where there is no Idempotency-Key"),
+    ),
     responses(
         (status = 200, description = "Durable", body = FeedbackAnswer<'static>),
         (status = 404, description = "About nothing that is known", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "A field cannot be used, or contradicts an earlier one", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The disk does not take it now", body = Problem, content_type = "application/problem+json"),
-        (status = 507, description = "The disk is full", body = Problem, content_type = "application/problem+json"),
+        Unwritten,
     ), security((), ("bearer" = [])))]
 pub async fn feedback(call: Call) -> Answer {
     let request: FeedbackRequest<'_> = parse(&call.body)?;
@@ -65,6 +67,19 @@ pub async fn feedback(call: Call) -> Answer {
         }
         (None, None) => return Err(Problem::field("reaction", "missing; expected `reaction` or `reward`")),
     };
+    if matches!(given, Given::Reward(_)) {
+        for (field, there) in [
+            ("dwell_ms", request.dwell_ms.is_some()),
+            ("until", request.until.is_some()),
+        ] {
+            if there {
+                return Err(Problem::field(
+                    field,
+                    "goes with `reaction`, got `reward`; leave it out",
+                ));
+            }
+        }
+    }
     let client_time = request.at.map(|at| at.utc_ms(0));
     let now = app.engine.settings().clock.wall() as i64;
     if let Some(at) = client_time
@@ -116,8 +131,9 @@ pub async fn feedback(call: Call) -> Answer {
 fn header_id(call: &Call) -> Result<Option<String>, Problem> {
     for name in ID_HEADERS {
         if let Some(value) = call.headers.get(name) {
-            return match value.to_str() {
-                Ok(id) if !id.is_empty() && id.len() <= MAX_ID => Ok(Some(id.trim_matches('"').to_string())),
+            // A structured field's text is quoted, others are not.
+            return match value.to_str().map(|text| text.trim_matches('"')) {
+                Ok(id) if !id.is_empty() && id.len() <= MAX_ID => Ok(Some(id.to_string())),
                 _ => Err(Problem::field(
                     name,
                     format!("expected 1 to {MAX_ID} visible characters"),

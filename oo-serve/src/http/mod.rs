@@ -158,6 +158,9 @@ impl Call {
     }
 }
 
+/// The name in the route's `{…}`, where it has one.
+pub type Named = Result<Option<String>, Problem>;
+
 /// What a handler gives.
 pub type Answer = Result<Response, Problem>;
 
@@ -190,7 +193,7 @@ impl Drop for Underway<'_> {
 
 impl Endpoint {
     /// See the module.
-    pub async fn answer<F, A>(self, app: Arc<App>, path: Option<String>, request: Request<Body>, act: F) -> Response
+    pub async fn answer<F, A>(self, app: Arc<App>, path: Named, request: Request<Body>, act: F) -> Response
     where
         F: FnOnce(Call) -> A,
         A: Future<Output = Answer>,
@@ -236,7 +239,7 @@ impl Endpoint {
         response
     }
 
-    async fn guarded<F, A>(self, app: &Arc<App>, path: Option<String>, request: Request<Body>, act: F) -> Answer
+    async fn guarded<F, A>(self, app: &Arc<App>, path: Named, request: Request<Body>, act: F) -> Answer
     where
         F: FnOnce(Call) -> A,
         A: Future<Output = Answer>,
@@ -249,6 +252,21 @@ impl Endpoint {
             check_key(&keys, &parts.headers, role)?;
         }
         drop(keys);
+        let path = path?;
+        // Whoever asks for something by a query must not believe to have got it. Probes and scrapers have their own.
+        if let Some(query) = parts.uri.query().filter(|q| self.limited && !q.is_empty()) {
+            let name: String = query
+                .split(['=', '&'])
+                .next()
+                .unwrap_or_default()
+                .chars()
+                .take(100)
+                .collect();
+            return Err(Problem::field(
+                "query",
+                format!("expected no query in the address, got `{name}`"),
+            ));
+        }
         // What no route wants is not read: it would take the place of what one does.
         let posts = parts.method == hyper::Method::POST && self.role.is_some();
         // A form or a plain text may come from any page that the user looks at; JSON may not.
@@ -437,7 +455,7 @@ async fn collect(app: &App, mut body: Body, limit: usize) -> Result<Bytes, Probl
             return Err(too_large(limit));
         }
         if length > SMALL_BODY && place.is_none() {
-            place = Some(app.large.try_acquire().map_err(|_| Problem::overload())?);
+            place = Some(app.large.try_acquire().map_err(|_| shed(app))?);
         }
         // Most bodies come in one piece and are never copied.
         if first.is_empty() && whole.is_none() {
@@ -481,6 +499,7 @@ impl From<crate::Error> for Problem {
             crate::Error::Conflict { field, .. } => Problem::conflict(*field, detail),
             crate::Error::NotFound { field, .. } => Problem::missing(*field, detail),
             crate::Error::Invalid { field, .. } => Problem::field(*field, detail),
+            crate::Error::Silent { .. } => Problem::not_now(detail),
             crate::Error::Unavailable { full, retry_after, .. } => {
                 let mut problem = Problem::unavailable(detail);
                 if *full {

@@ -82,6 +82,12 @@ impl utoipa::Modify for Guards {
                         "429",
                         "Too many at once; the header Retry-After says when to ask again",
                     ),
+                    (limited, "422", "A query in the address: none is taken"),
+                    (
+                        true,
+                        "500",
+                        "The server made a mistake; its log has it under the trace id",
+                    ),
                 ] {
                     if applies {
                         let responses = &mut operation.responses.responses;

@@ -1,6 +1,6 @@
 //! What is known of a person, and how it is taken back.
 
-use super::problem::{Problem, parse};
+use super::problem::{Problem, Unwritten, parse};
 use super::{Answer, Call, json};
 use crate::engine::{Logged, Seen};
 use serde_json::{Value, json};
@@ -102,6 +102,7 @@ fn shown(logged: &Logged) -> Option<Value> {
     responses(
         (status = 200, description = "The decision: who, what was on offer, what was chosen, with what probability, why"),
         (status = 404, description = "Not known, or not any more", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The disk does not give it now", body = Problem, content_type = "application/problem+json"),
     ), security((), ("bearer" = [])))]
 pub async fn decision(call: Call) -> Answer {
     let (app, id) = (call.app.clone(), call.name().to_string());
@@ -138,7 +139,12 @@ struct Nothing {}
 
 /// Starts a person's model, statistics, profile and suppressed tips anew; the records stay.
 #[utoipa::path(post, path = "/reset/{user}", tag = "change", params(("user" = String, Path)),
-    responses((status = 200, description = "{user_id, reset: true}, on the disk")), security((), ("bearer" = [])))]
+    responses(
+        (status = 200, description = "{user_id, reset: true}, on the disk"),
+        (status = 404, description = "A stranger", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "A body with fields", body = Problem, content_type = "application/problem+json"),
+        Unwritten,
+    ), security((), ("bearer" = [])))]
 pub async fn reset(call: Call) -> Answer {
     if !call.body.is_empty() {
         parse::<Nothing>(&call.body)?;
@@ -149,7 +155,11 @@ pub async fn reset(call: Call) -> Answer {
 /// Forgets a person: the model and statistics now, the records with the next compaction, which begins within a
 /// second unless a long one has just been.
 #[utoipa::path(delete, path = "/users/{user}", tag = "change", params(("user" = String, Path)),
-    responses((status = 200, description = "{user_id, forgotten: true}, on the disk")), security((), ("bearer" = [])))]
+    responses(
+        (status = 200, description = "{user_id, forgotten: true}, on the disk"),
+        (status = 404, description = "A stranger", body = Problem, content_type = "application/problem+json"),
+        Unwritten,
+    ), security((), ("bearer" = [])))]
 pub async fn forget(call: Call) -> Answer {
     let app = call.app.clone();
     let answer = change(call, "forgotten", |engine, user| engine.forget(user)).await?;

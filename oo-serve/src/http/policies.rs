@@ -1,9 +1,9 @@
 //! Which policies there are, and which one decides.
 
 use super::contract::Text;
-use super::problem::{Problem, parse};
+use super::problem::{Problem, Unwritten, parse};
 use super::{Answer, Call, json};
-use crate::rollout;
+use crate::rollout::{self, RuleGiven};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -28,8 +28,7 @@ pub struct ChangeRequest<'a> {
     pub share: Option<f64>,
     /// experiment: the rule of docs/gate.md that judges it, as an object or as the path of a TOML file on the server; by
     /// default the one that `oo-sim gate` uses.
-    #[schema(value_type = Option<Object>)]
-    pub rule: Option<serde_json::Value>,
+    pub rule: Option<RuleGiven>,
     /// launch: even if the gate does not say promote.
     pub force: Option<bool>,
 }
@@ -88,8 +87,10 @@ pub async fn list(call: Call) -> Answer {
 #[utoipa::path(post, path = "/policies", tag = "change", request_body = ChangeRequest<'static>,
     responses(
         (status = 200, description = "Done; as GET /policies"),
+        (status = 404, description = "No shadow of this name", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "Not in this state; for launch, with the gate's reasons", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "A policy that does not fit, or a field that cannot be used", body = Problem, content_type = "application/problem+json"),
+        Unwritten,
     ), security((), ("bearer" = [])))]
 pub async fn change(call: Call) -> Answer {
     let app = call.app.clone();

@@ -33,6 +33,18 @@ pub struct Problem {
     pub retry_after: Option<u32>,
 }
 
+/// What a route that writes answers while the journal takes no records.
+#[derive(utoipa::IntoResponses)]
+#[allow(dead_code)] // This is what the document says.
+pub enum Unwritten {
+    /// The disk does not take or give records now; the header Retry-After says when to ask again
+    #[response(status = 503, content_type = "application/problem+json")]
+    Unavailable(Problem),
+    /// The disk is full
+    #[response(status = 507, content_type = "application/problem+json")]
+    Full(Problem),
+}
+
 fn urn<S: serde::Serializer>(kind: &&'static str, out: S) -> Result<S::Ok, S::Error> {
     out.collect_str(&format_args!("urn:oo:problem:{kind}"))
 }
@@ -120,10 +132,20 @@ impl Problem {
         .retry(1)
     }
 
-    /// Names the field that is to blame.
+    /// The server's state does not allow this.
+    pub fn not_now(detail: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::CONFLICT,
+            "not-now",
+            "The server's state does not allow this",
+            detail,
+        )
+    }
+
+    /// Names the field that is to blame. Its name may be the caller's, and long.
     #[must_use]
     pub fn about(mut self, field: impl Into<String>) -> Self {
-        self.field = Some(field.into());
+        self.field = Some(shorten(&field.into()));
         self
     }
 
@@ -166,7 +188,7 @@ pub fn parse<'a, T: serde::Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem
 }
 
 /// What a JSON value is, for messages.
-pub fn kind(value: &serde_json::Value) -> &'static str {
+fn kind(value: &serde_json::Value) -> &'static str {
     match value {
         serde_json::Value::Null => "null",
         serde_json::Value::Bool(_) => "true or false",

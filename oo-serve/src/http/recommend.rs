@@ -1,7 +1,7 @@
 //! `POST /recommend` decides and writes it down; `POST /score` only says what it would think.
 
 use super::contract::*;
-use super::problem::{Problem, parse};
+use super::problem::{Problem, Unwritten, parse};
 use super::rounds::{Around, Numbers, is_tips, numbers};
 use super::{Answer, App, Call, json};
 use crate::config::Mode;
@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde_json::json;
 use std::borrow::Cow;
 use utoipa::ToSchema;
+use utoipa::openapi::schema::{Object, Type};
 
 /// The strongest contributions that are told.
 const TOLD: usize = 5;
@@ -29,7 +30,7 @@ enum Recommended<'a> {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct NothingLeft<'a> {
     /// Always null.
-    #[schema(required)]
+    #[schema(required, schema_with = null)]
     tip: Option<Tip<'a>>,
     /// nothing_left.
     reason: &'static str,
@@ -48,6 +49,10 @@ impl<'a> NothingLeft<'a> {
     }
 }
 
+fn null() -> Object {
+    Object::with_type(Type::Null)
+}
+
 /// Decides for one person.
 ///
 /// The answer names the tip, its probability, everybody's probability, and why. The decision is written down; tell what
@@ -58,14 +63,25 @@ impl<'a> NothingLeft<'a> {
         (status = 200, description = "Decided, or nothing left to show", body = Recommended<'static>),
         (status = 404, description = "No candidates and no signals of this user", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "A field cannot be used", body = Problem, content_type = "application/problem+json"),
+        Unwritten,
     ), security((), ("bearer" = [])))]
 pub async fn recommend(call: Call) -> Answer {
     let request: RecommendRequest<'_> = parse(&call.body)?;
     if request.candidates.is_some() {
         return decide(&call.app, &request, None, &call.body);
     }
+    // Sent again, it has its answer, whatever the source knows by now.
+    if let Some(answer) = answered(&call.app, &request, hash_bytes(&call.body))? {
+        return again(&call.app, &request, &answer);
+    }
     let signals = from_source(&call.app, &request.user_id).await?;
     decide(&call.app, &request, Some(signals), &call.body)
+}
+
+/// What was answered to the same request before.
+fn answered(app: &App, request: &RecommendRequest<'_>, body: u64) -> Result<Option<engine::Answer>, Problem> {
+    let before = request.decision_id.as_deref().map(|id| app.engine.answered(id, body));
+    Ok(before.transpose()?.flatten())
 }
 
 async fn from_source(app: &std::sync::Arc<App>, user: &str) -> Result<Signals, Problem> {
@@ -197,8 +213,7 @@ fn decide(app: &App, request: &RecommendRequest<'_>, signals: Option<Signals>, b
     let body = hash_bytes(body);
     if candidates.is_empty() {
         // What was decided before the last tip went is still what was decided.
-        let before = request.decision_id.as_deref().map(|id| app.engine.answered(id, body));
-        return match before.transpose()?.flatten() {
+        return match answered(app, request, body)? {
             Some(answer) => again(app, request, &answer),
             None => json(&NothingLeft::of(suppressed)),
         };
@@ -370,7 +385,9 @@ fn again(app: &App, request: &RecommendRequest<'_>, answer: &engine::Answer) -> 
 #[utoipa::path(post, path = "/score", tag = "decide", request_body = RecommendRequest<'static>,
     responses(
         (status = 200, description = "{tip_id, score, policy, ranking}: the best candidate and everybody's score"),
+        (status = 404, description = "No candidates and no signals of this user", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "A field cannot be used", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The signals or the model cannot be read now", body = Problem, content_type = "application/problem+json"),
     ), security((), ("bearer" = [])))]
 pub async fn score(call: Call) -> Answer {
     let request: RecommendRequest<'_> = parse(&call.body)?;

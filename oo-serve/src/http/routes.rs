@@ -1,14 +1,16 @@
 //! The table of routes.
 
 use super::auth::Role;
-use super::{Answer, App, Call, Endpoint};
+use super::problem::Problem;
+use super::{Answer, App, Call, Endpoint, Named};
 use super::{assignments, feedback, health, openapi, people, policies, recommend};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::RawPathParams;
+use axum::extract::rejection::RawPathParamsRejection;
 use axum::handler::Handler;
 use axum::routing::{MethodRouter, any, delete, get, post};
-use hyper::Request;
+use hyper::{Request, StatusCode};
 use std::future::Future;
 use std::sync::Arc;
 
@@ -85,7 +87,7 @@ where
         Box::pin(async move {
             let (mut parts, body) = request.into_parts();
             let path = match parts.uri.path().matches('/').count() {
-                0 | 1 => None,
+                0 | 1 => Ok(None),
                 _ => first_parameter(&mut parts).await,
             };
             let request = Request::from_parts(parts, body);
@@ -94,10 +96,19 @@ where
     }
 }
 
-async fn first_parameter(parts: &mut axum::http::request::Parts) -> Option<String> {
+async fn first_parameter(parts: &mut axum::http::request::Parts) -> Named {
     use axum::extract::FromRequestParts;
-    let params = RawPathParams::from_request_parts(parts, &()).await.ok()?;
-    params.iter().next().map(|(_, value)| value.to_string())
+    match RawPathParams::from_request_parts(parts, &()).await {
+        Ok(params) => Ok(params.iter().next().map(|(_, value)| value.to_string())),
+        Err(RawPathParamsRejection::InvalidUtf8InPathParam(e)) => Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "not-utf8",
+            "The address is not text",
+            format!("expected UTF-8 after the percent signs; {e}"),
+        )),
+        // A route without any.
+        Err(_) => Ok(None),
+    }
 }
 
 /// All routes.

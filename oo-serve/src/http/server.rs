@@ -6,6 +6,8 @@
 //! the listener closes, after what the kernel had already accepted; then idle connections are closed; then, at the
 //! latest, all others.
 
+use super::problem::Problem;
+use super::trace::Trace;
 use crate::http::App;
 use axum::Router;
 use axum::body::Body;
@@ -141,11 +143,15 @@ fn is_the_peers(e: &io::Error) -> bool {
 
 /// Beyond the cap: a fixed answer, as far as it goes without waiting.
 fn turn_away(stream: TcpStream) {
-    const BODY: &str = r#"{"type":"urn:oo:problem:unavailable","title":"The server cannot do this now","status":503,"detail":"the limit on connections is reached; try again in a second"}"#;
+    let trace = Trace::of(None);
+    let mut problem = Problem::unavailable("the limit on connections is reached; try again in a second");
+    problem.instance = Some(format!("urn:trace:{trace}"));
+    tracing::debug!(%trace, "turned away");
+    let body = serde_json::to_string(&problem).unwrap_or_default();
     let answer = format!(
         "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\n\
-         retry-after: 1\r\nconnection: close\r\n\r\n{BODY}",
-        BODY.len()
+         retry-after: 1\r\nconnection: close\r\n\r\n{body}",
+        body.len()
     );
     let _ = stream.try_write(answer.as_bytes());
 }

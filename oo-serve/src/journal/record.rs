@@ -13,8 +13,8 @@ pub const HEAD: usize = 28;
 pub const SEGMENT_HEAD: usize = 32;
 /// The journal's format. Rises when older programs could misread it, and has the snapshots' number. Format 2 has
 /// people's histories, format 3 experiments, shadows that last, and what the policy would have done where the caller chose,
-/// format 4 policies that can come back.
-pub const FORMAT: u32 = 4;
+/// format 4 policies that can come back, format 5 what early feedback says of its decision.
+pub const FORMAT: u32 = 5;
 /// Bytes of a payload, at most.
 pub const MAX_PAYLOAD: usize = 16 << 20;
 

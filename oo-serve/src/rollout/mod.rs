@@ -9,18 +9,20 @@
 //! - In the modes **apprentice** and **log-only** the caller decides, and the journal has beside it how likely the policy was
 //!   to choose each candidate.
 
+mod rule;
 mod verdict;
+
+pub use rule::RuleGiven;
 
 use crate::config::Mode;
 use crate::drift::{self, Drift, Summary};
 use crate::engine::event::Outcome;
 use crate::engine::experiment::ARMS;
 use crate::engine::{Answer, Artefact, Ask, Choice, Engine, Explained, Plan, Reason, Standing};
-use crate::http::problem::{Problem, kind};
+use crate::http::problem::Problem;
 use crate::http::{App, rounds};
 use crate::metrics::Text;
 use crate::registry;
-use hyper::StatusCode;
 use oo_judge::gate::{self, Rule};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -88,7 +90,7 @@ impl Rollout {
         shadows: &[String],
         summary: Option<Summary>,
         mlflow: Option<String>,
-    ) -> anyhow::Result<Rollout> {
+    ) -> Result<Rollout, Problem> {
         let shape = engine.settings().shape.clone();
         let drift = Arc::new(Drift::new(shape.context.iter().chain(&shape.candidate), summary));
         let watch = drift.clone();
@@ -106,7 +108,7 @@ impl Rollout {
         };
         let known: Vec<String> = rollout.engine.shadows().into_iter().map(|s| s.name).collect();
         for spec in shadows.iter().filter(|s| !known.contains(s)) {
-            rollout.add_shadow(spec, spec).map_err(|p| anyhow::anyhow!(p.detail))?;
+            rollout.add_shadow(spec, spec)?;
         }
         // Until format 2 an experiment was a file beside the journal, and its counts were nowhere.
         let old = rollout.engine.dir().join("experiment.json");
@@ -227,7 +229,7 @@ impl Rollout {
     fn none_runs(&self) -> Result<(), Problem> {
         match self.engine.experiment() {
             None => Ok(()),
-            Some(s) => Err(not_now(format!(
+            Some(s) => Err(Problem::not_now(format!(
                 "the experiment `{}` runs; stop or launch it first",
                 s.plan.salt
             ))),
@@ -246,7 +248,7 @@ impl Rollout {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         self.none_runs()?;
         if self.engine.formers().is_empty() {
-            return Err(not_now(
+            return Err(Problem::not_now(
                 "no change is left that could be undone; promote a policy by `policy` instead",
             ));
         }
@@ -276,36 +278,18 @@ impl Rollout {
                 "the experiment {number} had the salt `{salt}`, and the same users would be in the same arms again; take \
                  another, such as `{salt}-again`"
             );
-            return Err(not_now(why).about("salt"));
+            return Err(Problem::not_now(why).about("salt"));
         }
         let number = self.engine.begin_experiment(&plan, &artefact)?;
         tracing::info!(number, salt, policy, "an experiment begins");
         Ok(())
     }
 
-    /// The rule of a request: an object, the path of a TOML file, or the usual one.
-    fn rule(&self, given: Option<&Value>) -> Result<Rule, Problem> {
+    /// The rule of a request, or the usual one.
+    fn rule(&self, given: Option<&RuleGiven>) -> Result<Rule, Problem> {
         match given {
-            None | Some(Value::Null) => {
-                let tips = rounds::is_tips(&self.engine.settings().shape);
-                Ok(Rule::usual(false, tips))
-            }
-            Some(Value::String(path)) => {
-                let text = read_rule(path).map_err(|e| {
-                    refuse(
-                        "rule",
-                        format!("expected an object or the path of a TOML file; {path}: {e}"),
-                    )
-                })?;
-                toml::from_str(&text).map_err(|e| refuse("rule", format!("{path}: {}", e.message())))
-            }
-            Some(object) if object.is_object() => {
-                serde_json::from_value(object.clone()).map_err(|e| refuse("rule", e.to_string()))
-            }
-            Some(other) => Err(refuse(
-                "rule",
-                format!("expected an object, or the path of a TOML file, got {}", kind(other)),
-            )),
+            Some(given) => given.read(),
+            None => Ok(Rule::usual(false, rounds::is_tips(&self.engine.settings().shape))),
         }
     }
 
@@ -322,7 +306,9 @@ impl Rollout {
     }
 
     fn standing(&self) -> Result<Standing, Problem> {
-        self.engine.experiment().ok_or_else(|| not_now("no experiment runs"))
+        self.engine
+            .experiment()
+            .ok_or_else(|| Problem::not_now("no experiment runs"))
     }
 
     /// Puts the challenger in charge, if the gate says `promote`, or with `force`.
@@ -337,7 +323,7 @@ impl Rollout {
             (gate::Answer::Promote, _) => "every check of the rule passed".to_string(),
             (_, true) => format!("forced, although the gate did not say promote: {}", reasons(&verdict)),
             (answer, false) => {
-                return Err(not_now(format!(
+                return Err(Problem::not_now(format!(
                     "the gate says {}: {} (`force` launches all the same)",
                     word(answer),
                     reasons(&verdict)
@@ -504,24 +490,6 @@ impl Rollout {
     }
 }
 
-/// A file of at most a megabyte: a device or a pipe might never end.
-fn read_rule(path: &str) -> std::io::Result<String> {
-    let about = std::fs::metadata(path)?;
-    if !about.is_file() || about.len() > 1 << 20 {
-        return Err(std::io::Error::other("not a file of at most 1 MiB"));
-    }
-    std::fs::read_to_string(path)
-}
-
-fn not_now(detail: impl Into<String>) -> Problem {
-    Problem::new(
-        StatusCode::CONFLICT,
-        "not-now",
-        "The server's state does not allow this",
-        detail,
-    )
-}
-
 /// What a request says of an experiment.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
@@ -532,7 +500,7 @@ pub struct Asked<'a> {
     /// The challenger's share of users; ½ by default.
     pub share: Option<f64>,
     /// The rule.
-    pub rule: Option<&'a Value>,
+    pub rule: Option<&'a RuleGiven>,
 }
 
 const SECOND: Duration = Duration::from_secs(1);

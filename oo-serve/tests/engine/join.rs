@@ -210,6 +210,77 @@ fn early_and_late_feedback() {
     assert_eq!(take(&done("nothing", Some("y"), 0)).unwrap_err().status(), 404);
 }
 
+/// Whose the decision is and what it shows is known only when it comes; what was said of it has to be true by then.
+#[test]
+fn what_early_feedback_says_of_its_decision_must_be_true() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), ManualClock::at(START));
+    let mut engine = open(dir.path(), &clock);
+    let users = [1, 2].map(|i| Request::new(i, 10).user);
+    let tip = {
+        let elsewhere = tempfile::tempdir().unwrap();
+        let engine = open(elsewhere.path(), &clock);
+        let request = Request::new(1, 10);
+        let answer = request.ask(Some("true"), |ask| engine.decide(ask)).unwrap();
+        request.ids[answer.chosen].clone()
+    };
+    let hold = |engine: &Engine, decision: &str, user: Option<&str>, tip: Option<&str>| {
+        let hints = Hints {
+            user,
+            tip,
+            ..Hints::default()
+        };
+        let feedback = early(decision, &format!("of {decision}"));
+        engine.feedback_with(&feedback, hints).and_then(|p| p.wait())
+    };
+    for (decision, user, tip) in [
+        ("true", Some(&users[0]), Some(&tip)),
+        ("of another", Some(&users[1]), None),
+        ("of another tip", None, Some(&"no tip".to_string())),
+        ("of one who is forgotten", Some(&users[1]), None),
+    ] {
+        let (user, tip) = (user.map(String::as_str), tip.map(String::as_str));
+        let held = hold(&engine, decision, user, tip).unwrap();
+        assert_eq!(held.status, Status::Held);
+        // Sent again, it has to say the same.
+        assert!(hold(&engine, decision, user, tip).unwrap().repeated);
+        if user.is_some() {
+            let other = hold(&engine, decision, Some("somebody else"), tip).unwrap_err();
+            assert_eq!((other.status(), other.field()), (422, Some("user_id")));
+        }
+    }
+    engine.snapshot().unwrap();
+    drop(engine);
+    engine = open(dir.path(), &clock);
+    assert_eq!(engine.condition().held, 4);
+    for decision in ["true", "of another", "of another tip"] {
+        decide(&engine, 1, Some(decision));
+    }
+    let counts = engine.condition().counts;
+    assert_eq!((counts.held, counts.matched, counts.unmatched), (4, 1, 2));
+    assert_eq!(engine.stats(&users[0]).unwrap().pulls, 1);
+    // These still wait for theirs; and who asks again is told what was wrong.
+    assert_eq!(give(&engine, "of another", "the user's own").status, Status::Learned);
+    let refused = hold(&engine, "of another tip", None, Some("no tip")).unwrap_err();
+    assert_eq!((refused.status(), refused.field()), (422, Some("tip_id")));
+    // Whoever is forgotten is so with what waits.
+    decide(&engine, 2, None);
+    engine.forget(&users[1]).unwrap();
+    assert_eq!(engine.condition().held, 0);
+    engine.flush().unwrap();
+    let live = engine.fingerprint().unwrap();
+    drop(engine);
+    let replay = inspect::inspect(dir.path(), None).unwrap().replay.unwrap();
+    assert_eq!((replay.from, replay.digest), (0, live));
+    engine = open(dir.path(), &clock);
+    assert!(engine.compact().unwrap().blanked >= 2);
+    drop(engine);
+    let theirs = inspect::feedbacks(dir.path())
+        .unwrap()
+        .iter()
+        .any(|f| f.0 == "of of one who is forgotten");
+    assert!(!theirs, "it is still in the journal");
+}
+
 /// R8.
 #[test]
 fn the_default_reward_comes_once() {

@@ -2,6 +2,7 @@
 //! keep.
 
 mod aside;
+mod charge;
 #[path = "../common/mod.rs"]
 mod common;
 mod compact;

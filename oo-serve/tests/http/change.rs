@@ -346,7 +346,12 @@ fn a_launch_needs_the_gate() {
         (r#"{"looks":3}"#, "rule.looks"),
         (r#"{"guards":{"group_loss":0.1}}"#, "rule.guards"),
         (r#"{"confidence":7}"#, "rule"),
-        (r#"{"no_such_key":1}"#, "rule"),
+        (r#"{"no_such_key":1}"#, "rule.no_such_key"),
+        (
+            r#"{"live":{"min_decisions":1,"min_decisions":2}}"#,
+            "rule.live.min_decisions",
+        ),
+        (r#"{"live":{"min_decisions":"many"}}"#, "rule.live.min_decisions"),
         (r#""/no/such/file.toml""#, "rule"),
     ] {
         let body = format!(r#"{{"action":"experiment","salt":"s","policy":"uniform","rule":{rule}}}"#);

@@ -160,6 +160,49 @@ fn a_body_that_no_route_wants_is_not_waited_for() {
     }
 }
 
+/// Whoever is turned away gets a whole problem document, and is counted.
+#[test]
+fn whoever_is_turned_away_is_told_and_counted() {
+    let server = Server::start(&["--connections", "1"]);
+    let mut first = server.connect();
+    assert_eq!(first.ask("GET", "/livez", "", "").unwrap().status, 200);
+    let away = server.connect().read().unwrap();
+    let instance = away.json()["instance"].as_str().unwrap().to_string();
+    assert!(
+        away.status == 503 && instance.starts_with("urn:trace:") && instance.len() == 42,
+        "{instance}"
+    );
+    let metrics = first.ask("GET", "/metrics", "", "").unwrap().text();
+    assert!(metrics.contains("\noo_connections_refused_total 1\n"), "{metrics}");
+    drop(first);
+    // Bodies that are large have fewer places than requests.
+    let server = Server::start(&[]);
+    let head = format!(
+        "POST /score HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\ncontent-length: 70002\r\n\r\n{}",
+        server.addr,
+        " ".repeat(70_000)
+    );
+    let mut clients: Vec<_> = (0..33).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        client.stream().write_all(head.as_bytes()).unwrap();
+    }
+    // Only whoever has no place is answered before the body has ended.
+    let begun = std::time::Instant::now();
+    while server.metric("oo_requests_shed_total") < 1.0 {
+        assert!(begun.elapsed().as_secs() < 20, "nobody was turned away");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    for client in &mut clients {
+        // The one that was turned away may have been closed.
+        let _ = client.stream().write_all(b"{}");
+    }
+    let mut statuses: Vec<u16> = clients.iter_mut().map(|c| c.read().unwrap().status).collect();
+    statuses.sort_unstable();
+    assert_eq!((statuses[31], statuses[32]), (422, 429), "{statuses:?}");
+    assert_eq!(server.metric("oo_requests_shed_total"), 1.0);
+    assert_eq!(server.metric("oo_shed_seconds_count"), 1.0);
+}
+
 #[test]
 fn weights_are_those_of_one_model() {
     for (policy, shared) in [
@@ -226,6 +269,31 @@ fn candidates_come_from_the_signal_source() {
     assert_eq!((without.status, &without.json()["field"]), (422, &json!("candidates")));
 }
 
+/// What was answered stays the answer, whatever the source knows by now.
+#[test]
+fn a_request_without_candidates_can_be_sent_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("bob.json");
+    std::fs::write(&file, r#"[{"id":"a","content":"Water the plants"}]"#).unwrap();
+    let server = Server::start(&["--signals", dir.path().to_str().unwrap()]);
+    let ask = |body: &str| server.post("/recommend", body);
+    let named = r#"{"user_id":"bob","decision_id":"d"}"#;
+    let first = ask(named).json();
+    for gone in ["[]", "nonsense", ""] {
+        match gone {
+            "" => std::fs::remove_file(&file).unwrap(),
+            text => std::fs::write(&file, text).unwrap(),
+        }
+        let again = ask(named);
+        assert_eq!(again.status, 200, "{gone}: {}", again.text());
+        let again = again.json();
+        assert_eq!((&again["repeated"], &again["tip"]), (&json!(true), &first["tip"]));
+        let other = ask(r#"{"user_id":"eve","decision_id":"d"}"#);
+        assert_eq!((other.status, &other.json()["field"]), (422, &json!("decision_id")));
+    }
+    assert_eq!(ask(r#"{"user_id":"bob","decision_id":"e"}"#).status, 404);
+}
+
 #[test]
 fn the_document_has_every_route_and_the_page_needs_nobody_else() {
     let server = Server::start(&[]);
@@ -265,11 +333,43 @@ fn the_document_has_every_route_and_the_page_needs_nobody_else() {
             for status in ["408", "413", "415"] {
                 assert_eq!(said(status), method == "post", "{method} {path}: {status}");
             }
+            // Whatever writes may find no disk.
+            let writes = ["/recommend", "/feedback", "/reset/{user}", "/users/{user}", "/policies"];
+            let writes = writes.contains(&path.as_str()) && method != "get";
+            assert_eq!(said("507"), writes, "{method} {path}");
+            let reads = ["/score", "/decisions/{id}", "/readyz"].contains(&path.as_str());
+            assert_eq!(said("503"), writes || reads, "{method} {path}");
         }
     }
+    // Every form that is read is said.
+    let schema = |name: &str| &document["components"]["schemas"][name];
+    for name in ["Id", "When"] {
+        assert_eq!(schema(name)["type"], json!(["string", "integer"]), "{name}");
+    }
+    for (name, forms) in [
+        ("Context", ["array", "object"]),
+        ("Features", ["array", "object"]),
+        ("RuleGiven", ["object", "string"]),
+    ] {
+        let said: Vec<&Value> = schema(name)["oneOf"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|s| &s["type"])
+            .collect();
+        assert_eq!(said, forms.each_ref(), "{name}");
+    }
+    assert_eq!(schema("AssignmentRequest")["properties"]["event"]["type"], "string");
+    let headers = document["paths"]["/feedback"]["post"]["parameters"].as_array().unwrap();
+    assert!(
+        headers.iter().any(|h| h["name"] == "x-ms-client-request-id"),
+        "{headers:?}"
+    );
     // Nothing left to show is an answer of its own.
     let schema = &document["components"]["schemas"]["NothingLeft"];
     assert_eq!(schema["required"], json!(["tip", "reason", "suppressed"]));
+    // An answer is one of the two.
+    assert_eq!(schema["properties"]["tip"]["type"], "null");
     assert_eq!(
         document["components"]["schemas"]["Recommended"]["oneOf"]
             .as_array()

@@ -52,6 +52,7 @@ fn every_refusal_names_the_field_and_changes_nothing() {
         r#"{{"user_id":"u","candidates":[{{"id":"{}"}}]}}"#,
         "x".repeat(2_000_000)
     );
+    let unknown = format!(r#"{{"{}":1}}"#, "x".repeat(1_000_000));
     let (crowd, future) = (
         many(10_000),
         r#"{"decision_id":"known","reaction":"done","at":"2999-01-01T00:00:00Z"}"#,
@@ -240,6 +241,25 @@ fn every_refusal_names_the_field_and_changes_nothing() {
         ("/feedback", r#"{"tip_id":"1","reaction":"done"}"#, 422, "user_id"),
         (
             "/feedback",
+            r#"{"decision_id":"known","reward":1,"dwell_ms":5}"#,
+            422,
+            "dwell_ms",
+        ),
+        (
+            "/feedback",
+            r#"{"decision_id":"known","reward":1,"until":"2999-01-01"}"#,
+            422,
+            "until",
+        ),
+        (
+            "/recommend?dry_run=1",
+            r#"{"user_id":"u","candidates":[{"id":1}]}"#,
+            422,
+            "query",
+        ),
+        ("/recommend", &unknown, 422, "xxx"),
+        (
+            "/feedback",
             r#"{"tip_id":"1","user_id":"nobody","reaction":"done"}"#,
             404,
             "tip_id",
@@ -359,7 +379,8 @@ fn every_refusal_names_the_field_and_changes_nothing() {
         };
         assert!(fits, "{path} {shown}: named `{named}`, expected `{field}`: {problem}");
         assert!(
-            problem["detail"].as_str().unwrap().len() < 1200
+            named.len() < 1200
+                && problem["detail"].as_str().unwrap().len() < 1200
                 && problem["type"].as_str().unwrap().starts_with("urn:oo:")
         );
     }
@@ -379,6 +400,27 @@ fn every_refusal_names_the_field_and_changes_nothing() {
     ] {
         let reply = server.connect().ask(method, path, "", "").unwrap();
         assert_eq!((reply.status, &reply.json()["field"]), (404, &"user".into()), "{path}");
+    }
+    for (method, path, status) in [
+        ("GET", "/stats/%FF", 400),
+        ("DELETE", "/users/%ff%fe", 400),
+        ("DELETE", "/users/u?dry_run=1", 422),
+        ("GET", "/policies?all", 422),
+        // Probes and scrapers bring their own.
+        ("GET", "/livez?exclude=all", 200),
+    ] {
+        let reply = server.connect().ask(method, path, "", "").unwrap();
+        assert_eq!(reply.status, status, "{path}: {}", reply.text());
+    }
+    let known = r#"{"decision_id":"known","reaction":"done"}"#;
+    for id in ["", "\"\"", "é"] {
+        let header = format!("idempotency-key: {id}\r\n");
+        let reply = server.connect().ask("POST", "/feedback", &header, known).unwrap();
+        assert_eq!(
+            (reply.status, &reply.json()["field"]),
+            (422, &"idempotency-key".into()),
+            "{id}"
+        );
     }
     assert!(files(&server) == before, "something was written");
 }

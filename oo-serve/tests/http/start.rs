@@ -87,6 +87,10 @@ fn what_cannot_be_used_is_told_once() {
             "option `candidate`: expected names that differ, got `a` at place 2",
         ),
         (
+            &["--state", none, "--context", "x,f0", "--candidate", "3"],
+            "option `candidate`: expected names that differ, got `f0` at place 1, which `context` has",
+        ),
+        (
             &["--state", none, "--retention", "0"],
             "option `retention`: expected 1 day or more, got 0",
         ),
@@ -103,6 +107,95 @@ fn what_cannot_be_used_is_told_once() {
             "{args:?}: {said}"
         );
         assert!(said.matches("os error").count() < 2, "{args:?}: {said}");
+    }
+}
+
+/// Options and the environment may hold secrets.
+#[test]
+fn no_message_quotes_a_secret() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("oo.toml");
+    let text = "policy = \"uniform\"\nmlflow = \"http://me:hunter2@localhost:5000\" oops\n";
+    std::fs::write(&file, text).unwrap();
+    let output = command().arg("--config").arg(&file).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("oo.toml, line 2 (`mlflow`): ") && !said.contains("hunter2"),
+        "{said}"
+    );
+    std::fs::write(&file, "\nno-such-option = \"hunter2\"\n").unwrap();
+    let output = command().arg("--config").arg(&file).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        said.contains("oo.toml, line 2 (`no-such-option`): unknown field"),
+        "{said}"
+    );
+    assert!(!said.contains("hunter2"), "{said}");
+    // Nor does the help show what the variables say.
+    let output = command()
+        .env("OO_OTLP", "http://me:hunter2@localhost:4318")
+        .env("MLFLOW_TRACKING_URI", "http://me:hunter2@localhost:5000")
+        .arg("--help")
+        .output()
+        .unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    assert!(help.contains("OO_OTLP") && !help.contains("hunter2"), "{help}");
+}
+
+/// Keys that are not understood must not count as none.
+#[test]
+fn keys_that_are_no_text_are_refused() {
+    use std::os::unix::ffi::OsStrExt;
+    let dir = tempfile::tempdir().unwrap();
+    let keys = std::ffi::OsStr::from_bytes(b"admin ops 0123456789abcdef\xff");
+    let output = command()
+        .env("OO_KEYS", keys)
+        .args(["--listen", "127.0.0.1:0", "--state"])
+        .arg(dir.path().join("state"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        output.status.code() == Some(2) && said.contains("OO_KEYS: expected text in UTF-8"),
+        "{said}"
+    );
+}
+
+/// What does not go with the folder is told as what cannot be used.
+#[test]
+fn options_that_the_folder_refuses_end_with_2() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state");
+    let (child, addr) = launch(&state, &["--candidate", "2", "--policy", "uniform"]);
+    let child = Killed(child);
+    // Once this is on the disk, so is what came before it.
+    let early = r#"{"decision_id":"none","reaction":"done","early":true}"#;
+    assert_eq!(Client::connect(addr).unwrap().post("/feedback", early).status, 200);
+    drop(child);
+    let many: Vec<String> = (0..17).map(|i| format!("egreedy{{epsilon=0.{}}}", i + 10)).collect();
+    let many: Vec<&str> = many.iter().flat_map(|shadow| ["--shadow", shadow]).collect();
+    for (args, told) in [
+        (
+            &["--candidate", "3", "--policy", "uniform"][..],
+            "shape: expected the folder's own",
+        ),
+        (
+            &[&["--candidate", "2", "--policy", "uniform"], &many[..]].concat(),
+            "option `shadow`: expected at most 16 shadows",
+        ),
+    ] {
+        let output = command()
+            .args(["--listen", "127.0.0.1:0", "--log", "error", "--state"])
+            .arg(&state)
+            .args(args)
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            output.status.code() == Some(2) && said.contains(told),
+            "{args:?}: {said}"
+        );
     }
 }
 

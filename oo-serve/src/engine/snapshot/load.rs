@@ -2,7 +2,7 @@
 
 use super::{FORMAT, MAGIC, hex, path};
 use crate::engine::codec::Get;
-use crate::engine::event::{Begun, Ended, Swapped};
+use crate::engine::event::{Begun, Claim, Ended, Swapped};
 use crate::engine::experiment::{self, Person, Trial};
 use crate::engine::join::{Join, Joined};
 use crate::engine::models::Home;
@@ -297,6 +297,10 @@ fn parse(head: &[u8], format: u32) -> Option<Parsed> {
                 reward: from.f64()?,
                 feedback: get_feedback(&mut from)?,
                 until: if format > 1 { from.option()? } else { None },
+                claim: match format {
+                    5.. => Claim::decode(&mut from)?,
+                    _ => Claim::default(),
+                },
             });
         }
         state.early.insert(hash, held);
