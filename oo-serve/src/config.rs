@@ -275,7 +275,10 @@ impl Options {
     /// What is wrong with the file, with its line.
     pub fn from_file(path: &Path) -> Result<Options, String> {
         let text = std::fs::read_to_string(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
-        toml::from_str(&text).map_err(|e| format!("{}{}: {}", path.display(), place(&text, e.span()), e.message()))
+        toml::from_str(&text).map_err(|e| {
+            let place = place(&text, e.span());
+            format!("{}{place}: {}", path.display(), without_values(e.message()))
+        })
     }
 
     /// These options; where they are silent, those of `below`.
@@ -333,18 +336,11 @@ impl Options {
                     "option `{option}`: expected at most {MOST_FEATURES} names, got {n}"
                 ));
             }
-            let before: &[String] = if option == "candidate" { &context } else { &[] };
-            let twice = |i: usize| names[..i].contains(&names[i]) || before.contains(&names[i]);
-            if let Some(i) = (0..names.len()).find(|&i| names[i].is_empty() || twice(i)) {
-                let (name, place) = (&names[i], i + 1);
-                // Weights and metrics go by the name alone.
-                let where_else = if before.contains(name) {
-                    ", which `context` has"
-                } else {
-                    ""
-                };
+            if let Some(i) = (0..names.len()).find(|&i| names[i].is_empty() || names[..i].contains(&names[i])) {
+                let name = &names[i];
                 return Err(format!(
-                    "option `{option}`: expected names that differ, got `{name}` at place {place}{where_else}"
+                    "option `{option}`: expected names that differ, got `{name}` at place {}",
+                    i + 1
                 ));
             }
         }
@@ -441,10 +437,23 @@ fn place(text: &str, span: Option<std::ops::Range<usize>>) -> String {
     };
     let number = before.matches('\n').count() + 1;
     let line = text.lines().nth(number - 1).unwrap_or_default();
-    match line.split_once('=') {
-        Some((key, _)) => format!(", line {number} (`{}`)", key.trim()),
+    let is_name = |key: &&str| key.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+    match line.split_once('=').map(|(key, _)| key.trim()).filter(is_name) {
+        Some(key) => format!(", line {number} (`{key}`)"),
         None => format!(", line {number}"),
     }
+}
+
+/// A parser's message without the text that came: `invalid type: string "…", expected f64`.
+fn without_values(message: &str) -> String {
+    for (open, close) in [("string \"", '"'), ("unknown variant `", '`')] {
+        if let Some((before, rest)) = message.split_once(open)
+            && let Some((_, after)) = rest.rsplit_once(&format!("{close}, expected"))
+        {
+            return format!("{before}{open}…{close}, expected{after}");
+        }
+    }
+    message.to_string()
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! A folder looked at from outside: what its journal holds, whether every record is sound, and whether a replay comes to
 //! what the snapshots say. It takes nothing from the running server's word, only from the files.
 
-use crate::engine::event::Event;
+use crate::engine::event::{Event, GivenEvent};
 use crate::engine::forget::SCRUBBED;
 use crate::engine::ids;
 use crate::engine::join::{Join, Joined};
@@ -11,8 +11,8 @@ use crate::engine::settings::Rules;
 use crate::engine::state::{self, Counts, State};
 use crate::engine::{Status, snapshot};
 use crate::export::{self, Taught};
-use crate::journal::Segments;
 use crate::journal::disk::{Disk, RealDisk};
+use crate::journal::{Record, Segments};
 use crate::{Error, Result};
 use oo_core::Shape;
 use serde::Serialize;
@@ -166,8 +166,7 @@ pub fn inspect(dir: &Path, rules: Option<Rules>) -> Result<Report> {
     }
     let from = replay.state.last.seq;
     let mut possible = complete || replay.serving.is_some();
-    // By id, when it was given last: one that is forgotten may come again.
-    let (mut ids, mut remember) = (BTreeMap::new(), Rules::default().remember_ms);
+    let mut ids = Ids::default();
     let mut expected = None;
     for segment in &list {
         let end = segments.scan(*segment, |r| {
@@ -181,19 +180,15 @@ pub fn inspect(dir: &Path, rules: Option<Rules>) -> Result<Report> {
                 Ok(Event::Decided(_)) => report.decisions += 1,
                 Ok(Event::Given(g)) => {
                     report.feedbacks += 1;
-                    if let Some(id) = g.feedback_id {
-                        let twice = ids
-                            .insert(id, r.time)
-                            .is_some_and(|before: u64| before.saturating_add(remember) >= r.time);
-                        report.feedback_ids_twice += u64::from(twice);
-                    }
+                    report.feedback_ids_twice += u64::from(ids.meet(&g, &r));
                     report.joined += u64::from(g.status == Status::Joined);
                     if g.status == Status::Learned {
                         report.learned += 1;
                         report.learned_reward += g.reward;
                     }
                 }
-                Ok(Event::Rules(rules)) => remember = rules.remember_ms,
+                Ok(Event::Rules(rules)) => ids.remember_ms = rules.remember_ms,
+                Ok(Event::Forgotten(user)) => drop(ids.forgotten.insert(user, r.seq)),
                 Ok(_) => {}
                 Err(why) => report
                     .defects
@@ -220,7 +215,7 @@ pub fn inspect(dir: &Path, rules: Option<Rules>) -> Result<Report> {
                 .map(|why| format!("{}: {why}", segments.path(*segment).display())),
         );
     }
-    report.feedback_ids = ids.len() as u64;
+    report.feedback_ids = ids.given.len() as u64;
     if let (true, Some(serving)) = (possible, &replay.serving) {
         let serving = state::read(serving);
         let still = snapshot::take(&replay.state, &serving);
@@ -238,6 +233,37 @@ pub fn inspect(dir: &Path, rules: Option<Rules>) -> Result<Report> {
         });
     }
     Ok(report)
+}
+
+/// The ids of feedback. One may come again when it is not remembered any more, or whose it was is forgotten.
+struct Ids {
+    /// By id, the time and the number of the last record, and the people in it.
+    given: BTreeMap<String, (u64, u64, [Option<u64>; 2])>,
+    forgotten: BTreeMap<u64, u64>,
+    remember_ms: u64,
+}
+
+impl Default for Ids {
+    fn default() -> Self {
+        Ids {
+            given: BTreeMap::new(),
+            forgotten: BTreeMap::new(),
+            remember_ms: Rules::default().remember_ms,
+        }
+    }
+}
+
+impl Ids {
+    /// True where the feedback's id should not have been taken once more.
+    fn meet(&mut self, g: &GivenEvent, r: &Record<'_>) -> bool {
+        let Some(id) = &g.feedback_id else { return false };
+        let now = (r.time, r.seq, g.people());
+        let Some((time, seq, people)) = self.given.insert(id.clone(), now) else {
+            return false;
+        };
+        let forgotten = |user: &u64| self.forgotten.get(user).is_some_and(|at| seq < *at);
+        time.saturating_add(self.remember_ms) >= r.time && !people.iter().flatten().any(forgotten)
+    }
 }
 
 /// What every decision taught, with the shape of the rounds and the policy in charge at the end. From a replay where the

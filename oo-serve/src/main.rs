@@ -237,8 +237,22 @@ fn prepare(config: Option<&Path>, given: Options) -> Result<Prepared, String> {
     } else {
         artefact::take(&text, &shape, &build).map_err(|e| format!("option `policy`: {e}"))?
     };
+    // Weights and metrics go by a feature's name alone. Folders from before this was asked go on.
+    let both = shape.candidate.iter().find(|name| shape.context.contains(name));
+    if let Some(name) = both.filter(|_| !state.join("journal").exists()) {
+        return Err(format!(
+            "option `candidate`: expected names that differ, got `{name}`, which `context` has"
+        ));
+    }
+    let shadows = options.shadows.as_deref().unwrap_or_default();
+    if let Some(twice) = (1..shadows.len()).find(|&i| shadows[..i].contains(&shadows[i])) {
+        let name = &shadows[twice];
+        return Err(format!(
+            "option `shadow`: expected policies that differ, got `{name}` twice"
+        ));
+    }
     // What is wrong with a shadow is said before anything is opened.
-    for shadow in options.shadows.iter().flatten() {
+    for shadow in shadows {
         registry::take(shadow, options.mlflow.as_deref(), &state, &shape, &build)
             .map_err(|e| format!("option `shadow`: {e}"))?;
     }

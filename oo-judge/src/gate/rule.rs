@@ -5,8 +5,11 @@ use super::evidence::Operation;
 use crate::estimators::{Bias, Weights};
 use crate::{Error, Result};
 use oo_core::tips::Reaction;
+use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
 
 /// A rule as it stands in a file. What is left out has its default; a key that does not exist is an error.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -38,7 +41,33 @@ pub struct Rule {
     /// What no part of the people and no reaction may suffer.
     pub guards: Guards,
     /// By reward spec: the difference in mean reward that must be exceeded when the evidence is scored by it.
+    #[serde(deserialize_with = "once_each")]
     pub rewards: BTreeMap<String, f64>,
+}
+
+/// Numbers by name. A name that stands there twice is an error: nobody knows which number is meant.
+fn once_each<'de, D, K>(from: D) -> std::result::Result<BTreeMap<K, f64>, D::Error>
+where
+    D: Deserializer<'de>,
+    K: Deserialize<'de> + Ord,
+{
+    struct Reader<K>(PhantomData<K>);
+    impl<'de, K: Deserialize<'de> + Ord> Visitor<'de> for Reader<K> {
+        type Value = BTreeMap<K, f64>;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("names and numbers")
+        }
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Self::Value, A::Error> {
+            let mut all = BTreeMap::new();
+            while let Some((name, number)) = map.next_entry()? {
+                if all.insert(name, number).is_some() {
+                    return Err(de::Error::custom("a name stands there twice, expected each once"));
+                }
+            }
+            Ok(all)
+        }
+    }
+    from.deserialize_map(Reader(PhantomData))
 }
 
 /// How often one may look.
@@ -153,13 +182,13 @@ pub struct Guards {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group_loss: Option<f64>,
     /// The same for single groups, by name; it wins over `group_loss`.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "once_each")]
     pub groups: BTreeMap<String, f64>,
     /// By reaction: its share among all reactions may not rise by as much as this.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "once_each")]
     pub rise: BTreeMap<Reaction, f64>,
     /// By reaction: its share may not fall by as much as this.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "once_each")]
     pub fall: BTreeMap<Reaction, f64>,
 }
 

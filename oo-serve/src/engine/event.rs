@@ -239,8 +239,10 @@ impl Ended {
 /// Whose a record is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Whose<'r> {
-    /// The user; `None` for feedback without its user that came before its decision, or long after it.
+    /// The user; `None` for feedback that came before its decision, or long after it without its user.
     pub user: Option<u64>,
+    /// Whose decision it is said to be about; as good as theirs, whoever it turns out to be of.
+    pub said: Option<u64>,
     /// The decision, where the record names it by its id.
     pub decision: Option<&'r str>,
 }
@@ -356,19 +358,12 @@ impl Event {
         let mut from = Get(r.payload);
         match r.kind {
             kind::DECIDED => decided::whose(&mut from),
-            kind::GIVEN => {
-                let decision = from.text()?;
-                // 0 stands for nobody, so a user of this number is found by the decision as well.
-                let user = from.u64()?;
-                Some(Whose {
-                    user: (user != 0).then_some(user),
-                    decision: Some(decision),
-                })
-            }
+            kind::GIVEN => given::whose(&mut from, r.version),
             kind::SHADOW => {
                 from.u64()?;
                 Some(Whose {
                     user: Some(from.u64()?),
+                    said: None,
                     decision: None,
                 })
             }

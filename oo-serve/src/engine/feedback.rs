@@ -161,7 +161,7 @@ impl Engine {
         };
         let event = GivenEvent {
             decision_id,
-            user: whose.map(|(user, _)| user).or(claim.user).unwrap_or(0),
+            user: whose.map_or(0, |(user, _)| user),
             feedback_id: feedback.feedback_id.clone(),
             body,
             given: feedback.given,
@@ -206,9 +206,11 @@ impl Engine {
                 Err(_) => continue,
             };
             let (seq, time) = (record.seq, record.time);
-            let forgotten = time.saturating_add(state.rules.remember_ms) < self.stamps.now();
+            let old = time.saturating_add(state.rules.remember_ms) < self.stamps.now();
             match Event::decode(&record) {
-                Ok(Event::Given(g)) if !forgotten && g.feedback_id.as_deref() == Some(id) => {
+                Ok(Event::Given(g))
+                    if !old && g.feedback_id.as_deref() == Some(id) && !state.is_of_forgotten(&g, seq) =>
+                {
                     if g.body != body {
                         return Err(Error::Conflict {
                             field: "feedback_id",

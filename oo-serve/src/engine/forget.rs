@@ -9,7 +9,7 @@
 
 use super::Engine;
 use super::ask::identity;
-use super::event::{Event, kind};
+use super::event::{Event, GivenEvent, kind};
 use super::models::Models;
 use super::recover::policies_dir;
 use super::settings::Artefact;
@@ -26,6 +26,16 @@ impl State {
     /// True for a record of somebody who was forgotten after it.
     pub fn is_forgotten(&self, user: &str, record: u64) -> bool {
         self.forgotten.get(&identity(user)).is_some_and(|seq| record < *seq)
+    }
+
+    /// The same for feedback in this record, where it says whose it is.
+    pub fn is_of_forgotten(&self, given: &GivenEvent, record: u64) -> bool {
+        let mut gone = given
+            .people()
+            .into_iter()
+            .flatten()
+            .filter_map(|user| self.forgotten.get(&user));
+        gone.any(|seq| record < *seq)
     }
 }
 

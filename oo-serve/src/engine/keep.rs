@@ -457,7 +457,7 @@ impl Going {
     /// True for a record of one of the users, false for one that may belong to anybody.
     fn meets(&mut self, r: &Record<'_>) -> Option<bool> {
         let whose = (!self.users.is_empty()).then(|| Event::whose(r))??;
-        if whose.user.is_some() {
+        if whose.user.is_some() || self.gone(&whose, r).is_some() {
             return self.gone(&whose, r).map(|_| true);
         }
         self.loose.insert(decision_hash(whose.decision?));
@@ -468,14 +468,18 @@ impl Going {
     fn note(&mut self, r: &Record<'_>) {
         let Some(whose) = Event::whose(r) else { return };
         let decision = whose.decision.map(decision_hash).filter(|d| self.loose.contains(d));
-        if let (Some(decision), Some(seq)) = (decision, self.gone(&whose, r)) {
+        // What is said of a decision does not make it theirs.
+        let theirs = Whose { said: None, ..whose };
+        if let (Some(decision), Some(seq)) = (decision, self.gone(&theirs, r)) {
             self.decisions.insert(decision, seq);
         }
     }
 
     /// The record that forgot the user of this one, which comes before it.
     fn gone(&self, whose: &Whose<'_>, r: &Record<'_>) -> Option<u64> {
-        self.users.get(&whose.user?).copied().filter(|seq| r.seq < *seq)
+        let users = whose.user.into_iter().chain(whose.said);
+        let mut gone = users.filter_map(|user| self.users.get(&user).copied());
+        gone.find(|seq| r.seq < *seq)
     }
 
     /// True for what names one of them.

@@ -541,6 +541,10 @@ impl State {
             }
             Status::Held => {
                 self.counts.held += 1;
+                if let Some(user) = g.claim.user {
+                    // Somebody of whom something is kept can be forgotten.
+                    self.users.or_insert_with(user, User::default);
+                }
                 let until = mark.time.saturating_add(self.rules.early_ms);
                 self.early_due.push(until, hash);
                 self.early.entry(hash).or_default().push(Early {

@@ -303,6 +303,9 @@ pub struct ProfileBody {
     pub tip_volume_30d: Option<f64>,
 }
 
+/// The end of the year 9999, in milliseconds since 1970.
+const LAST_MS: u64 = 253_402_300_799_999;
+
 /// A moment: RFC 3339 with an offset, the same without one (the person's own time), a date (its first minute), or
 /// milliseconds since 1970.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -337,9 +340,7 @@ impl<'de> Deserialize<'de> for When {
                 When::parse(text).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
             }
             fn visit_u64<E: de::Error>(self, ms: u64) -> Result<When, E> {
-                /// The end of the year 9999.
-                const LAST: u64 = 253_402_300_799_999;
-                if ms > LAST {
+                if ms > LAST_MS {
                     return Err(E::invalid_value(de::Unexpected::Unsigned(ms), &self));
                 }
                 Ok(When {

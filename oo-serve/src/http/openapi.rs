@@ -66,8 +66,16 @@ impl utoipa::Modify for Guards {
                 let keyed = operation.security.is_some();
                 let limited = operation.tags.iter().flatten().all(|tag| tag != "probe");
                 for (applies, status, why) in [
-                    (posts, "400", "No JSON, or not exactly one header Host"),
-                    (!posts, "400", "Not exactly one header Host"),
+                    (
+                        posts,
+                        "400",
+                        "No JSON, not exactly one header Host, or a name in the address that is no UTF-8",
+                    ),
+                    (
+                        !posts,
+                        "400",
+                        "Not exactly one header Host, or a name in the address that is no UTF-8",
+                    ),
                     (keyed, "401", "No valid key, where keys are needed"),
                     (
                         true,
@@ -83,6 +91,11 @@ impl utoipa::Modify for Guards {
                         "Too many at once; the header Retry-After says when to ask again",
                     ),
                     (limited, "422", "A query in the address: none is taken"),
+                    (
+                        true,
+                        "503",
+                        "Beyond the limit on connections; the header Retry-After says when to ask again",
+                    ),
                     (
                         true,
                         "500",

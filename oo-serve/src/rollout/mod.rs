@@ -107,7 +107,14 @@ impl Rollout {
             compact: AtomicBool::new(owed),
         };
         let known: Vec<String> = rollout.engine.shadows().into_iter().map(|s| s.name).collect();
-        for spec in shadows.iter().filter(|s| !known.contains(s)) {
+        let new = shadows.iter().filter(|s| !known.contains(s));
+        // All or none: they outlast this process.
+        let (n, all) = (known.len(), known.len() + new.clone().count());
+        if all > MAX_SHADOWS.max(n) {
+            let detail = format!("expected at most {MAX_SHADOWS} shadows, got {all}, of which the folder has {n}");
+            return Err(refuse("name", detail));
+        }
+        for spec in new {
             rollout.add_shadow(spec, spec)?;
         }
         // Until format 2 an experiment was a file beside the journal, and its counts were nowhere.

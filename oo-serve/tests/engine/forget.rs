@@ -1,10 +1,10 @@
 //! Who is forgotten, and what is dropped for its age: R25 of the serving facts.
 
-use crate::common::{Request, done};
+use crate::common::{Request, done, settings};
 use crate::timed::{SECOND, START, decide, early, give, timed};
 use oo_serve::artefact::{Policy, Winner};
 use oo_serve::engine::clock::ManualClock;
-use oo_serve::engine::{Artefact, Status};
+use oo_serve::engine::{Artefact, Hints, Status};
 use oo_serve::{Engine, inspect};
 use std::path::Path;
 use std::time::Duration;
@@ -180,4 +180,59 @@ fn old_records_are_dropped_and_the_state_stays() {
     assert_eq!(engine.fingerprint().unwrap(), live);
     let replay = inspect::inspect(dir.path(), None).unwrap().replay.unwrap();
     assert!(replay.from > 0 && replay.digest == live, "{replay:?}");
+}
+
+/// Early feedback goes with whom it names and with whose it turns out to be, and nothing of others goes with it.
+#[test]
+fn early_feedback_goes_with_either() {
+    let dir = tempfile::tempdir().unwrap();
+    let (engine, _) = Engine::open(dir.path(), settings("lin-ucb")).unwrap();
+    let hold = |decision: &str, id: &str, user: Option<&str>| {
+        let feedback = early(decision, id);
+        let hints = Hints {
+            user,
+            ..Hints::default()
+        };
+        engine.feedback_with(&feedback, hints).unwrap().wait().unwrap()
+    };
+    let users = [1, 2, 3].map(|i| Request::new(i, 10).user);
+    // Of nobody's decision, of another's than was said, of another's who stays, and one that names nobody.
+    hold("none", "a", Some("0"));
+    hold("of 1", "b", Some("0"));
+    hold("of 2", "c", Some("0"));
+    hold("of 2", "d", None);
+    hold("of 3", "e", Some("named"));
+    hold("of 3", "f", None);
+    for i in [1, 2, 3] {
+        decide(&engine, i, Some(&format!("of {i}")));
+    }
+    let left = || {
+        let found = inspect::feedbacks(dir.path()).unwrap();
+        found.into_iter().map(|(id, ..)| id).collect::<String>()
+    };
+    for (user, expected) in [
+        (users[0].as_str(), "acdef"),
+        ("0", "def"),
+        (&users[2], "d"),
+        (&users[1], ""),
+    ] {
+        engine.forget(user).unwrap();
+        engine.compact().unwrap();
+        assert_eq!(left(), expected, "without {user}");
+    }
+    // What was said of them is not known any more.
+    assert!(!hold("none", "a", Some("0")).repeated);
+}
+
+/// Between the forgetting and the compaction, too.
+#[test]
+fn a_receipt_of_somebody_forgotten_is_not_given_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (engine, _) = Engine::open(dir.path(), settings("lin-ucb")).unwrap();
+    let id = decide(&engine, 1, None);
+    assert!(!give(&engine, &id, "f").repeated);
+    assert!(give(&engine, &id, "f").repeated);
+    engine.forget(&Request::new(1, 10).user).unwrap();
+    let again = engine.feedback(&done(&id, Some("f"), 60_000)).and_then(|p| p.wait());
+    assert!(again.is_err() || !again.unwrap().repeated);
 }

@@ -14,7 +14,7 @@ use common::{Request, copy, done, settings};
 use oo_core::tips::Reaction;
 use oo_core::{Key, UserId};
 use oo_serve::engine::clock::ManualClock;
-use oo_serve::engine::{Given, Join, Reason, Rules, Status};
+use oo_serve::engine::{Given, Hints, Join, Reason, Rules, Status};
 use oo_serve::{Engine, Error, Feedback, inspect};
 use sha2::{Digest, Sha256};
 use std::path::Path;
@@ -241,7 +241,13 @@ fn interleave(seed: u64, steps: u64, policy: &str) {
             }
             75..80 => {
                 let ahead = format!("d{seed}-{}", step + 1);
-                let _ = engine.feedback(&early(&ahead, &ahead));
+                // It says whose that will be, rightly (or not), or nothing.
+                let user = Request::new(step + draws.below(2) as u64, 10).user;
+                let hints = Hints {
+                    user: (draws.below(2) == 0).then_some(&*user),
+                    ..Hints::default()
+                };
+                let _ = engine.feedback_with(&early(&ahead, &ahead), hints);
             }
             80..88 => clock.advance(Duration::from_secs(draws.below(300) as u64)),
             88..91 => engine.tick().unwrap(),

@@ -352,6 +352,8 @@ fn a_launch_needs_the_gate() {
             "rule.live.min_decisions",
         ),
         (r#"{"live":{"min_decisions":"many"}}"#, "rule.live.min_decisions"),
+        (r#"{"rewards":{"r1":0,"r1":0.5}}"#, "rule.rewards"),
+        (r#"{"guards":{"rise":{"done":0.1,"done":0.5}}}"#, "rule.guards.rise"),
         (r#""/no/such/file.toml""#, "rule"),
     ] {
         let body = format!(r#"{{"action":"experiment","salt":"s","policy":"uniform","rule":{rule}}}"#);

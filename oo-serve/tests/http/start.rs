@@ -87,12 +87,25 @@ fn what_cannot_be_used_is_told_once() {
             "option `candidate`: expected names that differ, got `a` at place 2",
         ),
         (
-            &["--state", none, "--context", "x,f0", "--candidate", "3"],
-            "option `candidate`: expected names that differ, got `f0` at place 1, which `context` has",
+            &[
+                "--state",
+                none,
+                "--policy",
+                "uniform",
+                "--context",
+                "x,f0",
+                "--candidate",
+                "3",
+            ],
+            "option `candidate`: expected names that differ, got `f0`, which `context` has",
         ),
         (
             &["--state", none, "--retention", "0"],
             "option `retention`: expected 1 day or more, got 0",
+        ),
+        (
+            &["--state", none, "--shadow", "uniform", "--shadow", "uniform"],
+            "option `shadow`: expected policies that differ, got `uniform` twice",
         ),
         (
             &["--state", none, "--shadow", "./winner"],
@@ -124,14 +137,26 @@ fn no_message_quotes_a_secret() {
         said.contains("oo.toml, line 2 (`mlflow`): ") && !said.contains("hunter2"),
         "{said}"
     );
-    std::fs::write(&file, "\nno-such-option = \"hunter2\"\n").unwrap();
-    let output = command().arg("--config").arg(&file).output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(
-        said.contains("oo.toml, line 2 (`no-such-option`): unknown field"),
-        "{said}"
-    );
-    assert!(!said.contains("hunter2"), "{said}");
+    for (text, told) in [
+        (
+            "\nno-such-option = \"hunter2\"",
+            "oo.toml, line 2 (`no-such-option`): unknown field",
+        ),
+        (
+            "otlp-share = \"http://hunter2@c\"",
+            "line 1 (`otlp-share`): invalid type: string \"…\", expected f64",
+        ),
+        ("mode = \"hunter2\"", "line 1 (`mode`): unknown variant `…`, expected"),
+        ("listen = \"hunter2\"", "line 1 (`listen`): "),
+        ("mlflow \"http://me:hunter2=x@h\"", "line 1: "),
+        ("shadows = [\n\"a\"\n\"lin-ucb{hunter2=3}\"]", "line 3: "),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let output = command().arg("--config").arg(&file).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(told) && !said.contains("hunter2"), "{text}: {said}");
+    }
     // Nor does the help show what the variables say.
     let output = command()
         .env("OO_OTLP", "http://me:hunter2@localhost:4318")
@@ -182,7 +207,7 @@ fn options_that_the_folder_refuses_end_with_2() {
         ),
         (
             &[&["--candidate", "2", "--policy", "uniform"], &many[..]].concat(),
-            "option `shadow`: expected at most 16 shadows",
+            "option `shadow`: expected at most 16 shadows, got 17, of which the folder has 0",
         ),
     ] {
         let output = command()

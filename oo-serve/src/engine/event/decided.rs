@@ -115,6 +115,7 @@ pub(super) fn whose<'r>(from: &mut Get<'r>) -> Option<Whose<'r>> {
     from.u8()?;
     Some(Whose {
         user: Some(identity(from.text()?)),
+        said: None,
         decision: Some(decision),
     })
 }

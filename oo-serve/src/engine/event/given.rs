@@ -1,5 +1,6 @@
 //! A feedback in the journal.
 
+use super::Whose;
 use crate::engine::ask::{Given, Logged, Status, identity};
 use crate::engine::codec::{Get, Put};
 use oo_core::tips::{Feedback, Reaction};
@@ -9,7 +10,7 @@ use oo_core::tips::{Feedback, Reaction};
 pub struct GivenEvent {
     /// The decision.
     pub decision_id: String,
-    /// The user, where known or said; else 0.
+    /// The user, where known; else 0.
     pub user: u64,
     /// Makes it exactly-once.
     pub feedback_id: Option<String>,
@@ -84,8 +85,14 @@ impl About {
 }
 
 impl GivenEvent {
+    /// Whose it is and whose it is said to be, where that is known.
+    pub(crate) fn people(&self) -> [Option<u64>; 2] {
+        [self.about.map(|_| self.user), self.claim.user]
+    }
+
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         out.clear();
+        self.claim.encode(out);
         out.text(&self.decision_id);
         out.u64(self.user);
         out.u8(u8::from(self.feedback_id.is_some()));
@@ -107,11 +114,11 @@ impl GivenEvent {
         out.option(self.about.map(|a| a.seq));
         out.u64(self.about.map_or(0, |a| a.tip));
         out.option(self.until);
-        self.claim.encode(out);
     }
 
     pub(super) fn decode(payload: &[u8], version: u8) -> Option<Self> {
         let mut from = Get(payload);
+        let claim = claim(&mut from, version)?;
         let decision_id = from.text()?.to_string();
         let user = from.u64()?;
         let has_id = from.u8()? == 1;
@@ -136,16 +143,34 @@ impl GivenEvent {
             reward: from.f64()?,
             about: None,
             until: None,
-            claim: Claim::default(),
+            claim,
         };
         if version > 1 {
             let (seq, tip) = (from.option()?, from.u64()?);
             event.about = seq.map(|seq| About { seq, tip });
             event.until = from.option()?;
         }
-        if version > 2 {
-            event.claim = Claim::decode(&mut from)?;
-        }
         from.done().then_some(event)
     }
+}
+
+/// What begins a record: what is said of its decision.
+fn claim(from: &mut Get<'_>, version: u8) -> Option<Claim> {
+    match version {
+        ..3 => Some(Claim::default()),
+        _ => Claim::decode(from),
+    }
+}
+
+/// Whose a record is, without the rest of it.
+pub(super) fn whose<'r>(from: &mut Get<'r>, version: u8) -> Option<Whose<'r>> {
+    let claim = claim(from, version)?;
+    let decision = from.text()?;
+    // 0 stands for nobody, so a user of this number is found by the decision as well.
+    let user = from.u64()?;
+    Some(Whose {
+        user: (user != 0).then_some(user),
+        said: claim.user,
+        decision: Some(decision),
+    })
 }

@@ -11,10 +11,13 @@ fn one(kind: Type) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(SchemaType::new(kind))
 }
 
-fn text_or_number(description: &str) -> RefOr<Schema> {
+fn text_or_number(most: u64, description: &str) -> RefOr<Schema> {
     let kinds = SchemaType::from_iter([Type::String, Type::Integer]);
     let both = ObjectBuilder::new().schema_type(kinds);
-    both.description(Some(description)).into()
+    both.minimum(Some(0u64))
+        .maximum(Some(most))
+        .description(Some(description))
+        .into()
 }
 
 /// Numbers by position.
@@ -29,7 +32,10 @@ fn named() -> ObjectBuilder {
 
 impl PartialSchema for Id<'_> {
     fn schema() -> RefOr<Schema> {
-        text_or_number("A text of 1 to 512 bytes, or a whole number, which counts as its decimal text.")
+        text_or_number(
+            u64::MAX,
+            "A text of 1 to 512 bytes, or a whole number, which counts as its decimal text.",
+        )
     }
 }
 
@@ -38,6 +44,7 @@ impl ToSchema for Id<'_> {}
 impl PartialSchema for When {
     fn schema() -> RefOr<Schema> {
         text_or_number(
+            super::LAST_MS,
             "RFC 3339 with an offset, the same without one (the person's own time), a date (its first minute), or \
              milliseconds since 1970.",
         )
