@@ -29,7 +29,7 @@ pub const KEYS: &str = "OO_KEYS";
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Options {
     /// Address and port. Other machines reach anything but loopback, which needs keys [default: 127.0.0.1:8008]
-    #[arg(long, env = "OO_LISTEN", value_name = "ADDR:PORT")]
+    #[arg(long, env = "OO_LISTEN", value_name = "ADDR:PORT", value_parser = address)]
     pub listen: Option<SocketAddr>,
     /// Folder of the journal, the truth; one process at a time [default: oo/serve in the user's folder for state]
     #[arg(long, env = "OO_STATE", value_name = "DIR")]
@@ -41,7 +41,7 @@ pub struct Options {
     /// MLflow's server, for `models:/…`; MLFLOW_TRACKING_USERNAME with _PASSWORD, or _TOKEN, say who asks
     #[arg(long, env = "MLFLOW_TRACKING_URI", value_name = "URL", hide_env_values = true)]
     pub mlflow: Option<String>,
-    /// Policies that decide along, unheard, and log what they would have done
+    /// Policies that decide along, unheard, and log what they would have done; separated by `;` in the variable
     #[serde(alias = "shadow")]
     #[arg(long = "shadow", env = "OO_SHADOWS", value_name = "SPEC", value_delimiter = ';')]
     pub shadows: Option<Vec<String>>,
@@ -53,7 +53,12 @@ pub struct Options {
     #[arg(long, env = "OO_REWARD", value_name = "NAME")]
     pub reward: Option<String>,
     /// Reward of a decision without feedback; none teaches nothing [default: none]
-    #[arg(long, env = "OO_DEFAULT_REWARD", value_name = "NUMBER")]
+    #[arg(
+        long,
+        env = "OO_DEFAULT_REWARD",
+        value_name = "NUMBER",
+        allow_negative_numbers = true
+    )]
     pub default_reward: Option<f64>,
     /// Seconds that a decision waits for its feedback [default: 3600]
     #[arg(long, env = "OO_WAIT", value_name = "SECONDS")]
@@ -89,7 +94,7 @@ pub struct Options {
     /// Records between two snapshots; a start replays what came after the last one [default: 500000]
     #[arg(long, env = "OO_SNAPSHOT_EVERY", value_name = "N")]
     pub snapshot_every: Option<u64>,
-    /// Milliseconds after which a uniform draw replaces the policy's [default: 20]
+    /// Milliseconds after which a uniform draw replaces the policy's; with 0 it always does [default: 20]
     #[arg(long, env = "OO_POLICY_TIMEOUT", value_name = "MS")]
     pub policy_timeout: Option<u64>,
     /// Names of the context features, for policies that do not read the features of tips
@@ -384,6 +389,7 @@ impl Options {
             ("body", limits.body, 64 << 20),
             ("header-timeout", limits.header_timeout.as_secs() as usize, 3600),
             ("body-timeout", limits.body_timeout.as_secs() as usize, 3600),
+            ("threads", self.threads.unwrap_or(1), 1024),
         ] {
             if !(1..=most).contains(&value) {
                 return Err(format!("option `{name}`: expected 1 to {most}, got {value}"));
@@ -428,6 +434,11 @@ impl Options {
         }
         Ok(keys)
     }
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let expected = "expected an address in numbers and a port, as in 127.0.0.1:8008 or [::1]:8008";
+    text.parse().map_err(|_| expected.into())
 }
 
 /// The line and the option that a span of a file is about, without the option's value: that may be a secret.

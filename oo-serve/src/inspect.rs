@@ -45,6 +45,8 @@ pub struct Report {
     pub feedback_ids: u64,
     /// Feedback ids that were taken more than once within the time that ids are remembered.
     pub feedback_ids_twice: u64,
+    /// Whether rewards are those of another spec.
+    pub overruled: bool,
     /// Feedbacks that were taken into a reward that is learned at the end of its window.
     pub joined: u64,
     /// Feedbacks that taught, with the sum of their rewards.
@@ -100,6 +102,7 @@ pub fn inspect(dir: &Path, rules: Option<Rules>) -> Result<Report> {
     let list = segments.list()?;
     let mut report = Report {
         format: crate::journal::record::FORMAT,
+        overruled: rules.is_some(),
         ..Report::default()
     };
     let build = export::library();
@@ -406,7 +409,7 @@ impl Report {
     /// rules a replay says something else by intent: then [`inspect`] compares nothing.
     pub fn is_sound(&self) -> bool {
         let differs = |s: &Snapshot| s.defect.is_some() || s.equals_replay == Some(false);
-        let replayed = self.replay.is_some() || self.records == 0;
+        let replayed = self.replay.is_some() || self.records == 0 || self.overruled;
         self.defects.is_empty() && replayed && !self.snapshots.iter().any(differs)
     }
 }
@@ -439,7 +442,10 @@ pub fn shown(report: &Report, json: bool) -> String {
     match &report.replay {
         None => line(
             "replay",
-            "not possible: the journal no longer has its beginning, and no snapshot is sound".into(),
+            match report.overruled {
+                true => "not possible by another reward spec: the journal no longer has all that was given".into(),
+                false => "not possible: the journal no longer has its beginning, and no snapshot is sound".into(),
+            },
         ),
         Some(r) => {
             line("replay from record", r.from.to_string());

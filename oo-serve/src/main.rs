@@ -264,6 +264,9 @@ fn prepare(config: Option<&Path>, given: Options) -> Result<Prepared, String> {
             "option `default-reward`: expected -{MAX_REWARD} to {MAX_REWARD}, got {reward}"
         ));
     }
+    if let Some(share) = options.otlp_share.filter(|share| !(0.0..=1.0).contains(share)) {
+        return Err(format!("option `otlp-share`: expected 0 to 1, got {share}"));
+    }
     let mut settings = Settings::new(policy, shape);
     settings.rules = Rules {
         default_reward: options.default_reward,
@@ -339,7 +342,7 @@ fn serve(prepared: Prepared) -> Result<()> {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     runtime.enable_all();
     if let Some(threads) = prepared.options.threads {
-        runtime.worker_threads(threads.clamp(1, 1024));
+        runtime.worker_threads(threads);
     }
     let runtime = runtime.build().context("starting threads")?;
     let stopped = runtime.block_on(run(prepared, began));

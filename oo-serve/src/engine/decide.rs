@@ -12,6 +12,7 @@ use oo_core::key::hash_name;
 use oo_core::{ActionId, Candidates, Decision, Key, Method, Round, UserId};
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
 
 /// What a thread uses again and again.
 #[derive(Default)]
@@ -155,7 +156,7 @@ impl Engine {
             self.check(ask, scratch)?;
             let id = ask.decision_id.unwrap_or_default();
             let Scratch { decision, ids, .. } = scratch;
-            let round = self.round(ask, ids);
+            let round = self.round(ask, ids, self.rounds.load(Ordering::Relaxed));
             let by = self.choose(&round, self.key(ask, id), decision);
             Ok(answer(id, decision, by, self.stamps.now()))
         })
@@ -175,7 +176,7 @@ impl Engine {
             features: &features,
             ..Ask::default()
         };
-        let round = self.round(&ask, &[ActionId(0)]);
+        let round = self.round(&ask, &[ActionId(0)], 0);
         let lane = self.lane(user).filter(|(_, arm)| arm.position > 0);
         let serving = lane.as_ref().map_or(&self.serving, |(lane, _)| &lane.serving);
         let models = &read(serving).models;
@@ -194,9 +195,9 @@ impl Engine {
         ask.key.unwrap_or_else(made)
     }
 
-    fn round<'a>(&self, ask: &Ask<'a>, ids: &'a [ActionId]) -> Round<'a> {
+    fn round<'a>(&self, ask: &Ask<'a>, ids: &'a [ActionId], index: u64) -> Round<'a> {
         Round {
-            index: ask.index.unwrap_or(0),
+            index: ask.index.unwrap_or(index),
             user: UserId(identity(ask.user)),
             context: ask.context,
             candidates: Candidates {
@@ -294,7 +295,12 @@ impl Engine {
             ..
         } = scratch;
         own.clear();
-        let round = self.round(ask, ids);
+        // Policies draw by it, so no two rounds may share one; where one comes to nothing its number is left out.
+        let index = match ask.index {
+            None => self.rounds.fetch_add(1, Ordering::Relaxed),
+            Some(given) => given,
+        };
+        let round = self.round(ask, ids, index);
         let user = round.user.0;
         let key = self.key(ask, id);
         let lane = if choice.is_none() { self.lane(ask.user) } else { None };

@@ -82,6 +82,8 @@ pub struct Engine {
     /// The experiment that runs, for those who decide.
     lane: RwLock<Option<Arc<Lane>>>,
     any_lane: AtomicBool,
+    /// The index of the next round.
+    rounds: AtomicU64,
     /// The record of the latest snapshot.
     snapshot_seq: AtomicU64,
     /// Held while a snapshot is taken, saved states are written, the policy changed or somebody forgotten: one at a time.

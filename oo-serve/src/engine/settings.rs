@@ -90,6 +90,7 @@ impl std::str::FromStr for Suppress {
     /// Reads `done=ever,dismiss=7d,snooze=90m`; what is left out is as by default.
     fn from_str(text: &str) -> Result<Self, String> {
         let mut suppress = Suppress::default();
+        let mut named = Vec::new();
         for part in text.split(',') {
             let expected = || format!("expected done=…, dismiss=… or snooze=…, got `{part}`");
             let (name, value) = part.split_once('=').ok_or_else(expected)?;
@@ -99,6 +100,10 @@ impl std::str::FromStr for Suppress {
                 "snooze" => &mut suppress.snooze_ms,
                 _ => return Err(expected()),
             };
+            if named.contains(&name.trim()) {
+                return Err(format!("expected each reaction once, got `{}` twice", name.trim()));
+            }
+            named.push(name.trim());
             *span = span_ms(value.trim()).ok_or_else(|| {
                 format!("expected ever, never, or a number with s, m, h or d (as in 90m), got `{value}`")
             })?;

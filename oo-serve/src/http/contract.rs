@@ -74,7 +74,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Id<'a> {
         impl<'de> Visitor<'de> for Reader {
             type Value = Id<'de>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text of 1 to 512 bytes or a whole number")
+                f.write_str("a text of 1 to 512 bytes or a whole number from 0")
             }
             fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Id<'de>, E> {
                 check_id(text)?;
@@ -126,7 +126,8 @@ pub struct RecommendRequest<'a> {
     pub candidates: Option<Vec<Candidate<'a>>>,
     /// How many rows of the ranking to return; all by default.
     pub n: Option<u32>,
-    /// The caller's name for the decision: the same request again gets the same answer.
+    /// The caller's name for the decision: the same request, byte for byte, gets the same answer again, without
+    /// contributions and the profile's age. Another request by this name is refused.
     pub decision_id: Option<Id<'a>>,
 }
 
@@ -420,7 +421,8 @@ pub struct Ranked<'a> {
     pub id: &'a str,
     /// With which it could have been chosen.
     pub probability: f64,
-    /// The policy's estimate or index, on a scale of its own.
+    /// The policy's estimate or index, on a scale of its own; null where it is without bound, as of an action never tried.
+    #[schema(value_type = Option<f64>, required)]
     pub score: f64,
 }
 
@@ -459,7 +461,7 @@ pub struct RecommendAnswer<'a> {
     pub policy: &'a str,
     /// Which model of it: rises with every swap.
     pub model_version: u64,
-    /// Rewards that it had learned.
+    /// Rewards that it had learned since it took charge, or since its experiment began.
     pub updates: u64,
     /// The probability with which the tip was chosen.
     pub propensity: f64,
@@ -506,11 +508,11 @@ pub struct FeedbackRequest<'a> {
     /// The decision. One of `decision_id` and `tip_id` is needed.
     #[serde(borrow)]
     pub decision_id: Option<Id<'a>>,
-    /// A tip: the user's latest open decision that showed it.
+    /// A tip: the user's latest open decision that showed it and has no feedback, else the latest that showed it.
     pub tip_id: Option<Id<'a>>,
     /// Whose tip; needed with `tip_id`. With `decision_id` it lets a feedback that comes after the wait window find its tip.
     pub user_id: Option<Id<'a>>,
-    /// What the person did. One of `reaction` and `reward` is needed.
+    /// What the person did: done, snooze, dismiss, helpful or not_helpful. One of `reaction` and `reward` is needed.
     #[schema(value_type = Option<String>, example = "done")]
     pub reaction: Option<Reaction>,
     /// The reward itself, −1000 to 1000, where there is no reaction.

@@ -92,6 +92,11 @@ pub async fn metrics(call: Call) -> Answer {
             c.counts.held,
         ),
         (
+            "oo_feedbacks_unmatched_total",
+            "Held feedbacks whose decision did not come in time, or was not as they said.",
+            c.counts.unmatched,
+        ),
+        (
             "oo_feedbacks_late_total",
             "Feedbacks after the wait window.",
             c.counts.late,

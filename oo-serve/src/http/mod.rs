@@ -4,6 +4,7 @@
 //! the counts. A handler sees a body that is there as a whole and gives an answer or a [`Problem`].
 
 pub mod auth;
+mod body;
 pub mod contract;
 pub mod moment;
 pub mod problem;
@@ -32,23 +33,21 @@ use crate::signals::SignalSource;
 use auth::{Keys, Role, Verdict};
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use bytes::{Bytes, BytesMut};
-use http_body_util::BodyExt;
-use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN};
+use bytes::Bytes;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN};
 use hyper::{Request, StatusCode, Uri};
 use oo_core::Key;
 use problem::Problem;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use trace::Trace;
 
-/// Bodies up to this size are read without asking; larger ones one of a few places.
-const SMALL_BODY: usize = 64 * 1024;
 /// Places for larger bodies, so that memory is bounded by connections × small + places × limit.
 const LARGE_BODIES: usize = 32;
 
@@ -244,51 +243,17 @@ impl Endpoint {
         F: FnOnce(Call) -> A,
         A: Future<Output = Answer>,
     {
-        let (parts, body) = request.into_parts();
-        let keys = app.keys();
-        check_host(&parts)?;
-        check_origin(app, &keys, &parts.headers)?;
-        if let Some(role) = self.role {
-            check_key(&keys, &parts.headers, role)?;
-        }
-        drop(keys);
-        let path = path?;
-        // Whoever asks for something by a query must not believe to have got it. Probes and scrapers have their own.
-        if let Some(query) = parts.uri.query().filter(|q| self.limited && !q.is_empty()) {
-            let name: String = query
-                .split(['=', '&'])
-                .next()
-                .unwrap_or_default()
-                .chars()
-                .take(100)
-                .collect();
-            return Err(Problem::field(
-                "query",
-                format!("expected no query in the address, got `{name}`"),
-            ));
-        }
-        // What no route wants is not read: it would take the place of what one does.
-        let posts = parts.method == hyper::Method::POST && self.role.is_some();
-        // A form or a plain text may come from any page that the user looks at; JSON may not.
-        // Without a body there is nothing to declare, and whose page asks is known by then.
-        let declares = parts.headers.contains_key(CONTENT_TYPE);
-        if posts && !is_json(&parts.headers) && (declares || !hyper::body::Body::is_end_stream(&body)) {
-            return Err(Problem::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "not-json",
-                "The body is not declared as JSON",
-                "expected the header `content-type: application/json`",
-            ));
-        }
-        // Before anything waits, for the body or a lock.
-        if self.limited && app.permits.available_permits() == 0 {
-            return Err(shed(app));
-        }
-        let body = if posts {
-            read_body(app, &parts.headers, body).await?
-        } else {
-            Bytes::new()
+        let (parts, mut body) = request.into_parts();
+        let read = match self.admit(app, &parts, &body) {
+            Ok(true) => body::read(app, &parts.headers, &mut body).await,
+            Ok(false) => Ok(Bytes::new()),
+            Err(problem) => Err(problem),
         };
+        // Whoever is slow has had the time there is.
+        if !matches!(&read, Err(p) if p.status == StatusCode::REQUEST_TIMEOUT) {
+            body::hear_out(body).await;
+        }
+        let (body, path) = (read?, path?);
         let _permit = match self.limited {
             false => None,
             true => match app.permits.try_acquire() {
@@ -317,6 +282,49 @@ impl Endpoint {
             }
         }
     }
+
+    /// Whether a request is let in, before its body is read; true where there is one to read.
+    fn admit(self, app: &App, parts: &hyper::http::request::Parts, body: &Body) -> Result<bool, Problem> {
+        let keys = app.keys();
+        check_host(parts)?;
+        check_origin(app, &keys, &parts.headers)?;
+        if let Some(role) = self.role {
+            check_key(&keys, &parts.headers, role)?;
+        }
+        drop(keys);
+        // Whoever asks for something by a query must not believe to have got it. Probes and scrapers have their own.
+        if let Some(query) = parts.uri.query().filter(|q| self.limited && !q.is_empty()) {
+            let name: String = query
+                .split(['=', '&'])
+                .next()
+                .unwrap_or_default()
+                .chars()
+                .take(100)
+                .collect();
+            return Err(Problem::field(
+                "query",
+                format!("expected no query in the address, got `{name}`"),
+            ));
+        }
+        // What no route wants is not read: it would take the place of what one does.
+        let posts = parts.method == hyper::Method::POST && self.role.is_some();
+        // A form or a plain text may come from any page that the user looks at; JSON may not.
+        // Without a body there is nothing to declare, and whose page asks is known by then.
+        let declares = parts.headers.contains_key(CONTENT_TYPE);
+        if posts && !is_json(&parts.headers) && (declares || !hyper::body::Body::is_end_stream(body)) {
+            return Err(Problem::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "not-json",
+                "The body is not declared as JSON",
+                "expected the header `content-type: application/json`",
+            ));
+        }
+        // Before anything waits, for the body or a lock.
+        if self.limited && app.permits.available_permits() == 0 {
+            return Err(shed(app));
+        }
+        Ok(posts)
+    }
 }
 
 /// Too many at once.
@@ -328,10 +336,10 @@ fn shed(app: &App) -> Problem {
 /// The future's value; `None` when it panicked. A fault in one request must not end a connection that others share.
 async fn unwound<A: Future>(future: A) -> Option<A::Output> {
     let mut future = std::pin::pin!(future);
-    std::future::poll_fn(
+    poll_fn(
         |cx| match std::panic::catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
             Ok(poll) => poll.map(Some),
-            Err(_) => std::task::Poll::Ready(None),
+            Err(_) => Poll::Ready(None),
         },
     )
     .await
@@ -408,64 +416,6 @@ fn is_json(headers: &HeaderMap) -> bool {
     let value = headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
     let essence = value.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
     essence.eq_ignore_ascii_case(b"application/json")
-}
-
-fn too_large(limit: usize) -> Problem {
-    Problem::new(
-        StatusCode::PAYLOAD_TOO_LARGE,
-        "too-large",
-        "The body is too large",
-        format!("expected at most {limit} bytes"),
-    )
-}
-
-async fn read_body(app: &App, headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
-    let limit = app.limits.body;
-    let declared = headers
-        .get(CONTENT_LENGTH)
-        .and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
-    if declared.is_some_and(|n| n > limit) {
-        return Err(too_large(limit));
-    }
-    match tokio::time::timeout(app.limits.body_timeout, collect(app, body, limit)).await {
-        Ok(read) => read,
-        Err(_) => {
-            app.metrics.dawdled.fetch_add(1, Ordering::Relaxed);
-            Err(Problem::new(
-                StatusCode::REQUEST_TIMEOUT,
-                "timeout",
-                "The body did not come in time",
-                format!("expected the whole body within {} s", app.limits.body_timeout.as_secs()),
-            ))
-        }
-    }
-}
-
-async fn collect(app: &App, mut body: Body, limit: usize) -> Result<Bytes, Problem> {
-    let gone = |e: axum::Error| Problem::syntax(format!("the body broke off: {e}"));
-    let mut first = Bytes::new();
-    let mut whole: Option<BytesMut> = None;
-    let mut place = None;
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(gone)?.into_data() else {
-            continue;
-        };
-        let length = first.len() + whole.as_ref().map_or(0, BytesMut::len) + data.len();
-        if length > limit {
-            return Err(too_large(limit));
-        }
-        if length > SMALL_BODY && place.is_none() {
-            place = Some(app.large.try_acquire().map_err(|_| shed(app))?);
-        }
-        // Most bodies come in one piece and are never copied.
-        if first.is_empty() && whole.is_none() {
-            first = data;
-        } else {
-            let all = whole.get_or_insert_with(|| BytesMut::from(std::mem::take(&mut first).as_ref()));
-            all.extend_from_slice(&data);
-        }
-    }
-    Ok(whole.map_or(first, BytesMut::freeze))
 }
 
 /// A JSON answer.

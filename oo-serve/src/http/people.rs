@@ -1,8 +1,8 @@
 //! What is known of a person, and how it is taken back.
 
 use super::problem::{Problem, Unwritten, parse};
-use super::{Answer, Call, json};
-use crate::engine::{Logged, Seen};
+use super::{Answer, App, Call, json};
+use crate::engine::{Known, Logged, Seen};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -27,7 +27,7 @@ pub async fn stats(call: Call) -> Answer {
     let stats = call.app.engine.stats(user).ok_or_else(|| stranger(user))?;
     let mut value = serde_json::to_value(stats).unwrap_or_default();
     value["user_id"] = user.into();
-    value["profile"] = json!(call.app.engine.profile(user));
+    value["profile"] = json!(profile(&call.app, user));
     // A person's model may have to be read, or be learning.
     let (app, name) = (call.app.clone(), user.to_string());
     let weights = tokio::task::spawn_blocking(move || app.engine.weights(&name)).await;
@@ -60,17 +60,25 @@ pub async fn features(call: Call) -> Answer {
     let vectors: Vec<Value> = history.iter().map(vector).collect();
     let shown: BTreeSet<&str> = history.iter().map(|l| l.ids[l.answer.chosen].as_str()).collect();
     let seen = call.app.engine.seen(user, shown.iter().copied());
-    let tips: Vec<Value> = shown.iter().zip(seen).map(|(id, seen)| tip(id, seen)).collect();
-    let profile = call.app.engine.profile(user);
+    let profiles = call.app.engine.settings().profile_age_ms > 0;
+    let tips = shown.iter().zip(seen).map(|(id, seen)| tip(id, seen, profiles));
+    let tips: Vec<Value> = tips.collect();
+    let profile = profile(&call.app, user);
     let shape = &call.app.engine.settings().shape;
     let names: Vec<&String> = shape.context.iter().chain(&shape.candidate).collect();
     json(&json!({"user_id": user, "names": names, "vectors": vectors, "profile": profile, "tips": tips}))
 }
 
-fn tip(id: &str, seen: Seen) -> Value {
+/// What the journal says of a person, where it is asked.
+fn profile(app: &App, user: &str) -> Option<Known> {
+    let asked = app.engine.settings().profile_age_ms > 0;
+    app.engine.profile(user).filter(|_| asked)
+}
+
+fn tip(id: &str, seen: Seen, profiles: bool) -> Value {
     json!({
         "tip_id": id,
-        "shown_recently": seen.shown_recently,
+        "shown_recently": profiles.then_some(seen.shown_recently),
         "suppressed": seen.kept.map(|(reaction, until)| json!({"reason": reaction, "until": until})),
     })
 }
@@ -137,7 +145,7 @@ pub async fn decision(call: Call) -> Answer {
 #[serde(deny_unknown_fields)]
 struct Nothing {}
 
-/// Starts a person's model, statistics, profile and suppressed tips anew; the records stay.
+/// Starts a person's model, statistics, profile and suppressed tips anew; the records stay, and `decisions` counts them.
 #[utoipa::path(post, path = "/reset/{user}", tag = "change", params(("user" = String, Path)),
     responses(
         (status = 200, description = "{user_id, reset: true}, on the disk"),

@@ -3,6 +3,7 @@
 use super::contract::Text;
 use super::problem::{Problem, Unwritten, parse};
 use super::{Answer, Call, json};
+use crate::config::Mode;
 use crate::rollout::{self, RuleGiven};
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -110,6 +111,11 @@ pub async fn change(call: Call) -> Answer {
             Action::EndShadow => {
                 rollout.remove_shadow(name.ok_or_else(|| Problem::field("name", "missing; expected a shadow's name"))?)
             }
+            // The caller decides, for everybody.
+            Action::Experiment if call.app.mode != Mode::Serve => Err(Problem::not_now(format!(
+                "an experiment needs the mode serve, and this is {}",
+                call.app.mode.name()
+            ))),
             Action::Promote => rollout.promote(name, policy),
             Action::RollBack => rollout.roll_back(),
             Action::Experiment => rollout.experiment(&rollout::Asked {

@@ -5,6 +5,7 @@ use super::problem::{Problem, Unwritten, parse};
 use super::rounds::{Around, Numbers, is_tips, numbers};
 use super::{Answer, App, Call, json};
 use crate::config::Mode;
+use crate::engine::experiment::ARMS;
 use crate::engine::{self, Ask, Known, Suppressed};
 use crate::rollout::Decided;
 use crate::signals::{SignalError, Signals};
@@ -67,15 +68,32 @@ fn null() -> Object {
     ), security((), ("bearer" = [])))]
 pub async fn recommend(call: Call) -> Answer {
     let request: RecommendRequest<'_> = parse(&call.body)?;
-    if request.candidates.is_some() {
+    if call.app.signals.is_none() && request.candidates.is_some() {
         return decide(&call.app, &request, None, &call.body);
     }
     // Sent again, it has its answer, whatever the source knows by now.
     if let Some(answer) = answered(&call.app, &request, hash_bytes(&call.body))? {
         return again(&call.app, &request, &answer);
     }
-    let signals = from_source(&call.app, &request.user_id).await?;
-    decide(&call.app, &request, Some(signals), &call.body)
+    let signals = signals(&call.app, &request).await?;
+    decide(&call.app, &request, signals, &call.body)
+}
+
+/// What the source knows of a person, where that is wanted: without it there are no candidates; with candidates of the caller's
+/// it may still have a profile and an offset.
+async fn signals(app: &std::sync::Arc<App>, request: &RecommendRequest<'_>) -> Result<Option<Signals>, Problem> {
+    let settings = app.engine.settings();
+    if request.candidates.is_none() {
+        return from_source(app, &request.user_id).await.map(Some);
+    }
+    if app.signals.is_none() || !is_tips(&settings.shape) {
+        return Ok(None);
+    }
+    match from_source(app, &request.user_id).await {
+        Ok(signals) => Ok(Some(signals)),
+        Err(stranger) if stranger.status == hyper::StatusCode::NOT_FOUND => Ok(None),
+        Err(other) => Err(other),
+    }
 }
 
 /// What was answered to the same request before.
@@ -139,7 +157,24 @@ struct Prepared<'r> {
     known: Option<Known>,
 }
 
+/// Checks what there is to choose from. Candidates that are wrong are the caller's fault, or else the source's.
 fn prepare<'r>(
+    app: &App,
+    request: &'r RecommendRequest<'_>,
+    signals: Option<&'r Signals>,
+) -> Result<Prepared<'r>, Problem> {
+    prepared(app, request, signals).map_err(|problem| match &problem.field {
+        Some(field) if request.candidates.is_none() && field.starts_with("candidates") => {
+            Problem::unavailable(format!(
+                "the signals of `{}` cannot be used: {field}: {}",
+                &*request.user_id, problem.detail
+            ))
+        }
+        _ => problem,
+    })
+}
+
+fn prepared<'r>(
     app: &App,
     request: &'r RecommendRequest<'_>,
     signals: Option<&'r Signals>,
@@ -376,6 +411,7 @@ fn again(app: &App, request: &RecommendRequest<'_>, answer: &engine::Answer) -> 
         "reason": reason(answer.reason),
         "method": answer.method.name(),
         "explanation": {"explored": answer.scores[chosen] < answer.scores[best(&answer.scores)]},
+        "arm": logged.arm.map(|arm| ARMS[usize::from(arm.position)]),
         "suppressed": logged.suppressed,
         "repeated": true,
     }))
@@ -392,10 +428,7 @@ fn again(app: &App, request: &RecommendRequest<'_>, answer: &engine::Answer) -> 
 pub async fn score(call: Call) -> Answer {
     let request: RecommendRequest<'_> = parse(&call.body)?;
     let app = &call.app;
-    let signals = match request.candidates {
-        Some(_) => None,
-        None => Some(from_source(app, &request.user_id).await?),
-    };
+    let signals = signals(app, &request).await?;
     let Prepared {
         candidates,
         numbers,

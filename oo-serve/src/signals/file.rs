@@ -17,6 +17,9 @@ const KEPT: usize = 1024;
 /// Bytes of a file; the limit of a request's body.
 const LARGEST: u64 = 1 << 20;
 
+/// Minutes.
+const DAY: i32 = 1440;
+
 /// See the module.
 #[derive(Debug)]
 pub struct FileSource {
@@ -29,7 +32,7 @@ type Stamp = (Option<SystemTime>, u64);
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Object<'a> {
-    #[serde(borrow)]
+    #[serde(borrow, default)]
     candidates: Vec<Candidate<'a>>,
     profile: Option<ProfileBody>,
     #[serde(default)]
@@ -95,6 +98,12 @@ impl SignalSource for FileSource {
             }
         } else {
             let object: Object<'_> = serde_json::from_str(&text).map_err(|e| told(&e))?;
+            if object.utc_offset_minutes.abs() > DAY {
+                let got = object.utc_offset_minutes;
+                return Err(told(&format_args!(
+                    "utc_offset_minutes: expected -{DAY} to {DAY}, got {got}"
+                )));
+            }
             Signals {
                 candidates: owned(object.candidates),
                 profile: object.profile,
@@ -102,7 +111,7 @@ impl SignalSource for FileSource {
                     .0
                     .and_then(|t| t.duration_since(SystemTime::UNIX_EPOCH).ok())
                     .map(|since| since.as_millis() as u64),
-                utc_offset_minutes: object.utc_offset_minutes.clamp(-1440, 1440),
+                utc_offset_minutes: object.utc_offset_minutes,
             }
         };
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);

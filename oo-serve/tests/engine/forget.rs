@@ -224,6 +224,29 @@ fn early_feedback_goes_with_either() {
     assert!(!hold("none", "a", Some("0")).repeated);
 }
 
+/// Who was taken out of the files is no damage, also where a replay under other rewards is no longer possible.
+#[test]
+fn a_folder_without_somebody_is_sound_under_other_rewards() {
+    let dir = tempfile::tempdir().unwrap();
+    let (engine, _) = Engine::open(dir.path(), settings("lin-ucb")).unwrap();
+    for i in [1, 2] {
+        let id = decide(&engine, i, None);
+        give(&engine, &id, &format!("f{i}"));
+    }
+    engine.forget(&Request::new(1, 10).user).unwrap();
+    assert!(engine.compact().unwrap().blanked > 0);
+    drop(engine);
+    let rules = oo_serve::engine::Rules {
+        reward: oo_core::tips::RewardSpec::named("r0").unwrap(),
+        ..oo_serve::engine::Rules::default()
+    };
+    for rules in [None, Some(rules)] {
+        let report = inspect::inspect(dir.path(), rules).unwrap();
+        assert!(report.is_sound(), "{report:?}");
+        assert_eq!(report.replay.is_none(), report.overruled);
+    }
+}
+
 /// Between the forgetting and the compaction, too.
 #[test]
 fn a_receipt_of_somebody_forgotten_is_not_given_again() {

@@ -43,6 +43,19 @@ fn decides_learns_and_remembers_over_a_restart() {
     assert!(again.repeated && again.seq == receipt.seq);
 }
 
+/// Policies draw by a round's number.
+#[test]
+fn rounds_are_numbered_over_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    for life in 0..2 {
+        let (engine, _) = Engine::open(dir.path(), settings("bag")).unwrap();
+        (0..3).for_each(|_| drop(decide(&engine, 1, None)));
+        let mut index: Vec<u64> = engine.history("user-1", 100).iter().map(|l| l.index).collect();
+        index.reverse();
+        assert_eq!(index, (0..3 + 3 * life).collect::<Vec<u64>>());
+    }
+}
+
 #[test]
 fn a_folder_has_one_server() {
     let dir = tempfile::tempdir().unwrap();

@@ -442,6 +442,13 @@ fn the_caller_decides_in_the_quiet_modes() {
         let status = server.post("/feedback", &told).json()["status"].clone();
         assert_eq!(status, if learns == 1 { "learned" } else { "observed" });
         assert_eq!(server.get("/policies").json()["active"]["updates"], learns);
+        let experiment = server.post("/policies", r#"{"action":"experiment","salt":"s","policy":"uniform"}"#);
+        assert_eq!(
+            experiment.status,
+            409,
+            "nobody would come into it: {}",
+            experiment.text()
+        );
         // Nothing was learned before the decision: the policy was torn between two equals, or took the first of them.
         assert!((0.5..=1.0).contains(&server.metric("oo_baseline_agreement")));
     }

@@ -256,6 +256,33 @@ fn candidates_come_from_the_signal_source() {
         idle.json(),
         json!({"tip": null, "reason": "nothing_left", "suppressed": []})
     );
+    // Faults of a file are not the caller's.
+    for (text, fault) in [
+        (r#"[{"id":"a"},{"id":"a"}]"#, "candidates[1].id: `a` stands there twice"),
+        (r#"[{"id":"a","priority":9}]"#, "candidates[0].priority: "),
+        (
+            r#"{"candidates":[{"id":"a"}],"utc_offset_minutes":9999}"#,
+            "utc_offset_minutes: expected -1440 to 1440",
+        ),
+    ] {
+        std::fs::write(dir.path().join("wrong.json"), text).unwrap();
+        let wrong = server.post("/recommend", r#"{"user_id":"wrong"}"#);
+        let told = wrong.json()["detail"].as_str().unwrap().to_string();
+        assert!(wrong.status == 503 && told.contains(fault), "{text}: {told}");
+    }
+    // A person's profile and clock count also for the caller's candidates.
+    let about = r#"{"profile":{"completion_rate_30d":0.875},"utc_offset_minutes":540}"#;
+    std::fs::write(dir.path().join("zoe.json"), about).unwrap();
+    let context = |user: &str| {
+        let ask = format!(r#"{{"user_id":"{user}","candidates":[{{"id":"a"}}]}}"#);
+        let decided = server.post("/recommend", &ask).json();
+        let logged = server.get(&format!("/decisions/{}", decided["decision_id"].as_str().unwrap()));
+        logged.json()["context"].clone()
+    };
+    let (zoe, other) = (context("zoe"), context("somebody"));
+    assert!(zoe.to_string().contains("0.875"), "{zoe}");
+    // It is nine hours later where she is.
+    assert_ne!(zoe[0], other[0], "{zoe} {other}");
     std::fs::write(dir.path().join("odd.json"), r#"[{"id":"a","contents":"x"}]"#).unwrap();
     let odd = server.post("/recommend", r#"{"user_id":"odd"}"#);
     let told = odd.json()["detail"].as_str().unwrap().to_string();
@@ -341,6 +368,10 @@ fn the_document_has_every_route_and_the_page_needs_nobody_else() {
             assert_eq!(said("507"), writes, "{method} {path}");
         }
     }
+    assert_eq!(
+        document["components"]["schemas"]["Ranked"]["properties"]["score"]["type"],
+        json!(["number", "null"])
+    );
     // Every form that is read is said.
     let schema = |name: &str| &document["components"]["schemas"][name];
     for name in ["Id", "When"] {
@@ -391,6 +422,34 @@ fn the_document_has_every_route_and_the_page_needs_nobody_else() {
     ] {
         let example = &document["components"]["schemas"][path]["example"];
         assert_eq!(server.post(route, &example.to_string()).status, 200, "{example}");
+    }
+}
+
+/// A client that sends its head first and its body later gets the refusal, and goes on on the same connection.
+#[test]
+fn whoever_is_refused_early_is_heard_out() {
+    let server = Server::start(&["--body", "100000"]);
+    let body = vec![b' '; 3_000_000];
+    for (path, kind, length, status) in [
+        ("/recommend", "text/plain", 40, 415),
+        ("/nowhere", "application/json", 40, 404),
+        ("/livez", "application/json", 40, 405),
+        ("/recommend?x=1", "application/json", 40, 422),
+        ("/recommend", "application/json", body.len(), 413),
+    ] {
+        let mut client = server.connect();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: {}\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n",
+            server.addr
+        );
+        client.stream().write_all(head.as_bytes()).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        client.stream().write_all(&body[..length]).unwrap();
+        let refused = client.read().unwrap();
+        assert_eq!(refused.status, status, "{path}");
+        assert_eq!(refused.json()["status"], status, "{path}");
+        let next = client.ask("GET", "/livez", "", "").unwrap();
+        assert_eq!(next.status, 200, "{path}");
     }
 }
 

@@ -338,3 +338,18 @@ fn a_reset_needs_no_body() {
     client.stream().write_all(form.as_bytes()).unwrap();
     assert_eq!(client.read().unwrap().status, 415);
 }
+
+/// What is not asked for is not told.
+#[test]
+fn without_days_there_is_no_profile() {
+    let server = Server::start(&["--profile-days", "0"]);
+    let ask = r#"{"user_id":"anna","decision_id":"d","candidates":[{"id":"a"}]}"#;
+    assert_eq!(server.post("/recommend", ask).status, 200);
+    let done = r#"{"decision_id":"d","reaction":"done","dwell_ms":5000}"#;
+    assert_eq!(server.post("/feedback", done).status, 200);
+    assert_eq!(server.get("/stats/anna").json()["profile"], serde_json::Value::Null);
+    let features = server.get("/features/anna").json();
+    assert_eq!(features["profile"], serde_json::Value::Null);
+    assert_eq!(features["tips"][0]["shown_recently"], serde_json::Value::Null);
+    assert_eq!(features["tips"][0]["suppressed"]["reason"], "done");
+}

@@ -79,6 +79,26 @@ fn what_cannot_be_used_is_told_once() {
             "option `default-reward`: expected -1000 to 1000, got NaN",
         ),
         (
+            &["--state", none, "--threads", "100000"],
+            "option `threads`: expected 1 to 1024, got 100000",
+        ),
+        (
+            &["--state", none, "--otlp-share", "2"],
+            "option `otlp-share`: expected 0 to 1, got 2",
+        ),
+        (
+            &["--state", none, "--suppress", "done=7d,done=1d"],
+            "option `suppress`: expected each reaction once, got `done` twice",
+        ),
+        (
+            &["--state", none, "--listen", "localhost:9150"],
+            "expected an address in numbers and a port",
+        ),
+        (
+            &["--state", none, "--default-reward", "-2000"],
+            "option `default-reward`: expected -1000 to 1000, got -2000",
+        ),
+        (
             &["--state", none, "--candidate", "200000"],
             "option `candidate`: expected 1 to 4096 features, got 200000",
         ),

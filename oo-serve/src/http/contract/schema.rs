@@ -34,7 +34,7 @@ impl PartialSchema for Id<'_> {
     fn schema() -> RefOr<Schema> {
         text_or_number(
             u64::MAX,
-            "A text of 1 to 512 bytes, or a whole number, which counts as its decimal text.",
+            "A text of 1 to 512 bytes without control characters, or a whole number, which counts as its decimal text.",
         )
     }
 }
