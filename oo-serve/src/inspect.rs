@@ -45,8 +45,8 @@ pub struct Report {
     pub feedback_ids: u64,
     /// Feedback ids that were taken more than once within the time that ids are remembered.
     pub feedback_ids_twice: u64,
-    /// Whether rewards are those of another spec.
-    pub overruled: bool,
+    /// Whether the journal can be replayed, with the rewards as they were given.
+    pub replays: bool,
     /// Feedbacks that were taken into a reward that is learned at the end of its window.
     pub joined: u64,
     /// Feedbacks that taught, with the sum of their rewards.
@@ -102,7 +102,6 @@ pub fn inspect(dir: &Path, rules: Option<Rules>) -> Result<Report> {
     let list = segments.list()?;
     let mut report = Report {
         format: crate::journal::record::FORMAT,
-        overruled: rules.is_some(),
         ..Report::default()
     };
     let build = export::library();
@@ -131,6 +130,14 @@ pub fn inspect(dir: &Path, rules: Option<Rules>) -> Result<Report> {
     complete &= !policies
         .flatten()
         .any(|file| file.path().extension().is_some_and(|e| e == SCRUBBED));
+    // Then rewards cannot all be given anew, and what there is is looked at as it was given.
+    if !complete && rules.is_some() {
+        let as_given = inspect(dir, None)?;
+        return Ok(Report {
+            replay: None,
+            ..as_given
+        });
+    }
     let known = if snapshot::folder(dir).exists() {
         snapshot::list(dir)?
     } else {
@@ -198,7 +205,13 @@ pub fn inspect(dir: &Path, rules: Option<Rules>) -> Result<Report> {
                     .push(format!("{}: {why}", segments.path(*segment).display())),
             }
             if possible && r.seq > replay.state.last.seq {
-                possible = r.seq == replay.state.last.seq + 1 && replay.apply(&r).is_ok();
+                possible = r.seq == replay.state.last.seq + 1;
+                if let Some(Err(why)) = possible.then(|| replay.apply(&r)) {
+                    possible = false;
+                    report
+                        .defects
+                        .push(format!("record {} cannot be replayed: {why}", r.seq));
+                }
                 if !overruled {
                     compare(&mut replay, &digests, &mut report)?;
                 }
@@ -219,6 +232,7 @@ pub fn inspect(dir: &Path, rules: Option<Rules>) -> Result<Report> {
         );
     }
     report.feedback_ids = ids.given.len() as u64;
+    report.replays = possible && replay.serving.is_some();
     if let (true, Some(serving)) = (possible, &replay.serving) {
         let serving = state::read(serving);
         let still = snapshot::take(&replay.state, &serving);
@@ -409,7 +423,7 @@ impl Report {
     /// rules a replay says something else by intent: then [`inspect`] compares nothing.
     pub fn is_sound(&self) -> bool {
         let differs = |s: &Snapshot| s.defect.is_some() || s.equals_replay == Some(false);
-        let replayed = self.replay.is_some() || self.records == 0 || self.overruled;
+        let replayed = self.replays || self.records == 0;
         self.defects.is_empty() && replayed && !self.snapshots.iter().any(differs)
     }
 }
@@ -442,7 +456,7 @@ pub fn shown(report: &Report, json: bool) -> String {
     match &report.replay {
         None => line(
             "replay",
-            match report.overruled {
+            match report.replays {
                 true => "not possible by another reward spec: the journal no longer has all that was given".into(),
                 false => "not possible: the journal no longer has its beginning, and no snapshot is sound".into(),
             },

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use clap::{CommandFactory, Parser, Subcommand};
 use oo_serve::artefact::{self, Winner};
-use oo_serve::config::{Durable, Level, Options, POLICY};
+use oo_serve::config::{Durable, Level, Mode, Options, POLICY};
 use oo_serve::drift::Summary;
 use oo_serve::engine::settings::BuildPolicy;
 use oo_serve::engine::{Artefact, Durability, Engine, Rules, Settings};
@@ -241,7 +241,7 @@ fn prepare(config: Option<&Path>, given: Options) -> Result<Prepared, String> {
     let both = shape.candidate.iter().find(|name| shape.context.contains(name));
     if let Some(name) = both.filter(|_| !state.join("journal").exists()) {
         return Err(format!(
-            "option `candidate`: expected names that differ, got `{name}`, which `context` has"
+            "the features: expected names that differ, got `{name}` for the context and for candidates"
         ));
     }
     let shadows = options.shadows.as_deref().unwrap_or_default();
@@ -393,6 +393,12 @@ async fn run(prepared: Prepared, began: Instant) -> Result<()> {
         );
     }
     let mode = options.mode.unwrap_or_default();
+    if mode != Mode::Serve && engine.experiment().is_some() {
+        tracing::warn!(
+            mode = mode.name(),
+            "an experiment runs, and nobody comes into it in this mode"
+        );
+    }
     let shadows = options.shadows.as_deref().unwrap_or_default();
     let rollout = Rollout::open(engine.clone(), shadows, summary, options.mlflow.clone());
     let rollout = rollout.map_err(|p| match p.status.is_client_error() {

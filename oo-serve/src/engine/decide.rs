@@ -295,7 +295,7 @@ impl Engine {
             ..
         } = scratch;
         own.clear();
-        // Policies draw by it, so no two rounds may share one; where one comes to nothing its number is left out.
+        // Policies draw by it, so no two rounds share one; where one comes to nothing its number is left out.
         let index = match ask.index {
             None => self.rounds.fetch_add(1, Ordering::Relaxed),
             Some(given) => given,
@@ -392,6 +392,7 @@ impl Engine {
             reason: by.reason,
             took_us,
             own: own.get(chosen).copied(),
+            index: round.index,
         };
         state.apply_decided(Mark { seq, time, at }, brief, &self.serving, &|at| self.fetch(at));
         fail::point("apply.after");

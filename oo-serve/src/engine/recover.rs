@@ -389,7 +389,7 @@ pub(crate) fn open(dir: &Path, mut settings: Settings) -> Result<(Engine, Recove
         ear: OnceLock::new(),
         lane: RwLock::default(),
         any_lane: AtomicBool::new(false),
-        rounds: AtomicU64::new(state.counts.decisions),
+        rounds: AtomicU64::new(state.counts.decisions.max(state.counts.rounds)),
         snapshot_seq: AtomicU64::new(recovery.snapshot.unwrap_or(0)),
         keeping: Mutex::new(()),
         compacting: Mutex::new(()),

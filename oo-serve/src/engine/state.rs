@@ -115,6 +115,8 @@ pub struct Counts {
     pub joined: u64,
     /// Such rewards learned.
     pub aggregates: u64,
+    /// One more than the highest index of a round, where that is above 0.
+    pub rounds: u64,
 }
 
 /// A shadow that was begun and not ended.
@@ -158,6 +160,8 @@ pub(crate) struct Brief<'a> {
     pub took_us: u32,
     /// The policy's own probability of the caller's choice.
     pub own: Option<f64>,
+    /// The round's index.
+    pub index: u64,
 }
 
 /// Where a record lies, its number and its stamp.
@@ -290,6 +294,7 @@ impl State {
                     reason: l.answer.reason,
                     took_us: l.took_us,
                     own: l.own.get(l.answer.chosen).copied(),
+                    index: l.index,
                 };
                 self.apply_decided(mark, brief, serving, fetch);
             }
@@ -427,6 +432,10 @@ impl State {
         } = brief;
         self.pass(mark, serving, fetch);
         self.counts.decisions += 1;
+        // Rounds were not numbered at first: all had 0.
+        if brief.index > 0 {
+            self.counts.rounds = self.counts.rounds.max(brief.index.saturating_add(1));
+        }
         if let Some(own) = brief.own {
             self.agreement.sum += own;
             self.agreement.count += 1;

@@ -34,7 +34,7 @@ use auth::{Keys, Role, Verdict};
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, EXPECT, HOST, HeaderMap, HeaderValue, ORIGIN};
 use hyper::{Request, StatusCode, Uri};
 use oo_core::Key;
 use problem::Problem;
@@ -249,8 +249,9 @@ impl Endpoint {
             Ok(false) => Ok(Bytes::new()),
             Err(problem) => Err(problem),
         };
-        // Whoever is slow has had the time there is.
-        if !matches!(&read, Err(p) if p.status == StatusCode::REQUEST_TIMEOUT) {
+        // Whoever is slow has had the time there is, and who asked first need not begin.
+        let slow = matches!(&read, Err(p) if p.status == StatusCode::REQUEST_TIMEOUT);
+        if !slow && !parts.headers.contains_key(EXPECT) {
             body::hear_out(body).await;
         }
         let (body, path) = (read?, path?);

@@ -12,6 +12,7 @@ use crate::signals::{SignalError, Signals};
 use serde::Serialize;
 use serde_json::json;
 use std::borrow::Cow;
+use std::sync::Arc;
 use utoipa::ToSchema;
 use utoipa::openapi::schema::{Object, Type};
 
@@ -68,20 +69,37 @@ fn null() -> Object {
     ), security((), ("bearer" = [])))]
 pub async fn recommend(call: Call) -> Answer {
     let request: RecommendRequest<'_> = parse(&call.body)?;
-    if call.app.signals.is_none() && request.candidates.is_some() {
-        return decide(&call.app, &request, None, &call.body);
-    }
     // Sent again, it has its answer, whatever the source knows by now.
-    if let Some(answer) = answered(&call.app, &request, hash_bytes(&call.body))? {
+    if call.app.signals.is_some()
+        && let Some(answer) = answered(&call.app, &request, hash_bytes(&call.body))?
+    {
         return again(&call.app, &request, &answer);
     }
     let signals = signals(&call.app, &request).await?;
-    decide(&call.app, &request, signals, &call.body)
+    decide(&call.app, &request, signals.as_deref(), &call.body).map_err(|p| blame(&request, p))
+}
+
+/// Candidates that are wrong are the caller's fault, or else the source's; where the caller says when it is, which of the two
+/// cannot be told.
+fn blame(request: &RecommendRequest<'_>, problem: Problem) -> Problem {
+    let timed = request.context.as_ref().is_some_and(|c| c.now.is_some());
+    match &problem.field {
+        Some(field)
+            if request.candidates.is_none() && !timed && (field.starts_with("candidates") || field == "note") =>
+        {
+            let user = &*request.user_id;
+            Problem::unavailable(format!(
+                "the signals of `{user}` cannot be used: {field}: {}",
+                problem.detail
+            ))
+        }
+        _ => problem,
+    }
 }
 
 /// What the source knows of a person, where that is wanted: without it there are no candidates; with candidates of the caller's
 /// it may still have a profile and an offset.
-async fn signals(app: &std::sync::Arc<App>, request: &RecommendRequest<'_>) -> Result<Option<Signals>, Problem> {
+async fn signals(app: &Arc<App>, request: &RecommendRequest<'_>) -> Result<Option<Arc<Signals>>, Problem> {
     let settings = app.engine.settings();
     if request.candidates.is_none() {
         return from_source(app, &request.user_id).await.map(Some);
@@ -102,7 +120,7 @@ fn answered(app: &App, request: &RecommendRequest<'_>, body: u64) -> Result<Opti
     Ok(before.transpose()?.flatten())
 }
 
-async fn from_source(app: &std::sync::Arc<App>, user: &str) -> Result<Signals, Problem> {
+async fn from_source(app: &Arc<App>, user: &str) -> Result<Arc<Signals>, Problem> {
     if app.signals.is_none() {
         let detail = "missing; the server has no signal source (--signals), so every request brings its candidates";
         return Err(Problem::field("candidates", detail));
@@ -111,7 +129,7 @@ async fn from_source(app: &std::sync::Arc<App>, user: &str) -> Result<Signals, P
     // A source may block: on a disk, on a network.
     let read = tokio::task::spawn_blocking(move || match &app.signals {
         Some(source) => source.signals(&user),
-        None => Ok(Signals::default()),
+        None => Ok(Arc::default()),
     });
     match read.await {
         Ok(Ok(signals)) => Ok(signals),
@@ -157,24 +175,7 @@ struct Prepared<'r> {
     known: Option<Known>,
 }
 
-/// Checks what there is to choose from. Candidates that are wrong are the caller's fault, or else the source's.
 fn prepare<'r>(
-    app: &App,
-    request: &'r RecommendRequest<'_>,
-    signals: Option<&'r Signals>,
-) -> Result<Prepared<'r>, Problem> {
-    prepared(app, request, signals).map_err(|problem| match &problem.field {
-        Some(field) if request.candidates.is_none() && field.starts_with("candidates") => {
-            Problem::unavailable(format!(
-                "the signals of `{}` cannot be used: {field}: {}",
-                &*request.user_id, problem.detail
-            ))
-        }
-        _ => problem,
-    })
-}
-
-fn prepared<'r>(
     app: &App,
     request: &'r RecommendRequest<'_>,
     signals: Option<&'r Signals>,
@@ -237,8 +238,8 @@ fn candidates<'r>(request: &'r RecommendRequest<'_>, signals: Option<&'r Signals
     }
 }
 
-fn decide(app: &App, request: &RecommendRequest<'_>, signals: Option<Signals>, body: &[u8]) -> Answer {
-    let prepared = prepare(app, request, signals.as_ref())?;
+fn decide(app: &App, request: &RecommendRequest<'_>, signals: Option<&Signals>, body: &[u8]) -> Answer {
+    let prepared = prepare(app, request, signals)?;
     let Prepared {
         candidates,
         numbers,
@@ -434,18 +435,19 @@ pub async fn score(call: Call) -> Answer {
         numbers,
         suppressed,
         ..
-    } = prepare(app, &request, signals.as_ref())?;
+    } = prepare(app, &request, signals.as_deref()).map_err(|p| blame(&request, p))?;
     if candidates.is_empty() {
         return json(&json!({"tip_id": null, "reason": "nothing_left", "suppressed": suppressed}));
     }
     let ids: Vec<&str> = candidates.iter().map(|c| &*c.id).collect();
-    let answer = app.engine.propose(&Ask {
+    let proposed = app.engine.propose(&Ask {
         user: &request.user_id,
         context: &numbers.context,
         ids: &ids,
         features: &numbers.features,
         ..Ask::default()
-    })?;
+    });
+    let answer = proposed.map_err(|e| blame(&request, e.into()))?;
     let best = best(&answer.scores);
     json(&json!({
         "tip_id": ids[best],

@@ -255,16 +255,8 @@ impl Person {
     }
 }
 
-/// The request's word goes over the signal source's, and that over the journal's, number by number.
-fn profile(given: &ProfileBody, around: &Around<'_>) -> Result<Profile, Problem> {
-    let (source, known) = (&around.profile, &around.known);
-    let p = ProfileBody {
-        completion_rate_30d: given.completion_rate_30d.or(source.completion_rate_30d),
-        dismiss_rate_30d: given.dismiss_rate_30d.or(source.dismiss_rate_30d),
-        mean_dwell_ms_30d: given.mean_dwell_ms_30d.or(source.mean_dwell_ms_30d),
-        preferred_hour: given.preferred_hour.or(source.preferred_hour),
-        tip_volume_30d: given.tip_volume_30d.or(source.tip_volume_30d),
-    };
+/// What each number may be; else its name, and what was expected and came.
+pub(crate) fn check_profile(p: &ProfileBody) -> Result<(), (&'static str, String)> {
     for (name, value, most) in [
         ("completion_rate_30d", p.completion_rate_30d, 1.0),
         ("dismiss_rate_30d", p.dismiss_rate_30d, 1.0),
@@ -275,10 +267,23 @@ fn profile(given: &ProfileBody, around: &Around<'_>) -> Result<Profile, Problem>
         if let Some(value) = value
             && !(0.0..=most).contains(&value)
         {
-            let detail = format!("expected 0 to {most}, got {value}");
-            return Err(Problem::field(format!("context.profile.{name}"), detail));
+            return Err((name, format!("expected 0 to {most}, got {value}")));
         }
     }
+    Ok(())
+}
+
+/// The request's word goes over the signal source's, and that over the journal's, number by number.
+fn profile(given: &ProfileBody, around: &Around<'_>) -> Result<Profile, Problem> {
+    let (source, known) = (&around.profile, &around.known);
+    let p = ProfileBody {
+        completion_rate_30d: given.completion_rate_30d.or(source.completion_rate_30d),
+        dismiss_rate_30d: given.dismiss_rate_30d.or(source.dismiss_rate_30d),
+        mean_dwell_ms_30d: given.mean_dwell_ms_30d.or(source.mean_dwell_ms_30d),
+        preferred_hour: given.preferred_hour.or(source.preferred_hour),
+        tip_volume_30d: given.tip_volume_30d.or(source.tip_volume_30d),
+    };
+    check_profile(&p).map_err(|(name, detail)| Problem::field(format!("context.profile.{name}"), detail))?;
     Ok(Profile {
         completion_rate_30d: p.completion_rate_30d.or(known.completion_rate_30d),
         dismiss_rate_30d: p.dismiss_rate_30d.or(known.dismiss_rate_30d),

@@ -6,10 +6,11 @@
 
 use super::{SignalError, SignalSource, Signals};
 use crate::http::contract::{Candidate, ProfileBody};
+use crate::http::rounds::check_profile;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 /// Files kept parsed.
@@ -24,7 +25,7 @@ const DAY: i32 = 1440;
 #[derive(Debug)]
 pub struct FileSource {
     dir: PathBuf,
-    kept: Mutex<BTreeMap<String, (Stamp, Signals)>>,
+    kept: Mutex<BTreeMap<String, (Stamp, Arc<Signals>)>>,
 }
 
 type Stamp = (Option<SystemTime>, u64);
@@ -66,7 +67,7 @@ fn file_name(user: &str) -> String {
 }
 
 impl SignalSource for FileSource {
-    fn signals(&self, user: &str) -> Result<Signals, SignalError> {
+    fn signals(&self, user: &str) -> Result<Arc<Signals>, SignalError> {
         let path = self.dir.join(file_name(user));
         let unknown = || SignalError::Unknown(user.into());
         let told = |e: &dyn std::fmt::Display| SignalError::Unavailable(format!("{}: {e}", path.display()));
@@ -87,7 +88,7 @@ impl SignalSource for FileSource {
             if let Some((before, signals)) = kept.get(user)
                 && *before == stamp
             {
-                return Ok(signals.clone());
+                return Ok(Arc::clone(signals));
             }
         }
         let text = std::fs::read_to_string(&path).map_err(|e| told(&e))?;
@@ -98,6 +99,9 @@ impl SignalSource for FileSource {
             }
         } else {
             let object: Object<'_> = serde_json::from_str(&text).map_err(|e| told(&e))?;
+            if let Some(Err((name, why))) = object.profile.as_ref().map(check_profile) {
+                return Err(told(&format_args!("profile.{name}: {why}")));
+            }
             if object.utc_offset_minutes.abs() > DAY {
                 let got = object.utc_offset_minutes;
                 return Err(told(&format_args!(
@@ -119,7 +123,8 @@ impl SignalSource for FileSource {
             // Whoever comes first by name: any will do, the file is still there.
             kept.pop_first();
         }
-        kept.insert(user.into(), (stamp, signals.clone()));
+        let signals = Arc::new(signals);
+        kept.insert(user.into(), (stamp, Arc::clone(&signals)));
         Ok(signals)
     }
 }

@@ -1,10 +1,11 @@
-//! Where candidates come from when a request brings none.
+//! Where candidates come from when a request brings none, and what a person was like, by others than the journal.
 
 mod file;
 
 pub use file::FileSource;
 
 use crate::http::contract::{Candidate, ProfileBody};
+use std::sync::Arc;
 
 /// What a source knows of a user.
 #[derive(Clone, Debug, Default)]
@@ -37,5 +38,5 @@ pub trait SignalSource: Send + Sync {
     ///
     /// # Errors
     /// [`SignalError::Unknown`] for a stranger, [`SignalError::Unavailable`] for everything else.
-    fn signals(&self, user: &str) -> Result<Signals, SignalError>;
+    fn signals(&self, user: &str) -> Result<Arc<Signals>, SignalError>;
 }

@@ -240,10 +240,15 @@ fn a_folder_without_somebody_is_sound_under_other_rewards() {
         reward: oo_core::tips::RewardSpec::named("r0").unwrap(),
         ..oo_serve::engine::Rules::default()
     };
-    for rules in [None, Some(rules)] {
+    for (rules, replays) in [(None, true), (Some(rules.clone()), false)] {
         let report = inspect::inspect(dir.path(), rules).unwrap();
         assert!(report.is_sound(), "{report:?}");
-        assert_eq!(report.replay.is_none(), report.overruled);
+        assert_eq!(report.replay.is_some(), replays, "{report:?}");
+    }
+    // What is lost is, by whichever rewards.
+    std::fs::remove_dir_all(dir.path().join("snapshots")).unwrap();
+    for rules in [None, Some(rules)] {
+        assert!(!inspect::inspect(dir.path(), rules).unwrap().is_sound());
     }
 }
 

@@ -261,6 +261,10 @@ fn candidates_come_from_the_signal_source() {
         (r#"[{"id":"a"},{"id":"a"}]"#, "candidates[1].id: `a` stands there twice"),
         (r#"[{"id":"a","priority":9}]"#, "candidates[0].priority: "),
         (
+            r#"{"profile":{"completion_rate_30d":1.5}}"#,
+            "profile.completion_rate_30d: expected 0 to 1, got 1.5",
+        ),
+        (
             r#"{"candidates":[{"id":"a"}],"utc_offset_minutes":9999}"#,
             "utc_offset_minutes: expected -1440 to 1440",
         ),
@@ -269,6 +273,8 @@ fn candidates_come_from_the_signal_source() {
         let wrong = server.post("/recommend", r#"{"user_id":"wrong"}"#);
         let told = wrong.json()["detail"].as_str().unwrap().to_string();
         assert!(wrong.status == 503 && told.contains(fault), "{text}: {told}");
+        let scored = server.post("/score", r#"{"user_id":"wrong"}"#);
+        assert_eq!(scored.status, 503, "{}", scored.text());
     }
     // A person's profile and clock count also for the caller's candidates.
     let about = r#"{"profile":{"completion_rate_30d":0.875},"utc_offset_minutes":540}"#;
@@ -451,6 +457,15 @@ fn whoever_is_refused_early_is_heard_out() {
         let next = client.ask("GET", "/livez", "", "").unwrap();
         assert_eq!(next.status, 200, "{path}");
     }
+    // Whoever asks before sending is not told to.
+    let mut client = server.connect();
+    let head = format!(
+        "POST /recommend HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\ncontent-length: 3000000\r\nexpect: \
+         100-continue\r\n\r\n",
+        server.addr
+    );
+    client.stream().write_all(head.as_bytes()).unwrap();
+    assert_eq!(client.read().unwrap().status, 413);
 }
 
 #[test]

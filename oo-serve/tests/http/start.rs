@@ -117,7 +117,7 @@ fn what_cannot_be_used_is_told_once() {
                 "--candidate",
                 "3",
             ],
-            "option `candidate`: expected names that differ, got `f0`, which `context` has",
+            "the features: expected names that differ, got `f0` for the context and for candidates",
         ),
         (
             &["--state", none, "--retention", "0"],
