@@ -25,6 +25,14 @@ use tokio::signal::unix::{SignalKind, signal};
 #[global_allocator]
 static MEMORY: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
+/// It goes back within a second, where the default is ten: what a snapshot of many people took would count until then.
+#[expect(
+    unsafe_code,
+    reason = "jemalloc reads its options from a symbol; this is bytes, and nothing else has the name"
+)]
+#[unsafe(export_name = "_rjem_malloc_conf")]
+static MEMORY_OPTIONS: &[u8; 37] = b"dirty_decay_ms:1000,muzzy_decay_ms:0\0";
+
 const AFTER: &str = "\
 Examples:
   oo-serve                                    serve on 127.0.0.1:8008, a fresh policy, state in the user's folder
