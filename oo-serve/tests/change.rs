@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Request, copy, done, settings, shape};
+use common::{Request, copy, done, loaded, saved, settings, shape};
 use oo_core::{Batch, Key, Method, Policy, Proposal, Round, Shape, Spec, UserId};
 use oo_judge::gate::Rule;
 use oo_serve::engine::{Artefact, Hints, Plan, Reason};
@@ -150,11 +150,10 @@ impl Policy for Gated {
         Ok(())
     }
     fn save(&self) -> Vec<u8> {
-        self.knows.iter().flat_map(|user| user.to_le_bytes()).collect()
+        saved(&self.knows)
     }
     fn load(&mut self, bytes: &[u8]) -> oo_core::Result<()> {
-        let users = bytes.chunks_exact(8).map(|b| u64::from_le_bytes(b.try_into().unwrap()));
-        self.knows = users.collect();
+        self.knows = loaded(bytes);
         Ok(())
     }
     fn forget(&mut self, user: UserId) {

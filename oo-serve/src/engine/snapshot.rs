@@ -6,8 +6,9 @@
 //! · where an experiment runs, its challenger's models likewise · CRC32C of everything before u32
 //! ```
 //!
-//! Format 4 is the same without what early feedback says of its decision, format 3 also without policies that can come back, format 2 also without experiments, shadows and agreement,
-//! format 1 also without people's histories and joins; all are read as well.
+//! Format 4 is the same without what early feedback says of its decision, format 3 also without policies that can come back,
+//! format 2 also without experiments, shadows and agreement, format 1 also without people's histories and joins; all are read
+//! as well.
 
 mod load;
 

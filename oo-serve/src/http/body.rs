@@ -15,9 +15,9 @@ use std::time::Duration;
 
 /// Bodies up to this size are read without asking; larger ones one of a few places.
 const SMALL_BODY: usize = 64 * 1024;
-/// Of a body that nobody wants, so much is taken, for so long.
+/// Of a body that nobody wants, so much is taken, for so long: whoever was slow with the head is gone within ten seconds.
 const HEARD: usize = 64 << 20;
-const HEARING: Duration = Duration::from_secs(2);
+const HEARING: Duration = Duration::from_secs(1);
 
 fn too_large(limit: usize) -> Problem {
     Problem::new(

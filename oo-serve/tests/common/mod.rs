@@ -8,6 +8,7 @@ use oo_core::tips::{Feedback as Reacted, Reaction};
 use oo_core::{Key, Shape};
 use oo_serve::engine::{Artefact, Given, Target};
 use oo_serve::{Ask, Feedback, Settings};
+use std::collections::BTreeSet;
 
 pub const DIM: usize = 12;
 
@@ -66,6 +67,16 @@ pub fn done(decision: &str, feedback_id: Option<&str>, dwell_ms: u64) -> Feedbac
         client_time: None,
         early: false,
     }
+}
+
+/// Users as a policy of a test saves them, and back.
+pub fn saved(users: &BTreeSet<u64>) -> Vec<u8> {
+    users.iter().flat_map(|user| user.to_le_bytes()).collect()
+}
+
+pub fn loaded(bytes: &[u8]) -> BTreeSet<u64> {
+    let users = bytes.chunks_exact(8).map(|b| u64::from_le_bytes(b.try_into().unwrap()));
+    users.collect()
 }
 
 /// A copy of a state folder, as a kill at this moment would leave it.

@@ -1,6 +1,6 @@
 //! Policies that come, go and take their time, and what waits for them meanwhile.
 
-use crate::common::{Request, done, settings};
+use crate::common::{Request, done, loaded, saved, settings};
 use oo_core::{Batch, Key, Method, Policy, Proposal, Round, Shape, Spec, UserId};
 use oo_judge::gate::Rule;
 use oo_serve::engine::event::Event;
@@ -34,7 +34,7 @@ impl Policy for Slow {
         Ok(())
     }
     fn save(&self) -> Vec<u8> {
-        let bytes = self.knows.iter().flat_map(|user| user.to_le_bytes()).collect();
+        let bytes = saved(&self.knows);
         if self.name == "saves" {
             self.saving.store(true, Ordering::SeqCst);
             std::thread::sleep(LONG);
@@ -42,8 +42,7 @@ impl Policy for Slow {
         bytes
     }
     fn load(&mut self, bytes: &[u8]) -> oo_core::Result<()> {
-        let users = bytes.chunks_exact(8).map(|b| u64::from_le_bytes(b.try_into().unwrap()));
-        self.knows = users.collect();
+        self.knows = loaded(bytes);
         Ok(())
     }
     fn forget(&mut self, user: UserId) {
